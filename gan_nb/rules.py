@@ -54,7 +54,7 @@ def _rate(lr):
     if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not (math.isfinite(lr) and lr >= 0): raise ValueError(f"lr: {lr!r} came; allowed is a finite number of at least 0, or a schedule")
     return float(lr)
 
-# %% ../nbs/25_rules.ipynb #2183c99e
+# %% ../nbs/25_rules.ipynb #7aab5a63
 @dataclass(frozen=True)
 class Rule:
     "How one player moves, as a pure function of parameters, gradient and state."
@@ -84,7 +84,7 @@ class Rule:
         grads, transformed = self.transform.update(grads, state['transform'], params)
         share = clipped_share(transformed)
         seen = {'grad_norm': before, 'update_norm': global_norm(grads), 'clipped': torch.zeros_like(before) if share is None else share}
-        rate = state['lr'] * self.schedule.shape(state['step'], state)
+        rate = state['lr'] * self.schedule.shape(state['step'].to(state['lr'].dtype), state)
         direction, state = self.direction(grads, {**state, 'step': state['step'] + 1}, params)
         return tree_add(params, direction, -rate), {**state, 'transform': transformed, 'seen': seen}
 
