@@ -1,0 +1,62 @@
+# make lab     JupyterLab on index.ipynb           make test    everything that CI runs
+# make train   the article's run, without a screen  make sync    modules and README.md from the notebooks
+# make clean   remove what is built; .venv and runs/ stay
+#
+# PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
+# constraints.txt changes, or when PYTHON names another version than the one it holds.
+
+PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
+ROUNDS ?= 4000
+LAB_ARGS ?=
+
+bin := .venv/bin
+version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+lab := .venv/.lab-$(version)
+dev := .venv/.dev-$(version)
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help lab train test sync clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+# A Python that is new enough, an environment of that version with a working pip, then the package.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "gan_nb needs Python 3.10 or newer; $(PYTHON) is $(or $(version),not a Python that runs). Choose one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@$(bin)/python -c 'import sys, pip; sys.exit("%d.%d" % sys.version_info[:2] != "$(version)")' 2>/dev/null || \
+	  $(PYTHON) -m venv --clear .venv
+endef
+
+$(lab): pyproject.toml constraints.txt
+	$(environment)
+	$(bin)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(dev): pyproject.toml constraints.txt
+	$(environment)
+	$(bin)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@ $(lab)
+
+lab: $(lab)
+	$(bin)/jupyter lab index.ipynb $(LAB_ARGS)
+
+train: $(lab)
+	@echo "The article trains for 10,000 rounds; this is $(ROUNDS). All of them: make train ROUNDS=10000"
+	$(bin)/gan-nb train article --out runs/article --rounds $(ROUNDS)
+
+# One thread: on a busy machine more of them are many times slower.
+test: export OMP_NUM_THREADS := 1
+test: export MPLBACKEND := Agg
+test: $(dev)
+	$(bin)/python tests/notebooks.py check
+	$(bin)/nbdev-test
+	$(bin)/python -m pytest
+
+sync: $(dev)
+	$(bin)/python tests/notebooks.py sync
+
+clean:
+	rm -rf build dist *.egg-info _proc _docs .pytest_cache .hypothesis
+	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +

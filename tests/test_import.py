@@ -1,0 +1,67 @@
+"""The package imports without Jupyter, without a plotting back end, and touches neither a device nor the network."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+views = {"lab", "playground", "portrait", "explorer"}
+package = Path(__file__).resolve().parents[1]/"gan_nb"
+modules = ["gan_nb"] + [f"gan_nb.{p.stem}" for p in sorted(package.glob("*.py")) if p.stem not in views and p.stem[0] != "_"]
+
+# Imports the named modules in an interpreter in which Jupyter, pyplot and the network are out of reach, and says what
+# each of them tried, what it printed, and how it failed.
+guard = '''
+import contextlib, importlib, io, json, socket, sys, traceback
+unwanted = {"IPython", "ipywidgets", "ipykernel", "jupyterlab", "notebook", "anywidget", "matplotlib.pyplot"}
+tried = []
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name not in unwanted: return
+        tried.append(name)
+        raise ImportError(f"{name} is not here")
+def refuse(*args, **kwargs):
+    tried.append("the network")
+    raise OSError("the network is out of reach")
+sys.meta_path.insert(0, Missing())
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+seen = {}
+for name in sys.argv[1:]:
+    tried.clear()
+    error = ""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try: importlib.import_module(name)
+        except BaseException: error = traceback.format_exc()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized(): tried.append("the GPU")
+    seen[name] = dict(tried=sorted(set(tried)), printed=printed.getvalue(), error=error)
+print(json.dumps(seen))
+'''
+
+def look(folder: Path, *names) -> dict:
+    done = subprocess.run([sys.executable, "-c", guard, *names], capture_output=True, text=True, cwd=folder, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def seen(): return look(package.parent, *modules)
+
+
+@pytest.mark.parametrize("module", modules)
+def test_imports_without_jupyter(module, seen): assert seen[module] == dict(tried=[], printed="", error="")
+
+
+def test_the_guard_sees(tmp_path):
+    "What the test above looks for, it finds."
+    (tmp_path/"shy.py").write_text("try: import IPython\nexcept ImportError: pass\n")
+    (tmp_path/"bold.py").write_text("import matplotlib.pyplot\n")
+    (tmp_path/"far.py").write_text("import urllib.request as u\nu.urlopen('http://localhost:1')\n")
+    (tmp_path/"loud.py").write_text("print('hello')\n")
+    seen = look(tmp_path, "shy", "bold", "far", "loud", "json")
+    assert seen["shy"]["tried"] == ["IPython"] and not seen["shy"]["error"]
+    assert seen["bold"]["tried"] == ["matplotlib.pyplot"] and "is not here" in seen["bold"]["error"]
+    assert seen["far"]["tried"] == ["the network"]
+    assert seen["loud"]["printed"] == "hello\n"
+    assert seen["json"] == dict(tried=[], printed="", error="")
