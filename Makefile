@@ -27,16 +27,17 @@ define environment
 	  echo "gan_nb needs Python 3.10 or newer; $(PYTHON) is $(or $(version),not a Python that runs). Choose one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@$(bin)/python -c 'import sys, pip; sys.exit("%d.%d" % sys.version_info[:2] != "$(version)")' 2>/dev/null || \
 	  $(PYTHON) -m venv --clear .venv
+	@echo "Installing into .venv; the first time takes some minutes."
 endef
 
 $(lab): pyproject.toml constraints.txt
 	$(environment)
-	$(bin)/python -m pip install -q -c constraints.txt -e .
+	@$(bin)/python -m pip install -q -c constraints.txt -e .
 	@touch $@
 
 $(dev): pyproject.toml constraints.txt
 	$(environment)
-	$(bin)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@$(bin)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@ $(lab)
 
 lab: $(lab)
