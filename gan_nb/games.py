@@ -6,7 +6,7 @@
 __all__ = ['players', 'orders', 'State', 'Gan', 'gradient', 'Method', 'simultaneous', 'alternating', 'turn', 'extragradient',
            'start', 'play', 'bilinear', 'trajectory']
 
-# %% ../nbs/30_games.ipynb #5725b7ec
+# %% ../nbs/30_games.ipynb #48bc1b33
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .core import Tree, stream, tree_add, tree_map
-from .losses import Loss
+from .losses import Loss, zero_centered_penalty
 from .rules import Rule
 
 # %% ../nbs/30_games.ipynb #41c96d69
@@ -29,7 +29,7 @@ class State:
     rules: dict # The rules' states
     average: Tree = field(default_factory=dict) # The averaged generator, if there is one
 
-# %% ../nbs/30_games.ipynb #bfc1c700
+# %% ../nbs/30_games.ipynb #56da83f4
 players = ('gen', 'disc')
 
 class Gan:
@@ -40,8 +40,10 @@ class Gan:
         loss:Loss,
         batch_size:int=128,
         device='cpu',
+        r1:float=0.0, # Weight of the zero-centred penalty on real samples
+        r2:float=0.0, # And on generated ones
     ):
-        self.data, self.pair, self.loss_pair, self.batch_size, self.device = data, pair, loss, batch_size, torch.device(device)
+        self.data, self.pair, self.loss_pair, self.batch_size, self.device, self.r1, self.r2 = data, pair, loss, batch_size, torch.device(device), r1, r2
         self.nets = {'gen': pair.generator.to(device).train(), 'disc': pair.discriminator.to(device).train()}
 
     def init(self) -> tuple: # (params, buffers), each by player
@@ -70,13 +72,18 @@ class Gan:
 
     def loss(self, player, params, buffers, batch):
         "A player's loss on a batch; also its buffers afterwards, and the mean logits."
+        real, r1, r2 = batch.get('real'), self.r1 if player == 'disc' else 0, self.r2 if player == 'disc' else 0
         with torch.set_grad_enabled(player == 'gen'): fake, gen_buffers = self.call('gen', params['gen'], buffers['gen'], batch['z'])
+        if r2: fake = fake.detach().requires_grad_()
+        if r1: real = real.detach().requires_grad_()
         fake_logits, disc_buffers = self.call('disc', params['disc'], buffers['disc'], fake)
         real_logits, seen = None, {'logit_fake': fake_logits.detach().mean()}
-        if 'real' in batch:
-            real_logits, disc_buffers = self.call('disc', params['disc'], disc_buffers, batch['real'])
+        if real is not None:
+            real_logits, disc_buffers = self.call('disc', params['disc'], disc_buffers, real)
             seen['logit_real'] = real_logits.detach().mean()
         value = getattr(self.loss_pair, player)(real_logits, fake_logits)
+        if r1: value = value + r1 * zero_centered_penalty(real_logits, real)
+        if r2: value = value + r2 * zero_centered_penalty(fake_logits, fake)
         own = {'gen': gen_buffers, 'disc': disc_buffers}[player]
         return value, {**buffers, player: own}, seen
 

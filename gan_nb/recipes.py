@@ -66,7 +66,7 @@ def _threads(name, value): return 'auto' if value == 'auto' else _whole(1)(name,
 
 def _text(name, value): return str(value)
 
-# %% ../nbs/33_recipes.ipynb #57e69b69
+# %% ../nbs/33_recipes.ipynb #27087ea4
 methods = {'alternating': alternating, 'simultaneous': simultaneous, 'extragradient': extragradient}
 
 def _set(default, read, about): return dataclasses.field(default=default, metadata={'read': read, 'about': about})
@@ -81,6 +81,8 @@ class Recipe:
     hidden: tuple = _set((128, 128), _widths, 'widths of the fully connected layers')
     width: int = _set(32, _whole(1), 'channels of the convolutional networks')
     loss: str = _set('non_saturating', _one_of(losses.losses), 'what the players minimise')
+    r1: float = _set(0.0, _real(0), 'weight of the zero-centred gradient penalty on real samples; 0: none')
+    r2: float = _set(0.0, _real(0), 'and on generated samples')
     method: str = _set('alternating', _one_of(methods), 'who moves when')
     n_gen: int = _set(1, _whole(0), "the generator's steps in a round (alternating)")
     n_disc: int = _set(1, _whole(0), "the discriminator's steps in a round (alternating)")
@@ -184,7 +186,7 @@ def _local_only(default):
         if name not in local: raise nearest('[DEFAULT]', name, local)
     return default
 
-# %% ../nbs/33_recipes.ipynb #cb771a47
+# %% ../nbs/33_recipes.ipynb #4c55c3cd
 def build_rule(
     recipe:Recipe,
     player:str, # 'gen' or 'disc'
@@ -211,4 +213,4 @@ def build_game(
     device = pick_device(recipe.device)
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
     sizes = {'z_dim': recipe.z_dim} | ({'hidden': recipe.hidden} if recipe.model == 'mlp' else {'width': recipe.width})
-    return Gan(real, models.pair(recipe.model, real.shape, seed, **sizes), losses.loss(recipe.loss), recipe.batch_size, device)
+    return Gan(real, models.pair(recipe.model, real.shape, seed, **sizes), losses.loss(recipe.loss), recipe.batch_size, device, recipe.r1, recipe.r2)

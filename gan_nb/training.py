@@ -73,7 +73,7 @@ class Records:
             writer.writerow(columns)
             writer.writerows([int(row[0]), *(f'{v:.9g}' for v in row[1:])] for row in self.table())
 
-# %% ../nbs/35_training.ipynb #a5591db7
+# %% ../nbs/35_training.ipynb #4245d5f3
 @dataclass(frozen=True)
 class Edit:
     "Something done to a run between two moves."
@@ -81,7 +81,7 @@ class Edit:
     moves: int # Moves made before it
     changes: dict # Settings and their new values; {'step': player} for a step made by hand
 
-live = ('loss', 'method', 'n_gen', 'n_disc', 'order', 'schedule', 'rounds', 'batch_size', *(f'{name}_{p}' for name in ('rule', 'lr', 'momentum', 'clip', 'normalize') for p in players))
+live = ('loss', 'r1', 'r2', 'method', 'n_gen', 'n_disc', 'order', 'schedule', 'rounds', 'batch_size', *(f'{name}_{p}' for name in ('rule', 'lr', 'momentum', 'clip', 'normalize') for p in players))
 
 # %% ../nbs/35_training.ipynb #0fd1f5b0
 def _carry(new, old):
@@ -113,7 +113,7 @@ def write_whole(
 
 checkpoint_name, version = 'checkpoint.safetensors', 1
 
-# %% ../nbs/35_training.ipynb #92c69458
+# %% ../nbs/35_training.ipynb #a33e5e00
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -139,7 +139,7 @@ class Run:
 
     def _set_recipe(self, changed):
         self.recipe, self.method = changed, build_method(changed)
-        self.game.batch_size, self.game.loss_pair = changed.batch_size, loss(changed.loss)
+        self.game.batch_size, self.game.loss_pair, self.game.r1, self.game.r2 = changed.batch_size, loss(changed.loss), changed.r1, changed.r2
 
     def _threads(self):
         chosen = self.start_recipe.threads
