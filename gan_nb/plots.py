@@ -6,7 +6,7 @@
 __all__ = ['BELIEF', 'PLAYERS', 'Picture', 'to_png', 'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses',
            'draw_norms', 'bounds', 'draw_latest', 'draw_run']
 
-# %% ../nbs/50_plots.ipynb #36c0f870
+# %% ../nbs/50_plots.ipynb #280ddf31
 import io
 import math
 
@@ -15,26 +15,30 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from torch import Tensor
 
-# %% ../nbs/50_plots.ipynb #421a7649
+# %% ../nbs/50_plots.ipynb #7b8896b0
 class Picture(Figure):
     "A figure that Jupyter shows without pyplot."
     def _repr_png_(self): return to_png(self, small=True)
 
 def to_png(
     fig:Figure,
-    small:bool=False, # Take more time for fewer bytes, and at most 256 colours
+    small:bool=False, # Take more time and coarser colours for fewer bytes
 ) -> bytes:
     "Draw `fig` and encode it."
+    out = io.BytesIO()
+    pixels = _pixels(fig) | 7 if small else _pixels(fig)
+    imsave(out, pixels, format='png', metadata={'Software': None}, pil_kwargs={'compress_level': 9 if small else 2})
+    return out.getvalue()
+
+def _pixels(fig):
+    "What `fig` looks like, (height, width, 4) bytes."
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
-    out = io.BytesIO()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    (image.quantize(256) if small else image).save(out, 'png', compress_level=9 if small else 2)
-    return out.getvalue()
+    return np.asarray(canvas.buffer_rgba())
 
 # %% ../nbs/50_plots.ipynb #17fa18a2
 def tile(
@@ -251,7 +255,7 @@ def _share_in_words(clipped):
     last = last[np.isfinite(last)]
     return f'{100 * last.mean():.0f} % clipped' if len(last) else ''
 
-# %% ../nbs/50_plots.ipynb #7d893e15
+# %% ../nbs/50_plots.ipynb #b6739059
 def bounds(recipe) -> dict: # {'gen': bound or None, 'disc': bound or None}
     "The bounds that a recipe sets on the global norm, the one clip whose bound is a length in `draw_norms`."
     clips = {player: getattr(recipe, f'clip_{player}') for player in PLAYERS}
@@ -275,7 +279,7 @@ def draw_run(
     w, h = shown.get_size_inches()
     fig = Picture(figsize=(w + 5.4, 4.06), dpi=64)
     left = fig.add_axes([0, 1 - h / 4.06, w / (w + 5.4), h / 4.06])
-    left.imshow(np.asarray(Image.open(io.BytesIO(to_png(shown)))), aspect='auto', interpolation='antialiased')
+    left.imshow(_pixels(shown), aspect='auto', interpolation='antialiased')
     left.set_axis_off()
     box = [w / (w + 5.4), .5, 5.4 / (w + 5.4), .5]
     _losses(_axes(fig, box), run.records, run.game.loss_pair.equilibrium)
