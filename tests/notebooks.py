@@ -124,8 +124,11 @@ def copy_project(to: Path, folder: Path = root) -> Path:
 def export(folder: Path) -> None:
     "Write the modules and their index from the notebooks under `folder`."
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
+    project = folder/"pyproject.toml"
+    before, times = project.read_bytes(), project.stat()
     done = subprocess.run([sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()"],
                           cwd=folder, env=env, capture_output=True, text=True)
+    if project.read_bytes() == before: os.utime(project, ns=(times.st_atime_ns, times.st_mtime_ns))    # else make installs anew
     if done.returncode: raise RuntimeError(f"the export failed: {done.stderr.strip()[-2000:]}")
 
 def sync_problems(folder: Path = root) -> list:
