@@ -132,12 +132,12 @@ def expand(
         else: raise nearest('setting', name, [*_fields, *_both])
     return out
 
-# %% ../nbs/33_recipes.ipynb #140adbf8
-_article = dict(n_gen=5, n_disc=5, order='gen_first', momentum=0.5)
+# %% ../nbs/33_recipes.ipynb #98262d5f
+_article = dict(n_gen=5, n_disc=5, order='gen_first', momentum=0.5, loss='r3', r1=0.1, r2=0.1, schedule='linear')
 built_in = {
-    'article': dict(_article, lr=0.1, clip=('global_norm', 1.0)),
-    'article-normalized': dict(_article, lr=0.003, normalize=('block_rms', 1.0), schedule='linear', halflife=100),
-    'article-plain': dict(_article, lr=0.1),
+    'article': dict(_article, lr=0.3, clip=('global_norm', 0.5), halflife=50),
+    'article-normalized': dict(_article, lr=0.003, normalize=('block_rms', 1.0), halflife=50),
+    'article-plain': dict(_article, lr=0.3, halflife=50),
     'adam': dict(rule='adam', lr=2e-4, momentum=0.5, halflife=100),
     'dcgan': dict(model='conv', rule='adam', lr=2e-4, momentum=0.5, batch_size=64, rounds=2000, halflife=100),
     'ring': dict(data='ring', z_dim=2, rule='adam', lr=1e-3, momentum=0.5, batch_size=256, rounds=10_000, schedule='linear', halflife=500),
@@ -186,7 +186,7 @@ def _local_only(default):
         if name not in local: raise nearest('[DEFAULT]', name, local)
     return default
 
-# %% ../nbs/33_recipes.ipynb #4c55c3cd
+# %% ../nbs/33_recipes.ipynb #4c628f60
 def build_rule(
     recipe:Recipe,
     player:str, # 'gen' or 'disc'
@@ -196,7 +196,7 @@ def build_rule(
     steps = recipe.rounds * (get('n') if recipe.method == 'alternating' else 1)
     lr = rules.schedules[recipe.schedule](get('lr'), max(steps, 1))
     changes = [table[get(what)[0]](get(what)[1]) for what, table in (('clip', transforms.clips), ('normalize', transforms.normalizers)) if get(what)]
-    settings = {'betas': (max(get('momentum'), 0.0), 0.999)} if get('rule') == 'adam' else {'momentum': get('momentum')}
+    settings = {'betas': (get('momentum'), 0.999)} if get('rule') == 'adam' else {'momentum': get('momentum')}
     return rules.rules[get('rule')](lr, transform=transforms.chain(*changes), **settings)
 
 def build_method(recipe:Recipe):
