@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Ration', 'Rate', 'Steps', 'Clip', 'Normalize', 'Panel', 'Lab']
 
-# %% ../nbs/55_lab.ipynb #b2c4c120
+# %% ../nbs/55_lab.ipynb #738dda9e
+import itertools
 import math
 import threading
 import time
@@ -91,7 +92,7 @@ class Normalize:
     def show(self, recipe): self.kind.value = (getattr(recipe, self.name) or [None])[0]
     def change(self, recipe): return {self.name: self.kind.value and (self.kind.value, (getattr(recipe, self.name) or (None, 1.))[1])}
 
-# %% ../nbs/55_lab.ipynb #9f95407f
+# %% ../nbs/55_lab.ipynb #601b80e4
 def _picture(width): return Image(format='png', layout=Layout(width=width, height='auto', object_fit='contain', margin='0'))
 
 def _in_words(edit):
@@ -137,14 +138,17 @@ class Panel(VBox):
         self.speed.value = f'<span style="margin:0 12px; white-space:nowrap">{doing}{f", {speed:.3g} rounds/s" if speed else ""}</span>'
         self.status.value = f'<span style="color:#666">{escape(said)}</span>' if error is None else f'<span style="color:#b00000">{escape(f"{error}" or type(error).__name__)}</span>'
 
-    def draw(self):
-        "Draw all pictures anew."
-        run = self.run
-        self.samples.value = to_png(draw_latest(run, self.n, title=f'generator at round {run.round:,}'))
-        self.losses.value = to_png(draw_losses(run.records, run.game.loss_pair.equilibrium))
-        self.norms.value = to_png(draw_norms(run.records, bounds(run.recipe)))
+    def draw_samples(self): self.samples.value = to_png(draw_latest(self.run, self.n, title=f'generator at round {self.run.round:,}'))
+    def draw_losses(self): self.losses.value = to_png(draw_losses(self.run.records, self.run.game.loss_pair.equilibrium))
+    def draw_norms(self): self.norms.value = to_png(draw_norms(self.run.records, bounds(self.run.recipe)))
 
-# %% ../nbs/55_lab.ipynb #fd856cd2
+    def draw(self, stop=lambda: False):
+        "Draw all pictures anew, unless `stop()` asks to leave the rest."
+        for draw in (self.draw_samples, self.draw_losses, self.draw_norms):
+            if stop(): break
+            draw()
+
+# %% ../nbs/55_lab.ipynb #76729814
 _labs = weakref.WeakKeyDictionary() # The open labs of each run: only one of them plays
 
 class Lab(Panel):
@@ -160,6 +164,7 @@ class Lab(Panel):
         self._orders, self._lock, self._thread, self._news = deque(), threading.Lock(), None, threading.Condition()
         self.playing, self.error, self.played_seconds, self._shown = False, None, 0., None
         self._drawn, self._said, self._passed = Ration(), Ration(.02, .1), deque()
+        self._pictures = itertools.cycle((self.draw_samples, self.draw_losses, self.draw_norms)) # one at a time, so that a click waits for one at most
         self._siblings = _labs.setdefault(run, weakref.WeakSet())
         for other in self._others(): other.pause()
         self._siblings.add(self)
@@ -261,7 +266,7 @@ class Lab(Panel):
         self.run.step('round')
         time.sleep(0) # lets the kernel's main thread take a click
         if self._said.is_due(): self._said.measure(self._say)
-        if self._drawn.is_due(): self._drawn.measure(self.draw)
+        if self._drawn.is_due(): self._drawn.measure(next(self._pictures))
         self.played_seconds += time.perf_counter() - began
 
     def _fail(self, error):
@@ -272,6 +277,7 @@ class Lab(Panel):
     def _start(self):
         self.playing = True
         self._passed.clear()
+        self._drawn.next = max(self._drawn.next, time.perf_counter() + self._drawn.least)
 
     def _stop(self): self.playing = False
 
@@ -296,7 +302,9 @@ class Lab(Panel):
         "The answer to an order, at once."
         self._shown = None
         self._say()
-        if draw: self.draw()
+        if draw:
+            time.sleep(.01) # the text leaves for the page before the pictures take the processor
+            self.draw(stop=lambda: len(self._orders) > 1) # the next order will draw
 
     def _say(self):
         if self._shown is not self.run.recipe: self.show_recipe()
