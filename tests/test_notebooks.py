@@ -74,22 +74,23 @@ def test_no_merge_is_left_unfinished():
     assert {k: v for k, v in found.items() if v} == {}
 
 
+def provides(distribution):
+    "The top-level modules that an installed distribution brings."
+    try: return {f.parts[0].removesuffix(".py") for f in metadata.files(distribution) or []}
+    except metadata.PackageNotFoundError: return set()
+
+
 @each
 def test_imports_are_declared(path):
     "Whoever installs gan_nb has what its modules import, and whoever installs gan_nb[dev] what its notebooks do."
-    normal = lambda s: s.lower().replace("_", "-").replace(".", "-")
-    required = metadata.requires("gan_nb")
-    word = lambda r: normal(nbs.re.match(r"[\w.-]+", r)[0])
-    always = {word(r) for r in required if "extra ==" not in r}
-    sources = metadata.packages_distributions()
+    required = [(nbs.re.match(r"[\w.-]+", r)[0], "extra ==" in r) for r in metadata.requires("gan_nb")]
+    always = {top for r, extra in required if not extra for top in provides(r)}
+    tests = {top for r, _ in required for top in provides(r)} | {"IPython"}
     found = []
     for cell in nbs.code_cells(nbs.read(path)):
         if nbs.source(cell).startswith("%%"): continue
-        allowed = always if nbs.is_exported(cell) else always | {word(r) for r in required}
-        for module, _ in nbs.imports(nbs.source(cell)):
-            top = module.split(".")[0]
-            if top in nbs.sys.stdlib_module_names | {"gan_nb", "IPython"}: continue
-            if not {normal(d) for d in sources.get(top, [])} & allowed: found.append(module)
+        allowed = nbs.sys.stdlib_module_names | {"gan_nb"} | (always if nbs.is_exported(cell) else tests)
+        found += [module for module, _ in nbs.imports(nbs.source(cell)) if module.split(".")[0] not in allowed]
     assert found == []
 
 
