@@ -205,6 +205,7 @@ def readme(folder: Path = root) -> dict:
     from nbdev.process import NBProcessor
     import nbformat
     nb = cleaned(read(folder/"index.ipynb"))
+    nb["metadata"]["language_info"] = {"name": "python"}
     for cell in code_cells(nb):
         kept = directives(cell)
         if kept.get("echo") == "false": cell["metadata"]["transient"] = {"remove_source": True}
@@ -218,7 +219,7 @@ def readme(folder: Path = root) -> dict:
     ids = [c["id"] for c in kept.cells if source(c).strip()]
     nb["cells"] = [dict(next(c for c in nb["cells"] if c["id"] == i), source=source(next(c for c in kept.cells if c["id"] == i)))
                    for i in ids]
-    body, extra = MarkdownExporter().from_notebook_node(nbformat.from_dict(nb), resources={"output_files_dir": readme_files})
+    body, extra = MarkdownExporter().from_notebook_node(nbformat.reads(json.dumps(nb), as_version=4), resources={"output_files_dir": readme_files})
     body = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", body, flags=re.M)).strip()
     body = body.replace("![png](", "![Output of the code above](")
     note = "<!-- Made from index.ipynb by `make sync`; edit it there. -->\n\n"
