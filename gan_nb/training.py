@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['columns', 'live', 'checkpoint_name', 'version', 'Record', 'Records', 'Edit', 'write_whole', 'Run']
 
-# %% ../nbs/35_training.ipynb #9f69da11
+# %% ../nbs/35_training.ipynb #2b78c5c5
 import csv
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -23,11 +24,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .core import Diverged, nearest, pick_device, stream, tree_map, use_threads
+from .data import whole_file
 from .games import State, alternating, play, players, start
 from .losses import loss
 from .recipes import Recipe, build_game, build_method, expand, local, recipe
 
-# %% ../nbs/35_training.ipynb #d7018ef5
+# %% ../nbs/35_training.ipynb #b573d129
 _seen = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc', 'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake')
 columns = ('round', 'seconds', *_seen)
 
@@ -68,10 +70,11 @@ class Records:
 
     def save_csv(self, path):
         "Write the columns as text."
-        with open(path, 'w', newline='') as f:
-            writer = csv.writer(f)
-            writer.writerow(columns)
-            writer.writerows([int(row[0]), *(f'{v:.9g}' for v in row[1:])] for row in self.table())
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(columns)
+        writer.writerows([int(row[0]), *(f'{v:.9g}' for v in row[1:])] for row in self.table())
+        write_whole(path, text.getvalue().encode())
 
 # %% ../nbs/35_training.ipynb #4245d5f3
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def _carry(new, old):
     keep = lambda n, o: isinstance(o, Tensor) and o.shape == n.shape and (n.ndim > 0 or not n.is_floating_point())
     return {k: _carry(n, old.get(k, {}) if isinstance(old.get(k, {}), dict) else {}) if isinstance(n, dict) else old[k] if k in old and keep(n, old[k]) else n for k, n in new.items()}
 
-# %% ../nbs/35_training.ipynb #9342bdbb
+# %% ../nbs/35_training.ipynb #97e2da83
 def _flatten(tree, prefix=''):
     return {k: v for name, value in tree.items() for k, v in (_flatten(value, f'{prefix}{name}/') if isinstance(value, dict) else {f'{prefix}{name}': value}).items()}
 
@@ -98,18 +101,11 @@ def _fill(template, flat, device, prefix=''):
     return {k: _fill(v, flat, device, f'{prefix}{k}/') if isinstance(v, dict) else flat[prefix + k].to(device) for k, v in template.items()}
 
 def write_whole(
-    path, # Where the file shall be
+    path, # Where the file shall be; its folder is made if need be
     content:bytes,
 ):
     "Write a file completely or not at all."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with open(half, 'wb') as f:
-            f.write(content); f.flush(); os.fsync(f.fileno())
-        os.replace(half, path)
-    finally: half.unlink(missing_ok=True)
+    with whole_file(Path(path)) as file: file.write(content)
 
 checkpoint_name, version = 'checkpoint.safetensors', 1
 
