@@ -232,10 +232,10 @@ def test_pictures_show_each_pixel_of_an_image(tmp_path, monkeypatch):
 
 def test_recipes_are_listed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path/"settings.ini").write_text("[mine]\nbase = ring\nlr_disc = 0.5\n")
+    (tmp_path/"settings.ini").write_text("[mine]\nbase = ring\nlr_disc = 0.5\nclip = global_norm 1\n")
     assert main(["recipes"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "clip global_norm 1" in lines["article"] and "adam at 0.001 / 0.5" in lines["mine"]
+    assert "article" in lines and " / 0.5; clip global_norm 1; " in lines["mine"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
