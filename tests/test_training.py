@@ -1,0 +1,107 @@
+"What training promises, against torch's own loop and across processes."
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gan_nb import Run, recipes
+from gan_nb.core import stream
+from gan_nb.games import players
+
+small = dict(hidden=(16, 16), batch_size=32, device="cpu")
+
+
+def worst_difference(run, nets):
+    return max((run.state.params[p][k] - v).abs().max().item() for p in players for k, v in nets[p].named_parameters())
+
+
+@pytest.mark.parametrize("clip", [None, ("global_norm", 0.05)])
+def test_a_hundred_rounds_equal_the_loop_that_everybody_writes(clip):
+    "alternating SGD on digits with torch.optim.SGD and clip_grad_norm_, on the same batches"
+    run = Run("article-plain", loss="non_saturating", r1=0, r2=0, n_gen=1, n_disc=2, order="disc_first", lr=0.05, momentum=0.5,
+              schedule="constant", halflife=0, clip=clip, **small)
+    nets, real = Run(run.recipe).game.nets, run.game.data
+    steps = {p: torch.optim.SGD(nets[p].parameters(), 0.05, momentum=0.5) for p in players}
+    for round in range(100):
+        for k, player in enumerate(["disc", "disc", "gen"]):
+            address = lambda: stream(0, round, k)
+            z, x = torch.randn(32, 100, generator=(rng := address())), None
+            fake = nets["disc"](nets["gen"](z))
+            if player == "disc": x = real.draw(32, rng)
+            sp = torch.nn.functional.softplus
+            loss = sp(-fake).mean() if player == "gen" else sp(fake).mean() + sp(-nets["disc"](x)).mean()
+            for s in steps.values(): s.zero_grad()
+            loss.backward()
+            if clip: torch.nn.utils.clip_grad_norm_(nets[player].parameters(), clip[1])
+            steps[player].step()
+        run.step()
+    assert worst_difference(run, nets) < 1e-6
+    assert clip is None or run.records["clipped_disc"].mean() > 0.5, "the clip must have had something to do"
+
+
+@pytest.mark.parametrize("settings", [dict(of="dcgan", batch_size=8, width=4), dict(of="article", data="fashion_mnist", batch_size=16, hidden=(16,))])
+def test_other_recipes_train(settings):
+    try: run = Run(device="cpu", **settings)
+    except FileNotFoundError as absent: pytest.skip(str(absent))
+    before = run.state.params
+    run.fit(3, progress=False)
+    assert run.samples(5).shape == (5, 1, 28, 28) and np.isfinite(run.records["loss_gen"]).all()
+    assert all(any(not run.state.params[p][k].equal(v) for k, v in before[p].items()) for p in players)
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_every_recipe_goes_on_exactly(recipe, tmp_path):
+    "run(6) equals run(3), save, a new process, run(3)"
+    if "fashion" in recipe: pytest.skip("needs files")
+    settings = dict(batch_size=8, hidden=(8,), width=2, device="cpu")
+    whole = Run(recipe, seed=5, **settings).fit(6, progress=False)
+    half = Run(recipe, seed=5, **settings).fit(3, progress=False)
+    half.save(tmp_path/"half")
+    code = "import sys; from gan_nb import Run; r = Run.load(sys.argv[1], device='cpu'); r.fit(3, progress=False); r.save(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path/"half"), str(tmp_path/"rest.safetensors")], check=True, timeout=120)
+    whole.save(tmp_path/"whole.safetensors")
+    one, two = load_file(tmp_path/"whole.safetensors"), load_file(tmp_path/"rest.safetensors")
+    one["records"][:, 1] = two["records"][:, 1] = 0  # seconds differ
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in one)
+
+
+def test_edits_and_single_steps_replay_to_the_same_bits():
+    run = Run("ring", seed=2, **small).fit(20, progress=False)
+    run.edit(lr_gen=2e-3, clip_disc=("block_norm", 0.1)); run.fit(5, progress=False)
+    run.step("disc"); run.step("gen"); run.edit(rule_gen="sgd", normalize_gen=("global_norm", 1.0)); run.fit(5, progress=False)
+    again = run.fork()
+    assert again.edits == run.edits and again.round == run.round == 30
+    assert all(again.state.params[p][k].equal(v) for p in players for k, v in run.state.params[p].items())
+    other = run.fork(round=22, lr_gen=1e-2); other.fit(3, progress=False)
+    assert not other.state.params["gen"]["0.weight"].equal(run.fork(round=25).state.params["gen"]["0.weight"])
+
+
+def test_bad_input_changes_nothing(tmp_path):
+    run = Run("ring", **small).fit(2, progress=False)
+    before = run._to_bytes()
+    for call in (lambda: run.edit(lr=float("inf")), lambda: run.edit(clip=("nothing", 1)), lambda: run.edit(n_gen=0, n_disc=0), lambda: run.step("both"),
+                 lambda: run.fit(-1), lambda: run.samples(-1), lambda: run.fork(round=99), lambda: Run("ring", data=np.full((9, 2), np.nan)),
+                 lambda: Run("ring", data=np.empty((0, 2))), lambda: Run("rign"), lambda: Run("ring", hiden=3), lambda: Run("ring", seed=-1)):
+        with pytest.raises(ValueError) as error: call()
+        assert "\n" not in str(error.value)
+    assert run._to_bytes() == before
+    file = tmp_path/"a file"; file.write_text("x")
+    with pytest.raises(OSError): run.save(file/"inside")
+    for bad in (b"", b"\x00" * 100, b"\xff" * 8, before[:-10], before[:50]):
+        (tmp_path/"bad.safetensors").write_bytes(bad)
+        with pytest.raises(ValueError, match="bad.safetensors"): Run.load(tmp_path/"bad.safetensors")
+    with pytest.raises(FileNotFoundError): Run.load(tmp_path/"nowhere")
+
+
+def test_ctrl_c_leaves_a_saved_run(tmp_path):
+    run = Run("ring", folder=tmp_path/"run", **small)
+    def rounds(n):
+        yield from Run.rounds(run, 7)
+        raise KeyboardInterrupt
+    run.rounds = rounds
+    with pytest.raises(KeyboardInterrupt): run.fit(100, progress=False)
+    assert Run.load(tmp_path/"run", device="cpu").round == 7 == run.round
