@@ -38,12 +38,12 @@ class Ration:
         self.spent += took
         self.next = began + took + max(self.least - took, took * (1 / self.share - 1))
 
-# %% ../nbs/55_lab.ipynb #93f80725
+# %% ../nbs/55_lab.ipynb #19ce323d
 def _slider(least, most, about):
     "Logarithmic, from 10**least to 10**most; it reports when let go, since an edit is logged each time."
     return FloatLogSlider(1., min=least, max=most, step=.05, continuous_update=False, readout_format='.3g', description=about, style=_style, layout=_wide)
 
-def _menu(kinds, about): return Dropdown(options=[('none', None), *((k.replace('_', ' '), k) for k in kinds)], description=about, style=_style, layout=_wide)
+def _menu(kinds, about): return Dropdown(options=[('none', 'none'), *((k.replace('_', ' '), k) for k in kinds)], description=about, style=_style, layout=_wide)
 
 _style, _wide = dict(description_width='96px'), Layout(width='98%')
 
@@ -53,7 +53,7 @@ def _set_log(slider, value):
     slider.min, slider.max = min(slider.min, math.floor(math.log10(value))), max(slider.max, math.ceil(math.log10(value)))
     if not math.isclose(slider.value, value, rel_tol=1e-9): slider.value = value
 
-# %% ../nbs/55_lab.ipynb #30a94f1d
+# %% ../nbs/55_lab.ipynb #874efa65
 class Rate:
     "A learning rate."
     def __init__(self, player): self.name, self.slider = f'lr_{player}', _slider(-5, 1, 'learning rate')
@@ -79,18 +79,18 @@ class Clip:
     @property
     def widgets(self): return self.kind, self.bound
     def show(self, recipe):
-        kind, bound = getattr(recipe, self.name) or (None, self.bound.value)
-        self.kind.value, self.bound.disabled = kind, kind is None
+        self.kind.value, bound = getattr(recipe, self.name) or ('none', self.bound.value)
+        self.bound.disabled = self.kind.value == 'none'
         _set_log(self.bound, bound)
-    def change(self, recipe): return {self.name: self.kind.value and (self.kind.value, self.bound.value)}
+    def change(self, recipe): return {self.name: None if self.kind.value == 'none' else (self.kind.value, self.bound.value)}
 
 class Normalize:
     "A kind of gradient normalisation; its scale stays the recipe's."
     def __init__(self, player): self.name, self.kind = f'normalize_{player}', _menu(normalizers, 'normalise by')
     @property
     def widgets(self): return self.kind,
-    def show(self, recipe): self.kind.value = (getattr(recipe, self.name) or [None])[0]
-    def change(self, recipe): return {self.name: self.kind.value and (self.kind.value, (getattr(recipe, self.name) or (None, 1.))[1])}
+    def show(self, recipe): self.kind.value = (getattr(recipe, self.name) or ['none'])[0]
+    def change(self, recipe): return {self.name: None if self.kind.value == 'none' else (self.kind.value, (getattr(recipe, self.name) or (None, 1.))[1])}
 
 # %% ../nbs/55_lab.ipynb #601b80e4
 def _picture(width): return Image(format='png', layout=Layout(width=width, height='auto', object_fit='contain', margin='0'))
