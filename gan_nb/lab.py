@@ -148,7 +148,7 @@ class Panel(VBox):
             if stop(): break
             draw()
 
-# %% ../nbs/55_lab.ipynb #76729814
+# %% ../nbs/55_lab.ipynb #a77aa591
 _labs = weakref.WeakKeyDictionary() # The open labs of each run: only one of them plays
 
 class Lab(Panel):
@@ -163,7 +163,7 @@ class Lab(Panel):
         super().__init__(run, samples or (64 if len(run.game.data.shape) == 3 else 300))
         self._orders, self._lock, self._thread, self._news = deque(), threading.Lock(), None, threading.Condition()
         self.playing, self.error, self.played_seconds, self._shown = False, None, 0., None
-        self._drawn, self._said, self._passed = Ration(), Ration(.02, .1), deque()
+        self._drawn, self._said, self._passed = Ration(.04), Ration(.01, .1), deque() # pictures and text: 5 % together
         self._pictures = itertools.cycle((self.draw_samples, self.draw_losses, self.draw_norms)) # one at a time, so that a click waits for one at most
         self._siblings = _labs.setdefault(run, weakref.WeakSet())
         for other in self._others(): other.pause()
