@@ -69,6 +69,8 @@ def cleaned(nb: dict) -> dict:
     for cell in code_cells(nb):
         cell["outputs"] = [o for o in cell["outputs"]
                            if widget_view not in o.get("data", {}) and o.get("name") != "stderr"]
+        for o in cell["outputs"]:
+            if o["output_type"] in ("stream", "error"): o.pop("metadata", None)    # the format has none there
     return nb
 
 def as_text(nb: dict) -> str: return json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
@@ -89,8 +91,16 @@ def dirt(path: Path) -> list:
             if widget_view in o.get("data", {}): found.append(f"cell {i} shows a widget, which is dead once saved")
             if o.get("name") == "stderr": found.append(f"cell {i} wrote to stderr")
             if o["output_type"] == "error": found.append(f"cell {i} failed: {o['ename']}: {o['evalue']}")
+    if not found: found += [f"not a valid notebook: {e.message}" for e in invalid(nb)]
     if not found and as_text(cleaned(nb)) != as_text(nb): found.append("metadata that nbdev-clean removes")
     return found + machine_paths(text)
+
+def invalid(nb: dict) -> list:
+    "The first way in which the notebook breaks its format, if there is one."
+    import nbformat
+    try: nbformat.validate(nb)
+    except nbformat.ValidationError as error: return [error]
+    return []
 
 def machine_paths(text: str) -> list:
     "Folders of one person's machine. Random ids of widgets and pictures in base64 do not look like these."

@@ -147,6 +147,7 @@ DIRT = {
     "more than 300,000":      lambda nb, c: c.update(outputs=[stream("x" * 300_001)]),
     "wrote to stderr":        lambda nb, c: c.update(outputs=[stream("a warning", "stderr")]),
     "failed: E: it broke":    lambda nb, c: c.update(outputs=[dict(output_type="error", ename="E", evalue="it broke", traceback=[])]),
+    "not a valid notebook":   lambda nb, c: c.update(outputs=[dict(stream("text"), metadata={})]),
     "nbdev-clean removes":    lambda nb, c: c.update(metadata={"collapsed": True}),
     "path of one machine":    lambda nb, c: c.update(outputs=[stream("saved in /" + "home/ada/runs")]),
 }
