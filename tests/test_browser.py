@@ -82,6 +82,7 @@ def panel(server, browser, request):
     nbformat.write(nb, folder/name)
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     page.set_default_timeout(patience)
+    page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dismiss(page, dialog))
     page.goto(f"{address}/lab/workspaces/{title}/tree/{name}?token={token}")
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
@@ -90,6 +91,11 @@ def panel(server, browser, request):
     yield page
     page.close()
 
+
+def dismiss(page, dialog):
+    "JupyterLab may ask something of its own at any time; a person would close it and go on."
+    print("JupyterLab asked:", " ".join(dialog.inner_text().split()))
+    page.keyboard.press("Escape")
 
 def cell(page, i): return page.locator(".jp-Notebook .jp-CodeCell").nth(i)
 
