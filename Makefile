@@ -6,7 +6,7 @@
 # constraints.txt changes, or when PYTHON names another version than the one it holds.
 
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
-ROUNDS ?= 1200
+ROUNDS ?= 1800
 LAB_ARGS ?=
 
 bin := .venv/bin
