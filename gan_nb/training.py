@@ -29,7 +29,7 @@ from .games import State, alternating, play, players, start
 from .losses import loss
 from .recipes import Recipe, build_game, build_method, expand, local, recipe
 
-# %% ../nbs/35_training.ipynb #b573d129
+# %% ../nbs/35_training.ipynb #437c31e7
 _seen = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc', 'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake')
 columns = ('round', 'seconds', *_seen)
 
@@ -50,7 +50,8 @@ class Records:
     ):
         self._table, self._new, self._lock = np.empty((0, len(columns))) if table is None else table, [], threading.Lock()
 
-    def append(self, record): self._new.append(record)
+    def append(self, record):
+        with self._lock: self._new.append(record)
 
     def table(self) -> np.ndarray: # (n, columns)
         "All records as one array."
@@ -109,7 +110,7 @@ def write_whole(
 
 checkpoint_name, version = 'checkpoint.safetensors', 1
 
-# %% ../nbs/35_training.ipynb #a33e5e00
+# %% ../nbs/35_training.ipynb #3b84df06
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -160,6 +161,7 @@ class Run:
         "Make one move. Raises `Diverged` at the first number that is not finite; the state stays as it was before."
         if what not in ('round', *players): raise nearest('step', what, ('round', *players))
         with self.lock, use_threads(self.threads):
+            self._keep()
             begun = time.perf_counter()
             if what == 'round': state, seen = play(self.game, self.method, self.state)
             else: state, seen = play(self.game, alternating(tuple(self.method.rules[p] for p in players), n_disc=what == 'disc', n_gen=what == 'gen'), self.state)
@@ -169,7 +171,6 @@ class Run:
             if what != 'round':
                 state = dataclasses.replace(state, round=self.round)
                 self.edits.append(Edit(self.round, self.state.moves, {'step': what}))
-            self._keep()
             self.state, self._seconds = state, self._seconds + time.perf_counter() - begun
             record = Record(state.round, self._seconds, values)
             self.records.append(record)
@@ -286,7 +287,7 @@ class Run:
         self.step()
 
     def _keep(self):
-        "Now and then keep the state for `fork`: at most 16, evenly spread."
+        "Now and then, before a move, keep the state for `fork`: at most 16, evenly spread."
         spacing = self._kept[1][0] - self._kept[0][0] if len(self._kept) > 1 else 50
         if self._kept and self.state.moves < self._kept[-1][0] + spacing: return
         self._kept.append((self.state.moves, self.state, self.recipe, len(self.edits)))

@@ -105,3 +105,12 @@ def test_ctrl_c_leaves_a_saved_run(tmp_path):
     run.rounds = rounds
     with pytest.raises(KeyboardInterrupt): run.fit(100, progress=False)
     assert Run.load(tmp_path/"run", device="cpu").round == 7 == run.round
+
+
+def test_a_fork_past_a_step_by_hand_that_fell_on_a_kept_state():
+    "states are kept from move 0 on, every 50 moves at first: the single step is made exactly there"
+    run = Run("ring", seed=4, **small).fit(50, progress=False)
+    run.step("disc"); run.fit(5, progress=False)
+    again = run.fork()
+    assert again.edits == run.edits and again.state.moves == run.state.moves == 56
+    assert all(again.state.params[p][k].equal(v) for p in players for k, v in run.state.params[p].items())
