@@ -54,13 +54,13 @@ def global_norm(tree:Tree) -> Tensor: # 0-dim
     "The Euclidean norm of all tensors taken as one vector."
     return torch.linalg.vector_norm(torch.stack(list(block_norms(tree).values())))
 
-# %% ../nbs/00_core.ipynb #e34772aa
+# %% ../nbs/00_core.ipynb #0e209603
 def numbers(
     values:dict, # Names to Python numbers
     like:Tree, # Decides the device
 ) -> Tree: # 0-dim tensors
     "Turn Python numbers into tensors beside `like`."
-    device = next(iter(like.values())).device
+    device = next((t.device for t in like.values()), torch.device('cpu'))
     dtype = torch.float32 if device.type == 'mps' else torch.float64
     return {name: torch.tensor(float(value), dtype=dtype, device=device) for name, value in values.items()}
 
