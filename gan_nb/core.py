@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-# %% ../nbs/00_core.ipynb #9c8cbf3d
+# %% ../nbs/00_core.ipynb #f7a80461
 Tree = dict[str, Tensor]
 
 def tree_map(
@@ -34,6 +34,7 @@ def tree_scale(
     scale, # A number or 0-dim tensor
 ) -> Tree:
     "Multiply every tensor by `scale`, keeping each tensor's dtype."
+    if isinstance(scale, Tensor) and scale.requires_grad: return tree_map(lambda t: t * scale.to(t.dtype), tree) # the joint call below cannot differentiate its factor
     return dict(zip(tree, torch._foreach_mul(list(tree.values()), scale)))
 
 def tree_add(

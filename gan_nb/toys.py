@@ -39,7 +39,7 @@ class bilinear(Toy):
         value = x @ self.A.to(x.dtype) @ y
         return (value if player == 'gen' else -value), buffers, {}
 
-# %% ../nbs/27_toys.ipynb #aa478245
+# %% ../nbs/27_toys.ipynb #6592a29a
 dirac_penalties = ('r1', 'r2', 'wgan_gp', 'dragan', 'instance_noise')
 
 class dirac(Toy):
@@ -61,7 +61,7 @@ class dirac(Toy):
         theta, psi = params['gen']['x'], params['disc']['y']
         at = [torch.zeros_like(theta)[None], theta[None]]
         if 'noise' in batch: at = [x + self.weight * noise.to(theta.dtype) for x, noise in zip(at, batch['noise'])]
-        real, fake = (-psi * x for x in at)
+        real, fake = (self.pair.undecided - psi * x for x in at)
         value = getattr(self.pair, player)(real, fake)
         if player == 'disc' and self.penalty in ('r1', 'r2'): value = value + self.weight / 2 * psi.square().sum()
         if player == 'disc' and self.penalty in ('wgan_gp', 'dragan'): value = value + self.weight / 2 * (psi.abs() - 1).square().sum()

@@ -63,7 +63,7 @@ def carry(
     carry_fits = lambda a, b: isinstance(b, dict) and a.keys() == b.keys() and all(fits(a[k], b[k]) for k in a)
     return {k: old[k] if k not in settings and fits(v, old.get(k)) else v for k, v in new.items()}
 
-# %% ../nbs/20_transforms.ipynb #2b80a5b0
+# %% ../nbs/20_transforms.ipynb #5fa60fba
 def _bound(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf: raise ValueError(f"{name}: {value!r} came; allowed is a finite number above 0")
     return float(value)
@@ -73,7 +73,11 @@ def _nothing_clipped(params):
 
 def _ratio(bound, norm):
     "bound / norm where the norm is above the bound, exactly 1 elsewhere (also where the norm is NaN, so that it stays visible)."
-    return torch.where(norm > bound, bound / norm, 1.0)
+    return torch.where(norm > bound, bound / _divisor(norm), 1.0)
+
+def _divisor(norm):
+    "The norm, but 1 for zero: the quotient is not used there, yet its derivative would be."
+    return torch.where(norm == 0, 1.0, norm)
 
 # %% ../nbs/20_transforms.ipynb #442e5351
 def clip_by_value(
@@ -163,10 +167,10 @@ def clip_by_quantile(
         return {**like, 'norms': torch.full_like(like['clipped'], torch.nan).repeat(window), 'count': torch.zeros_like(like['clipped'], dtype=torch.int64)}
     return Transform('clip_by_quantile', apply, {'q': q}, memory)
 
-# %% ../nbs/20_transforms.ipynb #7082941f
+# %% ../nbs/20_transforms.ipynb #a3ff373f
 def _unit(g, norm, scale):
     "g * scale / norm, and zero where the norm is zero."
-    return g * torch.where(norm == 0, 0.0, scale / norm).to(g.dtype)
+    return g * torch.where(norm == 0, 0.0, scale / _divisor(norm)).to(g.dtype)
 
 def normalize_by_global_norm(
     scale:float=1.0, # The norm of the result
@@ -193,13 +197,13 @@ def normalize_by_block_rms(
         return tree_map(lambda g, n: _unit(g, n, state['scale'] * g.numel()**.5), grads, block_norms(grads)), state
     return Transform('normalize_by_block_rms', apply, {'scale': _bound('scale', scale)})
 
-# %% ../nbs/20_transforms.ipynb #9fe50cc3
+# %% ../nbs/20_transforms.ipynb #efbc9538
 def scale_by_trust_ratio(
     coefficient:float=1.0, # The norm of each tensor of the result, as a share of its weights' norm
 ) -> Transform:
     "Give each tensor `coefficient` times the norm of its weights (You et al. 2017). Needs `params`. Raises `ValueError` unless `coefficient` > 0."
     def apply(grads, state, params):
-        def scaled(g, n, w): return g * torch.where((n == 0) | (w == 0), 1.0, state['coefficient'] * w / n).to(g.dtype)
+        def scaled(g, n, w): return g * torch.where((n == 0) | (w == 0), 1.0, state['coefficient'] * w / _divisor(n)).to(g.dtype)
         return tree_map(scaled, grads, block_norms(grads), block_norms(params)), state
     return Transform('scale_by_trust_ratio', apply, {'coefficient': _bound('coefficient', coefficient)})
 
