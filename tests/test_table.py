@@ -1,14 +1,16 @@
 """Every method with every rule, every transform and every loss: it trains, survives saving, and goes on with the same bits."""
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
 from gan_nb import Recipe, Run
+from gan_nb.core import Diverged
 from gan_nb.losses import losses
 from gan_nb.recipes import methods
-from gan_nb.rules import rules
-from gan_nb.training import _flatten
+from gan_nb.rules import rules, schedules
+from gan_nb.training import _flatten, live
 from gan_nb.transforms import clips, normalizers
 
 BOUNDS = {"value": 0.1, "global_norm": 0.5, "block_norm": 0.3, "adaptive": 0.01, "quantile": 0.5}
@@ -43,3 +45,71 @@ def test_trains_and_survives(method, rule, tmp_path):
         run.step(), other.step()
         for name, value in state_of(run).items(): assert torch.equal(value.nan_to_num(-1.), state_of(other)[name].nan_to_num(-1.)), (transform, loss, name)
         assert all(v.isfinite().all() for p in run.state.params.values() for v in p.values()), (transform, loss)
+
+
+SWITCHES = [*METHODS.values(), *({**v, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, **v} for v in RULES.values()),
+            *({"clip": None, "normalize": None, "early_momentum": 0.0, **v} for v in TRANSFORMS.values()), *({"loss": name} for name in losses),
+            {"r1": 0.1, "r2": 0.2}, {"wgan_gp": 1.0, "dragan": 1.0}, {"noise": 0.1}, {"loss": "non_saturating", "smoothing": 0.1}, {"project": ("box", 0.5)}, {"project_disc": ("ball", 2.0)},
+            *({"schedule": name} for name in schedules), {"warmup": 5}, {"batch_size": 12}, {"rounds": 77}, {"order": "gen_first", "method": "alternating", "n_disc": 2}, {"lookahead": 0}]
+
+
+def test_every_switch_is_an_edit_and_replays():
+    "all settings that may change, one after the other, in one run; replayed from round 0"
+    run = Run(BASE)
+    for switch in SWITCHES:
+        run.edit(**switch)
+        for _ in range(2): run.step()
+    assert {name for edit in run.edits for name in edit.changes} >= set(live) - {"n_gen", "method_weight", "unroll", "lookahead_alpha"}
+    other = Run(BASE)
+    script = list(run.edits)
+    while other.round < run.round: other._replay(script)
+    assert other.recipe == run.recipe
+    for name, value in state_of(run).items(): assert torch.equal(value.nan_to_num(-1.), state_of(other)[name].nan_to_num(-1.)), name
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.02}, {"clip": ("global_norm", 0.3)}, {"method": "optimistic"}, {"loss": "hinge"}])
+def test_an_edit_keeps_what_the_rules_remember(change):
+    run = Run(BASE.replace(rule="adam", momentum=0.5))
+    for _ in range(5): run.step()
+    before = run.state
+    run.edit(**change)
+    for p in ("gen", "disc"):
+        assert run.state.rules[p]["step"] == 5 and run.state.rules[p]["count"] == 5
+        for name, value in before.rules[p]["mean"].items(): assert run.state.rules[p]["mean"][name].equal(value)
+        assert run.state.params[p] is before.params[p]
+
+
+def test_a_new_rule_starts_its_own_averages():
+    "Adam after many plain steps: its first step is no longer than its rate"
+    run = Run(BASE)
+    for _ in range(30): run.step()
+    run.edit(rule="adam", lr=0.001, momentum=0.5, method="simultaneous")
+    before = run.state.params["gen"]
+    run.step()
+    assert max((run.state.params["gen"][k] - v).abs().max().item() for k, v in before.items()) < 0.0011
+
+
+def test_skipping_goes_on_and_then_gives_up():
+    run = Run(BASE.replace(skip_not_finite=True))
+    run.step()
+    good = run.state
+    loss = run.game.loss
+    run.game.loss = lambda *args: (lambda value, *rest: (value * float("nan"), *rest))(*loss(*args))
+    for _ in range(3): run.step()
+    assert run.skipped == {"gen": 3, "disc": 3}
+    for p, tree in good.params.items():
+        for name, value in tree.items(): assert run.state.params[p][name].equal(value)
+    with pytest.raises(Diverged, match="in a row"):
+        for _ in range(100): run.step()
+    assert run.skipped["gen"] < 50
+    run.game.loss = loss
+    run.step()
+    assert not run.state.params["gen"]["0.weight"].equal(good.params["gen"]["0.weight"])
+
+
+def test_a_checkpoint_of_the_first_format_goes_on():
+    run = Run.load(Path(__file__).with_name("checkpoint_v1.safetensors"), device="cpu")
+    assert run.round == 5 and run.edits[0].round == 3
+    torch.testing.assert_close(run.samples(2), torch.tensor([[-0.0238, -0.0740], [-0.1054, -0.3463]]), atol=6e-5, rtol=0)
+    run.step()
+    torch.testing.assert_close(run.samples(2), torch.tensor([[-0.0238, -0.0766], [-0.1053, -0.3525]]), atol=6e-5, rtol=0)
