@@ -53,7 +53,7 @@ test: export MPLBACKEND := Agg
 test: $(dev)
 	$(bin)/python tests/notebooks.py check
 	$(bin)/nbdev-test
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest -n 2 --dist loadfile
 
 sync: $(dev)
 	$(bin)/python tests/notebooks.py sync

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['orders', 'State', 'Method', 'simultaneous', 'alternating', 'turn', 'extragradient', 'past_extragradient',
-           'optimistic', 'lookahead', 'numbers_like', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start',
-           'play', 'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
+           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'play',
+           'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
 
-# %% ../nbs/30_games.ipynb #d9e93304
+# %% ../nbs/30_games.ipynb #8d26a52e
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from .core import stream, tree_add, tree_map, tree_scale, zeros_like
+from .core import numbers, stream, tree_add, tree_map, tree_scale, zeros_like
 from .gan import Gan, field as gradients, grad, gradient, join, leaves, players, product, split, transposed_product
 from .rules import Rule, zero_count
 from .toys import Toy, bilinear, dirac, largest_residual, matrix_game
@@ -35,7 +35,7 @@ class State:
     method: dict = field(default_factory=dict) # What the method remembers
     average: dict = field(default_factory=dict) # The state of the generator's average, if there is one
 
-# %% ../nbs/30_games.ipynb #f09b6780
+# %% ../nbs/30_games.ipynb #1ad6b450
 class Method:
     "Who moves when. `draws` names, for each batch of a round, who uses it."
     draws = (players,)
@@ -59,7 +59,9 @@ class Method:
     def carry(self, new:State, old:State) -> State:
         "`new`, a fresh state of this method, with what `old` remembered where it fits."
         rules = {p: self.rules[p].carry(s, old.rules[p]) if p in old.rules and s and old.rules[p] else s for p, s in new.rules.items()}
-        return replace(new, rules=rules, method=carry(new.method, old.method, self.numbers))
+        return replace(new, rules=rules, method=self.carry_memory(new.method, old.method))
+
+    def carry_memory(self, new, old): return carry(new, old, self.numbers)
 
     def move(self, params, grads, states, seen={}):
         "Move both players at once along their gradients."
@@ -177,7 +179,7 @@ class optimistic(Method):
         guess = {p: tree_add(tree_scale(grads[p], 2), past[p], -1) for p in players}
         return self.moved(state, guess, buffers, seen, method={'past': grads, 'count': state.method['count'] + 1})
 
-# %% ../nbs/30_games.ipynb #c8daa564
+# %% ../nbs/30_games.ipynb #23cc2a7b
 class lookahead(Method):
     "Every `k` rounds of a method, go only the share `alpha` of the way (Chavdarova et al. 2021). Raises `ValueError` for settings out of range."
     def __init__(self,
@@ -190,8 +192,7 @@ class lookahead(Method):
         self.rules, self.draws, self.evaluations, self.numbers = method.rules, method.draws, method.evaluations, {'k': k, 'alpha': alpha}
 
     def memory(self, params):
-        scalars = numbers_like(self.numbers, params)
-        return {**scalars, 'slow': params, 'count': zero_count(params['gen']), 'inner': self.inner.memory(params)}
+        return {**numbers(self.numbers, join(params)), 'slow': params, 'count': zero_count(params['gen']), 'inner': self.inner.memory(params)}
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
@@ -203,13 +204,11 @@ class lookahead(Method):
         choose = lambda a, b: {p: tree_map(lambda x, y: torch.where(back, x, y), a[p], b[p]) for p in players}
         return replace(state, params=choose(blend, state.params), method={**own, 'slow': choose(blend, own['slow']), 'count': count, 'inner': state.method}), seen
 
+    def carry_memory(self, new, old): return {**carry(new, old, self.numbers), 'inner': self.inner.carry_memory(new['inner'], old.get('inner', {}))}
+
     def __repr__(self): return f"lookahead({self.inner}, k={self.k}, alpha={self.alpha:g})"
 
-def numbers_like(values, params):
-    like = next(t for p in players for t in params[p].values())
-    return {k: torch.tensor(float(v), dtype=torch.float64 if like.device.type != 'mps' else torch.float32, device=like.device) for k, v in values.items()}
-
-# %% ../nbs/30_games.ipynb #97f9b1ba
+# %% ../nbs/30_games.ipynb #ffc6f4fb
 class consensus(Method):
     "Both players also minimise half the squared length of all gradients (Mescheder et al. 2017)."
     evaluations = 4
@@ -221,7 +220,7 @@ class consensus(Method):
         super().__init__(rule)
         self.numbers = {'weight': float(weight)}
 
-    def memory(self, params): return numbers_like(self.numbers, params)
+    def memory(self, params): return numbers(self.numbers, join(params))
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."

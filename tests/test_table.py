@@ -113,3 +113,12 @@ def test_a_checkpoint_of_the_first_format_goes_on():
     torch.testing.assert_close(run.samples(2), torch.tensor([[-0.0238, -0.0740], [-0.1054, -0.3463]]), atol=6e-5, rtol=0)
     run.step()
     torch.testing.assert_close(run.samples(2), torch.tensor([[-0.0238, -0.0766], [-0.1053, -0.3525]]), atol=6e-5, rtol=0)
+
+
+def test_an_edit_inside_lookahead_takes_effect():
+    run = Run(BASE.replace(method="consensus", lookahead=3, method_weight=0.1))
+    for _ in range(4): run.step()
+    slow = run.state.method["slow"]
+    run.edit(method_weight=0.7, lookahead_alpha=0.25)
+    memory = run.state.method
+    assert (memory["inner"]["weight"], memory["alpha"], memory["count"]) == (0.7, 0.25, 4) and memory["slow"]["gen"]["0.weight"].equal(slow["gen"]["0.weight"])
