@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Tree', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers', 'stream',
-           'pick_device', 'use_threads', 'Diverged', 'nearest']
+           'pick_device', 'use_threads', 'Diverged', 'check_number', 'nearest']
 
 # %% ../nbs/00_core.ipynb #6aacc733
 import difflib
@@ -110,9 +110,23 @@ def use_threads(
     finally:
         if n != before: torch.set_num_threads(before)
 
-# %% ../nbs/00_core.ipynb #211d5be0
+# %% ../nbs/00_core.ipynb #6c35e86d
 class Diverged(RuntimeError):
     "Training produced a number that is not finite; says which, whose and when."
+
+def check_number(
+    name:str, # Of the setting, for the message
+    value, # What came
+    least:float=-math.inf, # Smallest value allowed
+    below:float=math.inf, # The value must stay below this
+    above:float=-math.inf, # And above this
+) -> float:
+    "A finite number in its range. Raises `ValueError` for anything else."
+    try: number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError: number = math.inf
+    if math.isfinite(number) and number >= least and above < number < below: return number
+    bounds = [f'of at least {least:g}'] * (least > -math.inf) + [f'above {above:g}'] * (above > -math.inf) + [f'below {below:g}'] * (below < math.inf)
+    raise ValueError(f"{name}: {value!r} came; allowed is a finite number{' ' * bool(bounds)}{' and '.join(bounds)}")
 
 def nearest(
     what:str, # What kind of name it is

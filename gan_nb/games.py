@@ -7,13 +7,13 @@ __all__ = ['orders', 'State', 'Method', 'simultaneous', 'alternating', 'turn', '
            'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'play',
            'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
 
-# %% ../nbs/30_games.ipynb #8d26a52e
+# %% ../nbs/30_games.ipynb #7db4450a
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from .core import numbers, stream, tree_add, tree_map, tree_scale, zeros_like
+from .core import check_number, numbers, stream, tree_add, tree_map, tree_scale, zeros_like
 from .gan import Gan, field as gradients, grad, gradient, join, leaves, players, product, split, transposed_product
 from .rules import Rule, zero_count
 from .toys import Toy, bilinear, dirac, largest_residual, matrix_game
@@ -35,16 +35,20 @@ class State:
     method: dict = field(default_factory=dict) # What the method remembers
     average: dict = field(default_factory=dict) # The state of the generator's average, if there is one
 
-# %% ../nbs/30_games.ipynb #1ad6b450
+# %% ../nbs/30_games.ipynb #e0d90777
 class Method:
     "Who moves when. `draws` names, for each batch of a round, who uses it."
     draws = (players,)
     evaluations = 2 # Gradient evaluations in a round
     numbers = {} # Settings that may be edited while training
+    steps = {'gen': 1, 'disc': 1} # Of each player in a round
 
     def __init__(self,
         rule, # A Rule, or a pair (generator's, discriminator's)
     ):
+        given = (rule,) if isinstance(rule, Rule) else rule
+        if not isinstance(given, (tuple, list)) or len(given) not in (1, 2) or not all(isinstance(r, Rule) for r in given) or given is rule and len(given) == 1:
+            raise ValueError(f"rule: {rule!r} came; allowed are a rule, such as sgd(0.1), or a pair of rules, the generator's first")
         self.rules = {'both': rule} if isinstance(rule, Rule) else dict(zip(players, rule))
 
     def init(self, params): # The rules' states
@@ -56,10 +60,16 @@ class Method:
         "The method's own state before the first round."
         return {}
 
-    def carry(self, new:State, old:State) -> State:
-        "`new`, a fresh state of this method, with what `old` remembered where it fits."
+    def carry(self,
+        new:State, # A fresh state of this method
+        old:State, # What was played so far
+        before=None, # The method that played it
+    ) -> State: # `new`, with what `old` remembered where it fits
+        "Go on where another method stopped. A schedule with an end keeps its place when a player makes more or fewer steps a round."
         rules = {p: self.rules[p].carry(s, old.rules[p]) if p in old.rules and s and old.rules[p] else s for p, s in new.rules.items()}
-        return replace(new, rules=rules, method=self.carry_memory(new.method, old.method))
+        for p, s in rules.items():
+            if before and p in players and 'steps' in s and before.steps[p] and self.steps[p] != before.steps[p]: rules[p] = {**s, 'step': (s['step'] * self.steps[p]) // before.steps[p]}
+        return replace(new, rules=rules, method=self.carry_memory(new.method, old.method.get('inner', old.method)))
 
     def carry_memory(self, new, old): return carry(new, old, self.numbers)
 
@@ -91,7 +101,7 @@ class simultaneous(Method):
         "One round."
         return self.moved(state, *gradients(game, state.params, state.buffers, batches[0]))
 
-# %% ../nbs/30_games.ipynb #e30c9b1c
+# %% ../nbs/30_games.ipynb #c5a73755
 class alternating(Method):
     "One player makes its steps, then the other. Raises `ValueError` for impossible counts or orders."
     def __init__(self,
@@ -106,7 +116,7 @@ class alternating(Method):
         turns = ['disc'] * n_disc, ['gen'] * n_gen
         self.turns = [p for group in (turns if order == 'disc_first' else turns[::-1]) for p in group]
         self.draws = tuple((p,) for p in self.turns)
-        self.evaluations = len(self.turns)
+        self.evaluations, self.steps = len(self.turns), {'gen': n_gen, 'disc': n_disc}
         super().__init__(_each(rule))
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
@@ -140,7 +150,7 @@ def _whole(name, n, least):
     if isinstance(n, bool) or not isinstance(n, int) or n < least: raise ValueError(f"{name}: {n!r} came; allowed is a whole number of at least {least}")
     return n
 
-# %% ../nbs/30_games.ipynb #9573e722
+# %% ../nbs/30_games.ipynb #dd204ab8
 class extragradient(Method):
     "Step along the gradient found at the end of a trial step (Korpelevich 1976)."
     draws, evaluations = (players, players), 4
@@ -151,35 +161,43 @@ class extragradient(Method):
         ahead, _, _ = self.move(state.params, grads, state.rules, seen)
         return self.moved(state, *gradients(game, ahead, buffers, batches[1]))
 
-def _first(memory, now, then):
+def _first(last, now, then):
     "`then`, or `now` in the first round, when there is no past."
-    return {p: tree_map(lambda a, b: torch.where(memory['count'] == 0, a, b), now[p], then[p]) for p in players}
+    return {p: tree_map(lambda a, b: torch.where(last['count'] == 0, a, b), now[p], then[p]) for p in players}
 
-def _remembered(params): return {'past': {p: zeros_like(params[p]) for p in players}, 'count': zero_count(params['gen'])}
+def _nothing_yet(params): return {'last': {**{p: zeros_like(params[p]) for p in players}, 'losses': numbers({p: 0 for p in players}, join(params)), 'count': zero_count(params['gen'])}}
+
+def _last(last, grads, seen):
+    "What to remember of a round; a gradient that is not finite is not remembered."
+    keep = {p: torch.stack([g.isfinite().all() for g in grads[p].values()]).all() for p in players}
+    kept = {p: tree_map(lambda new, old: torch.where(keep[p], new, old), grads[p], last[p]) for p in players}
+    return {'last': {**kept, 'losses': {p: torch.where(keep[p], seen[f'loss_{p}'].to(last['losses'][p].dtype), last['losses'][p]) for p in players}, 'count': last['count'] + 1}}
 
 class past_extragradient(Method):
     "Extragradient whose trial step uses the last look ahead (Popov 1980). The first trial step is none."
-    def memory(self, params): return _remembered(params)
+    def memory(self, params): return _nothing_yet(params)
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
-        ahead, _, _ = self.move(state.params, state.method['past'], state.rules, {f'loss_{p}': torch.zeros(()) for p in players})
-        ahead = _first(state.method, state.params, ahead)
+        last = state.method['last']
+        ahead, _, _ = self.move(state.params, {p: last[p] for p in players}, state.rules, {f'loss_{p}': last['losses'][p] for p in players})
+        ahead = _first(last, state.params, ahead)
         grads, buffers, seen = gradients(game, ahead, state.buffers, batches[0])
-        return self.moved(state, grads, buffers, seen, method={'past': grads, 'count': state.method['count'] + 1})
+        return self.moved(state, grads, buffers, seen, method=_last(last, grads, seen))
 
 class optimistic(Method):
     "Step along twice the gradient minus the last one: OGDA (Popov 1980; Daskalakis et al. 2018). The first step is a plain one."
-    def memory(self, params): return _remembered(params)
+    def memory(self, params): return _nothing_yet(params)
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
+        last = state.method['last']
         grads, buffers, seen = gradients(game, state.params, state.buffers, batches[0])
-        past = _first(state.method, grads, state.method['past'])
+        past = _first(last, grads, last)
         guess = {p: tree_add(tree_scale(grads[p], 2), past[p], -1) for p in players}
-        return self.moved(state, guess, buffers, seen, method={'past': grads, 'count': state.method['count'] + 1})
+        return self.moved(state, guess, buffers, seen, method=_last(last, grads, seen))
 
-# %% ../nbs/30_games.ipynb #23cc2a7b
+# %% ../nbs/30_games.ipynb #8d9d6a49
 class lookahead(Method):
     "Every `k` rounds of a method, go only the share `alpha` of the way (Chavdarova et al. 2021). Raises `ValueError` for settings out of range."
     def __init__(self,
@@ -187,28 +205,29 @@ class lookahead(Method):
         k:int=5, # Fast rounds between two steps back
         alpha:float=0.5, # Share of the way that is kept, in (0, 1]
     ):
-        if not 0 < alpha <= 1: raise ValueError(f"alpha: {alpha!r} came; allowed is a number above 0 and up to 1")
+        if not isinstance(method, Method): raise ValueError(f"method: {method!r} came; allowed is a method, such as alternating(sgd(0.1))")
+        if check_number('alpha', alpha, above=0) > 1: raise ValueError(f"alpha: {alpha!r} came; allowed is a number above 0 and up to 1")
         self.inner, self.k, self.alpha = method, _whole('k', k, 1), alpha
-        self.rules, self.draws, self.evaluations, self.numbers = method.rules, method.draws, method.evaluations, {'k': k, 'alpha': alpha}
+        self.rules, self.draws, self.evaluations, self.steps, self.numbers = method.rules, method.draws, method.evaluations, method.steps, {'k': k, 'alpha': alpha}
 
     def memory(self, params):
-        return {**numbers(self.numbers, join(params)), 'slow': params, 'count': zero_count(params['gen']), 'inner': self.inner.memory(params)}
+        return {**numbers(self.numbers, join(params)), 'slow': params, 'fast_rounds': zero_count(params['gen']), 'inner': self.inner.memory(params)}
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
         own = state.method
         state, seen = self.inner.step(game, replace(state, method=own['inner']), batches)
-        count = own['count'] + 1
+        count = own['fast_rounds'] + 1
         back = count % own['k'].to(count.dtype) == 0
         blend = {p: tree_map(lambda s, f: s + own['alpha'].to(s.dtype) * (f - s), own['slow'][p], state.params[p]) for p in players}
         choose = lambda a, b: {p: tree_map(lambda x, y: torch.where(back, x, y), a[p], b[p]) for p in players}
-        return replace(state, params=choose(blend, state.params), method={**own, 'slow': choose(blend, own['slow']), 'count': count, 'inner': state.method}), seen
+        return replace(state, params=choose(blend, state.params), method={**own, 'slow': choose(blend, own['slow']), 'fast_rounds': count, 'inner': state.method}), seen
 
     def carry_memory(self, new, old): return {**carry(new, old, self.numbers), 'inner': self.inner.carry_memory(new['inner'], old.get('inner', {}))}
 
     def __repr__(self): return f"lookahead({self.inner}, k={self.k}, alpha={self.alpha:g})"
 
-# %% ../nbs/30_games.ipynb #ffc6f4fb
+# %% ../nbs/30_games.ipynb #5828e948
 class consensus(Method):
     "Both players also minimise half the squared length of all gradients (Mescheder et al. 2017)."
     evaluations = 4
@@ -218,7 +237,7 @@ class consensus(Method):
         weight:float=1.0, # Of the squared length
     ):
         super().__init__(rule)
-        self.numbers = {'weight': float(weight)}
+        self.numbers = {'weight': check_number('weight', weight)}
 
     def memory(self, params): return numbers(self.numbers, join(params))
 
@@ -322,7 +341,7 @@ def play(game, method, state:State) -> tuple: # (state, seen)
     state, seen = method.step(game, state, batches)
     return replace(state, round=state.round + 1, moves=state.moves + 1), seen
 
-# %% ../nbs/30_games.ipynb #8b44d332
+# %% ../nbs/30_games.ipynb #fba1eca6
 def trajectory(
     game, # A toy game
     method, # Whose rounds to play
@@ -331,6 +350,8 @@ def trajectory(
     seed:int=0, # For games that draw random numbers
 ) -> Tensor: # (rounds + 1, dim) in the dtype of `start`
     "Where the players stand after each round."
+    for name, given, kind in (('game', game, Toy), ('method', method, Method)):
+        if not isinstance(given, kind): raise ValueError(f"{name}: {given!r} came; allowed is a {'toy game, such as bilinear([[1.0]]) (for a GAN there is Run)' if kind is Toy else 'method, such as simultaneous(sgd(0.1))'}")
     params = game.split(torch.as_tensor(start))
     state, path = State(seed, 0, 0, params, {'gen': {}, 'disc': {}}, method.init(params), method.memory(params)), []
     position = lambda: torch.cat([t.flatten() for p in players for t in state.params[p].values()])

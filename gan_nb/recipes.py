@@ -19,10 +19,10 @@ from . import data, losses, models, rules, transforms
 from .core import nearest, pick_device
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
-# %% ../nbs/33_recipes.ipynb #c5c59481
+# %% ../nbs/33_recipes.ipynb #53e235e2
 def _whole(least):
     def read(name, value):
-        try: number = int(value) if not isinstance(value, (bool, float)) or value == int(value) and not isinstance(value, bool) else None
+        try: number = int(value) if not isinstance(value, bool) and (isinstance(value, str) or value == int(value)) else None
         except (TypeError, ValueError, OverflowError): number = None
         if number is None or number < least: raise ValueError(f"{name}: {value!r} came; allowed is a whole number of at least {least}")
         return number
@@ -38,7 +38,7 @@ def _real(least, below=float('inf')):
 
 def _one_of(names):
     def read(name, value):
-        if value not in names: raise nearest(name, value, names)
+        if not isinstance(value, str) or value not in names: raise nearest(name, value, names)
         return value
     return read
 
@@ -221,18 +221,19 @@ def _local_only(default):
         if name not in local: raise nearest('[DEFAULT]', name, local)
     return default
 
-# %% ../nbs/33_recipes.ipynb #0c46ddee
+# %% ../nbs/33_recipes.ipynb #486f2669
 def build_transform(
     recipe:Recipe,
     player:str, # 'gen' or 'disc'
-    net=None, # The player's network: adaptive clipping asks it which weights are stored the other way round
+    net=None, # The player's network, asked which weights are stored the other way round
 ) -> transforms.Transform:
     "What happens to a player's gradient before its rule."
     get = lambda name: getattr(recipe, f'{name}_{player}')
     clip, normalizer = get('clip'), get('normalize')
-    extra = {'transposed': transposed(net)} if clip and clip[0] == 'adaptive' and net is not None else {}
-    links = [get('skip_not_finite') and transforms.skip_not_finite(), get('centralize') and transforms.centralize(), clip and transforms.clips[clip[0]](clip[1], **extra),
-             get('early_momentum') and transforms.momentum(get('early_momentum')), normalizer and transforms.normalizers[normalizer[0]](normalizer[1])]
+    flipped = transposed(net) if net is not None else ()
+    extra = lambda kind: {'transposed': flipped} if kind in ('adaptive', 'orthogonal') else {}
+    links = [get('skip_not_finite') and transforms.skip_not_finite(), get('centralize') and transforms.centralize(flipped), clip and transforms.clips[clip[0]](clip[1], **extra(clip[0])),
+             get('early_momentum') and transforms.momentum(get('early_momentum')), normalizer and transforms.normalizers[normalizer[0]](normalizer[1], **extra(normalizer[0]))]
     return transforms.chain(*(link for link in links if link))
 
 def transposed(net) -> tuple: # Names

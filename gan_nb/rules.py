@@ -7,7 +7,7 @@ __all__ = ['rules', 'schedules', 'projections', 'Schedule', 'constant', 'inverse
            'polyak', 'Projection', 'box', 'ball', 'simplex', 'Rule', 'zero_count', 'sgd', 'adam', 'rmsprop', 'adagrad',
            'optimistic_adam', 'graft', 'Average', 'uniform', 'tail', 'ema', 'best']
 
-# %% ../nbs/25_rules.ipynb #08fec5fb
+# %% ../nbs/25_rules.ipynb #d6167fa6
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .core import Tree, global_norm, numbers, tree_add, tree_map, tree_scale, zeros_like
-from .transforms import Transform, carry, chain, clipped_share, skips
+from .core import Tree, check_number, global_norm, numbers, tree_add, tree_map, tree_scale, zeros_like
+from .transforms import Transform, _ratio, carry, chain, clipped_share, skips
 
-# %% ../nbs/25_rules.ipynb #986114e1
+# %% ../nbs/25_rules.ipynb #09b1a225
 @dataclass(frozen=True)
 class Schedule:
     "A learning rate times a shape over the player's own steps."
@@ -60,20 +60,18 @@ def warmup(
 ) -> Schedule:
     "Let the first `steps` rates of a schedule rise in a straight line."
     of = _schedule(schedule)
+    if 'warmup' in of.numbers: raise ValueError(f"schedule: {schedule!r} came; allowed is one without a warm-up of its own")
     shape = lambda step, state: of.shape(step, state) * ((step + 1) / state['warmup']).clamp(max=1)
     return Schedule(of.lr, shape, {**of.numbers, 'warmup': _positive('steps', steps)}, of.memory, of.remember)
 
 def _schedule(lr): return lr if isinstance(lr, Schedule) else constant(lr)
 
 def _rate(lr):
-    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not (math.isfinite(lr) and lr >= 0): raise ValueError(f"lr: {lr!r} came; allowed is a finite number of at least 0, or a schedule")
-    return float(lr)
+    return check_number('lr', lr, least=0)
 
-def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf: raise ValueError(f"{name}: {value!r} came; allowed is a finite number above 0")
-    return value
+def _positive(name, value): return check_number(name, value, above=0)
 
-# %% ../nbs/25_rules.ipynb #1dbadea7
+# %% ../nbs/25_rules.ipynb #fe371ed8
 def polyak(
     lr:float=1.0, # The largest rate
     optimum:float=None, # The smallest value of the loss; none: estimated from the values so far
@@ -83,12 +81,13 @@ def polyak(
     def shape(step, state):
         if state['value'] is None: raise ValueError("polyak: no loss came; give it to the rule's step as value=")
         target = state['optimum'] if optimum is not None else torch.minimum(state['best'], state['value']) - state['gap'] * (step + 1)**-0.5
-        h = torch.where(state['norm'] == 0, 0.0, (state['value'] - target).clamp(min=0) / state['norm'].to(target.dtype)**2)
+        slope = state['along']().to(target.dtype)
+        h = torch.where(slope > 0, (state['value'] - target).clamp(min=0) / torch.where(slope > 0, slope, 1.0), 0.0)
         return torch.where(state['lr'] == 0, 0.0, (h / state['lr']).clamp(max=1))
-    if optimum is not None: return Schedule(_rate(lr), shape, {'optimum': optimum})
+    if optimum is not None: return Schedule(_rate(lr), shape, {'optimum': check_number('optimum', optimum)})
     return Schedule(_rate(lr), shape, {'gap': _positive('gap', gap)}, {'best': math.inf}, lambda step, state: {'best': torch.minimum(state['best'], state['value'])})
 
-# %% ../nbs/25_rules.ipynb #f451b545
+# %% ../nbs/25_rules.ipynb #32587861
 @dataclass(frozen=True)
 class Projection:
     "Moves parameters to the nearest point of a set."
@@ -109,7 +108,7 @@ def ball(
     "The player's parameters no longer than `radius`. Raises `ValueError` unless `radius` > 0."
     def apply(params, state):
         norm = global_norm(params)
-        return tree_scale(params, torch.where(norm > state['radius'], state['radius'] / norm, 1.0))
+        return tree_scale(params, _ratio(state['radius'], norm))
     return Projection('ball', apply, {'radius': _positive('radius', radius)})
 
 def simplex() -> Projection:
@@ -121,7 +120,7 @@ def simplex() -> Projection:
         return (w - shift[last]).clamp(min=0)
     return Projection('simplex', lambda params, state: tree_map(nearest_point, params))
 
-# %% ../nbs/25_rules.ipynb #277f548b
+# %% ../nbs/25_rules.ipynb #0747c341
 @dataclass(frozen=True)
 class Rule:
     "How one player moves, as a pure function of parameters, gradient and state."
@@ -149,14 +148,14 @@ class Rule:
         params:Tree,
         grads:Tree, # With the names of `params`
         state:dict, # From `init` or the last `step`
-        value:Tensor=None, # The loss at `params`, for step sizes that look at it
+        value:Tensor=None, # The loss where the gradient was taken, for step sizes that look at it
     ) -> tuple: # (params, state)
         "One step. `state['seen']` holds the gradient's norm before and after the transform, and the share that was clipped."
         before = global_norm(grads)
         changed, transformed = self.transform.update(grads, state['transform'], params)
         share = clipped_share(transformed)
         seen = {'grad_norm': before, 'update_norm': global_norm(changed), 'clipped': torch.zeros_like(before) if share is None else share}
-        count, known = state['step'].to(state['lr'].dtype), {**state, 'value': value, 'norm': seen['update_norm']}
+        count, known = state['step'].to(state['lr'].dtype), {**state, 'value': value, 'along': lambda: sum((grads[k] * changed[k]).sum() for k in grads)}
         rate = state['lr'] * self.schedule.shape(count, known)
         direction, after = self.direction(changed, {**state, **self.schedule.remember(count, known), 'step': state['step'] + 1}, params)
         moved = self.projection.apply(tree_add(params, direction, -rate), state)
@@ -168,9 +167,9 @@ class Rule:
         new:dict, # A state of this rule
         old:dict, # A state of another one
     ) -> dict: # `new`, which remembers what `old` did
-        "Take over memory from `old` where it fits; settings stay those of `new`."
+        "Take over memory from `old` where it fits; settings stay those of `new`, and what a schedule remembers starts anew."
         inner = {name: carry(new[name], old.get(name, {}), part.settings) for name, part in self.parts.items()}
-        return {**carry(new, old, self.settings), **inner, 'transform': self.transform.carry(new['transform'], old['transform'])}
+        return {**carry(new, old, self.settings | self.schedule.memory), **inner, 'transform': self.transform.carry(new['transform'], old['transform'])}
 
     def __repr__(self):
         more = [f'{k}={v:g}' for k, v in {**self.numbers, **self.projection.numbers}.items() if v] + [repr(part) for part in self.parts.values()]
@@ -184,7 +183,7 @@ def _where(skip, old, new):
     "`old` where the step is skipped, but what was counted stays."
     return {k: v if k in _counts else _where(skip, old[k], v) if isinstance(v, dict) else torch.where(skip, old[k], v) if k in old else v for k, v in new.items()}
 
-# %% ../nbs/25_rules.ipynb #7eacc161
+# %% ../nbs/25_rules.ipynb #0c908dc7
 def sgd(
     lr, # A rate or a Schedule
     momentum:float=0.0, # Share of the velocity that is kept, in (-1, 1)
@@ -194,7 +193,7 @@ def sgd(
     projection:Projection=None, # Applied after the step
 ) -> Rule:
     "The (sub)gradient step, with momentum as in torch.optim.SGD. Raises `ValueError` for settings out of range."
-    if isinstance(momentum, bool) or not -1 < momentum < 1: raise ValueError(f"momentum: {momentum!r} came; allowed is a number between -1 and 1")
+    check_number('momentum', momentum, above=-1, below=1)
     if nesterov and not momentum: raise ValueError(f"nesterov: needs a momentum, but {momentum!r} came")
     def direction(grads, state, params):
         if weight_decay: grads = tree_add(grads, params, state['weight_decay'])
@@ -202,12 +201,14 @@ def sgd(
         velocity = tree_add(grads, tree_scale(state['velocity'], state['momentum']))
         return (tree_add(grads, velocity, state['momentum']) if nesterov else velocity), {**state, 'velocity': velocity}
     memory = (lambda params: {'velocity': zeros_like(params)}) if momentum else (lambda params: {})
-    return _rule('sgd', direction, lr, {'momentum': momentum, 'weight_decay': _rate(weight_decay)}, memory, transform, projection)
+    return _rule('sgd', direction, lr, {'momentum': momentum, 'weight_decay': check_number('weight_decay', weight_decay, least=0)}, memory, transform, projection)
 
 def _rule(name, direction, lr, numbers, memory, transform, projection, parts={}):
+    for what, given, kind in (('transform', transform, Transform), ('projection', projection, Projection)):
+        if given is not None and not isinstance(given, kind): raise ValueError(f"{what}: {given!r} came; allowed is a {kind.__name__}, such as {'chain()' if kind is Transform else 'box(0.01)'}")
     return Rule(name, direction, _schedule(lr), numbers, memory, transform or chain(), projection or Projection('everywhere'), parts)
 
-# %% ../nbs/25_rules.ipynb #401a9295
+# %% ../nbs/25_rules.ipynb #0819c273
 def adam(
     lr, # A rate or a Schedule
     betas:tuple=(0.9, 0.999), # How much of the running mean and mean square is kept
@@ -219,8 +220,8 @@ def adam(
     return _rule('adam', _adam_direction, lr, _adam_numbers(betas, eps), _adam_memory, transform, projection)
 
 def _adam_numbers(betas, eps):
-    if len(betas) != 2 or not all(0 <= b < 1 for b in betas): raise ValueError(f"betas: {betas!r} came; allowed are two numbers in [0, 1)")
-    return {'beta1': betas[0], 'beta2': betas[1], 'eps': eps}
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2: raise ValueError(f"betas: {betas!r} came; allowed are two numbers in [0, 1)")
+    return {**{f'beta{i + 1}': check_number(f'betas[{i}]', b, least=0, below=1) for i, b in enumerate(betas)}, 'eps': check_number('eps', eps, least=0)}
 
 def _adam_memory(params): return {'mean': zeros_like(params), 'square': zeros_like(params), 'count': zero_count(params)}
 
@@ -242,16 +243,16 @@ def rmsprop(
     projection:Projection=None, # Applied after the step
 ) -> Rule:
     "RMSProp (Tieleman and Hinton 2012), as torch.optim.RMSprop. Raises `ValueError` for settings out of range."
-    if not 0 <= decay < 1: raise ValueError(f"decay: {decay!r} came; allowed is a number in [0, 1)")
-    if not -1 < momentum < 1: raise ValueError(f"momentum: {momentum!r} came; allowed is a number between -1 and 1")
-    def direction(grads, state, params):
-        square = tree_map(lambda s, g: s * state['decay'] + g * g * (1 - state['decay']), state['square'], grads)
+    check_number('decay', decay, least=0, below=1)
+    check_number('momentum', momentum, above=-1, below=1)
+    def direction(grads, state, params): # its memory has names of its own: another rule's velocity or squares mean something else
+        square = tree_map(lambda s, g: s * state['decay'] + g * g * (1 - state['decay']), state['recent_square'], grads)
         ahead = tree_map(lambda g, s: g / (_root(s) + state['eps']), grads, square)
-        if not momentum: return ahead, {**state, 'square': square}
-        velocity = tree_add(ahead, tree_scale(state['velocity'], state['momentum']))
-        return velocity, {**state, 'square': square, 'velocity': velocity}
-    memory = lambda params: {'square': zeros_like(params)} | ({'velocity': zeros_like(params)} if momentum else {})
-    return _rule('rmsprop', direction, lr, {'decay': decay, 'momentum': momentum, 'eps': eps}, memory, transform, projection)
+        if not momentum: return ahead, {**state, 'recent_square': square}
+        velocity = tree_add(ahead, tree_scale(state['scaled_velocity'], state['momentum']))
+        return velocity, {**state, 'recent_square': square, 'scaled_velocity': velocity}
+    memory = lambda params: {'recent_square': zeros_like(params)} | ({'scaled_velocity': zeros_like(params)} if momentum else {})
+    return _rule('rmsprop', direction, lr, {'decay': decay, 'momentum': momentum, 'eps': check_number('eps', eps, least=0)}, memory, transform, projection)
 
 def adagrad(
     lr, # A rate or a Schedule
@@ -261,11 +262,11 @@ def adagrad(
 ) -> Rule:
     "AdaGrad (Duchi et al. 2011), as torch.optim.Adagrad."
     def direction(grads, state, params):
-        square = tree_map(lambda s, g: s + g * g, state['square'], grads)
-        return tree_map(lambda g, s: g / (_root(s) + state['eps']), grads, square), {**state, 'square': square}
-    return _rule('adagrad', direction, lr, {'eps': eps}, lambda params: {'square': zeros_like(params)}, transform, projection)
+        square = tree_map(lambda s, g: s + g * g, state['sum_of_squares'], grads)
+        return tree_map(lambda g, s: g / (_root(s) + state['eps']), grads, square), {**state, 'sum_of_squares': square}
+    return _rule('adagrad', direction, lr, {'eps': check_number('eps', eps, least=0)}, lambda params: {'sum_of_squares': zeros_like(params)}, transform, projection)
 
-# %% ../nbs/25_rules.ipynb #c3277e89
+# %% ../nbs/25_rules.ipynb #1f7ba924
 def optimistic_adam(
     lr, # A rate or a Schedule
     betas:tuple=(0.9, 0.999), # How much of the running mean and mean square is kept
@@ -276,13 +277,13 @@ def optimistic_adam(
     "Optimistic Adam (Daskalakis et al. 2018). The first step is Adam's. Raises `ValueError` for settings out of range."
     def direction(grads, state, params):
         now, state = _adam_direction(grads, state, params)
-        ahead = tree_map(lambda d, before: 2 * d - torch.where(state['count'] == 1, d, before), now, state['previous'])
-        return ahead, {**state, 'previous': now}
-    return _rule('optimistic_adam', direction, lr, _adam_numbers(betas, eps), lambda params: {**_adam_memory(params), 'previous': zeros_like(params)}, transform, projection)
+        ahead = tree_map(lambda d, before: 2 * d - torch.where(state['guesses'] == 0, d, before), now, state['previous'])
+        return ahead, {**state, 'previous': now, 'guesses': state['guesses'] + 1}
+    return _rule('optimistic_adam', direction, lr, _adam_numbers(betas, eps), lambda params: {**_adam_memory(params), 'previous': zeros_like(params), 'guesses': zero_count(params)}, transform, projection)
 
-# %% ../nbs/25_rules.ipynb #ad7fa516
+# %% ../nbs/25_rules.ipynb #863e842b
 def graft(
-    direction:Rule, # Says where to
+    direction:Rule, # Says where to; its learning rate plays no part
     length:Rule, # Says how far, its learning rate included
     transform:Transform=None, # Applied to the gradient first
     projection:Projection=None, # Applied after the step
@@ -290,7 +291,8 @@ def graft(
     "The direction of one rule with the length of another's step, tensor by tensor (Agarwal et al. 2020). Raises `ValueError` for rules with transforms of their own."
     parts = {'direction': direction, 'length': length}
     for name, part in parts.items():
-        if part.transform.parts or part.transform.name != 'chain()' or part.parts: raise ValueError(f"{name}: {part} came; allowed are simple rules without a transform: give the transform to graft")
+        if not isinstance(part, Rule): raise ValueError(f"{name}: {part!r} came; allowed is a rule, such as sgd(0.1)")
+        if part.transform.parts or part.transform.name != 'chain()' or part.projection.name != 'everywhere' or part.parts: raise ValueError(f"{name}: {part} came; allowed are simple rules without a transform or projection: give these to graft")
     def step(grads, state, params):
         moves, inner = {}, {}
         for name, part in parts.items():
@@ -300,7 +302,7 @@ def graft(
         return tree_map(scaled, moves['direction'], moves['length']), {**state, **inner}
     return _rule('graft', step, length.schedule, {}, lambda params: {}, transform, projection, parts)
 
-# %% ../nbs/25_rules.ipynb #fbda50c8
+# %% ../nbs/25_rules.ipynb #700bdda9
 @dataclass(frozen=True)
 class Average:
     "A running average of parameters, as a pure function of a state."
@@ -322,21 +324,31 @@ class Average:
     ) -> dict: # The state after
         "Take in the newest parameters."
         share, changes = self.share(state, weight, value)
-        return {**state, **changes, 'mean': tree_map(lambda mean, p: torch.lerp(mean, p, share.to(p.dtype)), state['mean'], params)}
+        taken = lambda mean, p: torch.where(share == 0, mean, torch.lerp(mean, p, share.to(p.dtype))) # what counts for nothing may be infinite
+        return {**state, **changes, 'mean': tree_map(taken, state['mean'], params)}
+
+    def edited(self,
+        state:dict, # Of an average of the same kind
+    ) -> dict: # With this one's settings
+        "The state under new settings."
+        return {**state, **numbers({k: v for k, v in self.numbers.items() if k in ('after', 'halflife')}, state['mean'])}
 
 def uniform() -> Average:
-    "The mean of all that came, by weight."
-    return Average('uniform', lambda state, weight, value: (weight / (state['sum'] + weight), {'sum': state['sum'] + weight}), {'sum': 0})
+    "The mean of all that came, by weight (at least 0)."
+    def share(state, weight, value):
+        total = state['sum'] + weight
+        return torch.where(total > 0, weight / total, 0.0), {'sum': total}
+    return Average('uniform', share, {'sum': 0})
 
 def tail(
     after:int, # How many to leave out at the beginning
 ) -> Average:
-    "The mean of all but the first `after`."
+    "The mean of all but the first `after`: suffix averaging."
     def share(state, weight, value):
-        counts = (state['count'] >= state['after']) * weight
-        total = state['sum'] + counts
-        return torch.where(counts > 0, counts / total, 1.0), {'sum': total, 'count': state['count'] + 1}
-    return Average('tail', share, {'after': after, 'sum': 0, 'count': 0})
+        begun = state['count'] >= state['after']
+        total = state['sum'] + begun * weight
+        return torch.where(begun, torch.where(total > 0, weight / total, 0.0), 1.0), {'sum': total, 'count': state['count'] + 1}
+    return Average('tail', share, {'after': check_number('after', after, least=0), 'sum': 0, 'count': 0})
 
 def ema(
     halflife:float, # Steps after which half is forgotten

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['dirac_penalties', 'Toy', 'bilinear', 'dirac', 'matrix_game', 'largest_residual']
 
-# %% ../nbs/27_toys.ipynb #feb0605b
+# %% ../nbs/27_toys.ipynb #18ae62ce
 import torch
 from torch import Tensor
 
-from .core import nearest
+from .core import check_number, nearest
 from .losses import Loss, loss as loss_called
 
-# %% ../nbs/27_toys.ipynb #bd2aec2c
+# %% ../nbs/27_toys.ipynb #5c062d6c
 class Toy:
     "What the toy games share."
     device = torch.device('cpu')
@@ -21,9 +21,11 @@ class Toy:
         "The players' parts of a start: the generator's numbers, then the discriminator's. Raises `ValueError` for another length."
         n, m = self.sizes
         if start.shape != (n + m,) or not start.is_floating_point(): raise ValueError(f"start: {start.dtype} of shape {tuple(start.shape)} came; allowed are {n + m} real numbers: {n} numbers for x, then {m} for y")
-        return {player: {name: part.clone()} if len(part) else {} for player, name, part in (('gen', 'x', start[:n]), ('disc', 'y', start[n:]))}
+        return {player: {name: part.detach().clone()} if len(part) else {} for player, name, part in (('gen', 'x', start[:n]), ('disc', 'y', start[n:]))}
 
     def draw(self, rng, who): return {}
+
+    def init(self): raise ValueError(f"{type(self).__name__}: a toy game begins where you say; use trajectory(game, method, start, rounds)")
 
 class bilinear(Toy):
     "min over x, max over y of x^T A y. The generator is x, the discriminator is y. Raises `ValueError` unless `A` is a matrix."
@@ -31,7 +33,7 @@ class bilinear(Toy):
         A, # (n, m) matrix
     ):
         self.A = torch.as_tensor(A)
-        if self.A.ndim != 2: raise ValueError(f"A: a tensor of shape {tuple(self.A.shape)} came; allowed is a matrix")
+        if self.A.ndim != 2 or not self.A.numel() or not self.A.isfinite().all(): raise ValueError(f"A: a tensor of shape {tuple(self.A.shape)} came; allowed is a matrix of finite numbers")
         self.sizes = self.A.shape
 
     def loss(self, player, params, buffers, batch):
@@ -39,7 +41,7 @@ class bilinear(Toy):
         value = x @ self.A.to(x.dtype) @ y
         return (value if player == 'gen' else -value), buffers, {}
 
-# %% ../nbs/27_toys.ipynb #6592a29a
+# %% ../nbs/27_toys.ipynb #39aee218
 dirac_penalties = ('r1', 'r2', 'wgan_gp', 'dragan', 'instance_noise')
 
 class dirac(Toy):
@@ -53,7 +55,7 @@ class dirac(Toy):
     ):
         if penalty is not None and penalty not in dirac_penalties: raise nearest('penalty', penalty, ('None', *dirac_penalties))
         self.pair = loss if isinstance(loss, Loss) else loss_called(loss)
-        self.penalty, self.weight = penalty, weight
+        self.penalty, self.weight = penalty, check_number('weight', weight, least=0)
 
     def draw(self, rng, who): return {'noise': torch.randn(2, 1000, 1, generator=rng)} if self.penalty == 'instance_noise' else {}
 

@@ -9,7 +9,7 @@ __all__ = ['clips', 'normalizers', 'Transform', 'carry', 'clip_by_value', 'clip_
            'scale_by_sign', 'centralize', 'momentum', 'chain', 'clipped_share', 'skip_not_finite', 'skips', 'snapshot',
            'snapshots']
 
-# %% ../nbs/20_transforms.ipynb #9341c1d3
+# %% ../nbs/20_transforms.ipynb #3a850dcd
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .core import Tree, block_norms, global_norm, numbers, tree_map, tree_scale, zeros_like
+from .core import Tree, block_norms, check_number, global_norm, numbers, tree_map, tree_scale, zeros_like
 
-# %% ../nbs/20_transforms.ipynb #3ef24a49
+# %% ../nbs/20_transforms.ipynb #d70b7ff4
 @dataclass(frozen=True)
 class Transform:
     "A pure change of a tree of gradients."
@@ -48,10 +48,14 @@ class Transform:
         old:dict, # A state of another one
     ) -> dict: # `new`, which remembers what `old` did
         "Take over memory from `old` where it fits; settings stay those of `new`."
-        inner = {name: part.carry(new[name], old.get(name, {})) for name, part in self.parts.items()}
+        before = {}
+        for name in old: before.setdefault(_kind(name), []).append(old[name]) # links are known by their kind, wherever they stood
+        inner = {name: part.carry(new[name], before[_kind(name)].pop(0) if before.get(_kind(name)) else {}) for name, part in self.parts.items()}
         return {**carry(new, old, self.numbers), **inner}
 
     def __repr__(self): return self.name if self.name.endswith(')') else f"{self.name}({', '.join(f'{k}={v:g}' for k, v in self.numbers.items())})"
+
+def _kind(link): return link.partition('_')[2]
 
 def carry(
     new:dict,
@@ -63,10 +67,9 @@ def carry(
     carry_fits = lambda a, b: isinstance(b, dict) and a.keys() == b.keys() and all(fits(a[k], b[k]) for k in a)
     return {k: old[k] if k not in settings and fits(v, old.get(k)) else v for k, v in new.items()}
 
-# %% ../nbs/20_transforms.ipynb #5fa60fba
+# %% ../nbs/20_transforms.ipynb #cbcf0d09
 def _bound(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf: raise ValueError(f"{name}: {value!r} came; allowed is a finite number above 0")
-    return float(value)
+    return check_number(name, value, above=0)
 
 def _nothing_clipped(params):
     return numbers({'clipped': 0}, params)
@@ -76,17 +79,17 @@ def _ratio(bound, norm):
     return torch.where(norm > bound, bound / _divisor(norm), 1.0)
 
 def _divisor(norm):
-    "The norm, but 1 for zero: the quotient is not used there, yet its derivative would be."
-    return torch.where(norm == 0, 1.0, norm)
+    "The norm, but 1 for zero, where the quotient is not used, yet its derivative would be; NaN for infinity, so that a norm too large to be told stays visible."
+    return torch.where(norm == 0, 1.0, torch.where(norm == math.inf, math.nan, norm))
 
-# %% ../nbs/20_transforms.ipynb #442e5351
+# %% ../nbs/20_transforms.ipynb #3c892711
 def clip_by_value(
     max_abs:float, # Largest entry that passes unchanged
 ) -> Transform:
     "Cut every entry to [-max_abs, max_abs]. Raises `ValueError` unless `max_abs` > 0."
     def apply(grads, state, params):
         bound = state['max_abs']
-        out = tree_map(lambda g: torch.minimum(torch.maximum(g, -bound.to(g.dtype)), bound.to(g.dtype)), grads)
+        out = tree_map(lambda g: torch.where(g.isfinite(), torch.minimum(torch.maximum(g, -bound.to(g.dtype)), bound.to(g.dtype)), g), grads) # an infinity stays visible
         cut = torch.stack([(g.abs() > bound).sum() for g in grads.values()]).sum()
         return out, {**state, 'clipped': (cut / sum(g.numel() for g in grads.values())).to(state['clipped'].dtype)}
     return Transform('clip_by_value', apply, {'max_abs': _bound('max_abs', max_abs)}, _nothing_clipped)
@@ -112,7 +115,7 @@ def clip_by_block_norm(
         return tree_map(lambda g, n: g * _ratio(state['max_norm'], n).to(g.dtype), grads, norms), {**state, 'clipped': share}
     return Transform('clip_by_block_norm', apply, {'max_norm': _bound('max_norm', max_norm)}, _nothing_clipped)
 
-# %% ../nbs/20_transforms.ipynb #5dda15ee
+# %% ../nbs/20_transforms.ipynb #5887b7c5
 def adaptive_clip(
     threshold:float=0.01, # Largest ratio of a unit's gradient to its weights
     eps:float=1e-3, # Units with smaller weights count as this long, so that zeros can grow
@@ -125,12 +128,14 @@ def adaptive_clip(
         out, hit = {}, []
         for name, g in grads.items():
             if name in left_alone: out[name] = g; continue
-            norm = unit_norms(g, name in transposed)
-            bound = (state['threshold'] * unit_norms(params[name], name in transposed).clamp(min=eps)).to(g.dtype)
+            flipped = name.split('/')[-1] in transposed
+            norm = unit_norms(g, flipped)
+            bound = (state['threshold'] * unit_norms(params[name], flipped).clamp(min=eps)).to(g.dtype)
             out[name] = g * _ratio(bound, norm)
             hit.append((norm > bound).to(state['clipped'].dtype).flatten())
         return out, {**state, 'clipped': torch.cat(hit).mean() if hit else state['clipped']}
     _bound('eps', eps)
+    if isinstance(skip, str): raise ValueError(f"skip: {skip!r} came; allowed are several names, such as ({skip!r},)")
     return Transform('adaptive_clip', apply, {'threshold': _bound('threshold', threshold)}, _nothing_clipped)
 
 def unit_norms(
@@ -144,18 +149,24 @@ def unit_norms(
 def last_layer(
     params:Tree, # In the order of the layers
 ) -> tuple: # Names
-    "The last tensor with two dimensions or more, and what follows it (its bias)."
-    names = list(params)
-    weights = [i for i, name in enumerate(names) if params[name].ndim > 1]
-    return tuple(names[weights[-1]:]) if weights else ()
+    "All tensors of the layer with the last weight (two dimensions or more); of each player, where names begin with one."
+    found = []
+    for player in dict.fromkeys(name.rpartition('/')[0] for name in params):
+        names = [name for name in params if name.rpartition('/')[0] == player]
+        weights = [name for name in names if params[name].ndim > 1]
+        if weights: found += [name for name in names if _layer(name) == _layer(weights[-1])] if '.' in weights[-1] else names[names.index(weights[-1]):]
+    return tuple(found)
 
-# %% ../nbs/20_transforms.ipynb #7abfbd7e
+def _layer(name): return name.split('.parametrizations.')[0] if '.parametrizations.' in name else name.rpartition('.')[0]
+
+# %% ../nbs/20_transforms.ipynb #46fa9919
 def clip_by_quantile(
     q:float=0.1, # Which quantile of the norms bounds the next ones, in [0, 1]
     window:int=1000, # How many norms are remembered
 ) -> Transform:
     "Shorten the gradient to a quantile of the norms so far: AutoClip (Seetharaman et al. 2020). Raises `ValueError` unless 0 <= q <= 1."
     if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 <= q <= 1: raise ValueError(f"q: {q!r} came; allowed is a number from 0 to 1")
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1: raise ValueError(f"window: {window!r} came; allowed is a whole number of at least 1")
     def apply(grads, state, params):
         norm = global_norm(grads)
         slot = torch.arange(window, device=norm.device) == state['count'] % window
@@ -207,18 +218,20 @@ def scale_by_trust_ratio(
         return tree_map(scaled, grads, block_norms(grads), block_norms(params)), state
     return Transform('scale_by_trust_ratio', apply, {'coefficient': _bound('coefficient', coefficient)})
 
-# %% ../nbs/20_transforms.ipynb #23f5a6c8
+# %% ../nbs/20_transforms.ipynb #18683a9f
 def orthogonalize(
     scale:float=1.0, # The singular values of the result
     steps:int|None=5, # Newton-Schulz steps; None: exact, by singular value decomposition
     dtype=None, # For the iteration; none: the gradient's own
+    transposed=(), # Names whose second dimension counts the outputs
 ) -> Transform:
-    "Set the singular values of each matrix to `scale`, as Muon does (Jordan et al. 2024). Raises `ValueError` unless `scale` > 0 and `steps` > 0."
+    "Bring the singular values of each matrix to about `scale`, as Muon does (Jordan et al. 2024). Raises `ValueError` unless `scale` > 0 and `steps` > 0."
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or not 0 < steps < 100): raise ValueError(f"steps: {steps!r} came; allowed are 1 to 99, and None for the exact form")
     def apply(grads, state, params):
         flat = lambda g: g.reshape(g.shape[0], -1) if g.ndim > 1 else g.reshape(-1, 1)
         unit = lambda g: (_polar(flat(g)) if steps is None else _newton_schulz(flat(g), steps, dtype)).reshape(g.shape)
-        return tree_map(lambda g: unit(g) * state['scale'].to(g.dtype), grads), state
+        turned = lambda name, g: unit(g.transpose(0, 1)).transpose(0, 1) if name.split('/')[-1] in transposed else unit(g)
+        return {name: turned(name, g) * state['scale'].to(g.dtype) for name, g in grads.items()}, state
     return Transform('orthogonalize', apply, {'scale': _bound('scale', scale)})
 
 def _newton_schulz(g, steps, dtype):
@@ -239,38 +252,43 @@ def _polar(g):
     kept = (s > s.amax() * max(g.shape) * torch.finfo(g.dtype).eps).to(g.dtype)
     return torch.where(g.isfinite().all(), (u * kept) @ v, torch.nan)
 
-# %% ../nbs/20_transforms.ipynb #69c959af
+# %% ../nbs/20_transforms.ipynb #f95ed5d4
 def scale_by_sign(
     scale:float=1.0, # The size of every entry of the result
 ) -> Transform:
-    "Replace each entry by its sign times `scale`; NaN stays NaN. Raises `ValueError` unless `scale` > 0."
+    "Replace each entry by its sign times `scale`; what is not finite stays. Raises `ValueError` unless `scale` > 0."
     def apply(grads, state, params):
-        return tree_map(lambda g: torch.where(g.isnan(), g, g.sign() * state['scale'].to(g.dtype)), grads), state
+        return tree_map(lambda g: torch.where(g.isfinite(), g.sign() * state['scale'].to(g.dtype), g), grads), state
     return Transform('scale_by_sign', apply, {'scale': _bound('scale', scale)})
 
-# %% ../nbs/20_transforms.ipynb #1c61265a
-def centralize() -> Transform:
+# %% ../nbs/20_transforms.ipynb #96588afa
+def centralize(
+    transposed=(), # Names whose second dimension counts the outputs
+) -> Transform:
     "Subtract from each output unit's gradient its mean (Yong et al. 2020); vectors pass unchanged."
     def apply(grads, state, params):
-        return tree_map(lambda g: g - g.mean(dim=tuple(range(1, g.ndim)), keepdim=True) if g.ndim > 1 else g, grads), state
+        inputs = lambda name, g: tuple(d for d in range(g.ndim) if d != int(name.split('/')[-1] in transposed))
+        return {name: g - g.mean(dim=inputs(name, g), keepdim=True) if g.ndim > 1 else g for name, g in grads.items()}, state
     return Transform('centralize', apply)
 
-# %% ../nbs/20_transforms.ipynb #a2719262
+# %% ../nbs/20_transforms.ipynb #fb5b978b
 def momentum(
     decay:float, # Share of the memory that is kept, in (-1, 1)
 ) -> Transform:
     "Replace the gradient by the decaying sum of all gradients so far. Raises `ValueError` unless -1 < decay < 1."
-    if not -1 < decay < 1: raise ValueError(f"decay: {decay!r} came; allowed is a number between -1 and 1")
+    check_number('decay', decay, above=-1, below=1)
     def apply(grads, state, params):
         trace = tree_map(lambda g, t: g + t * state['decay'].to(t.dtype), grads, state['trace'])
         return trace, {**state, 'trace': trace}
     return Transform('momentum', apply, {'decay': decay}, lambda params: {'trace': zeros_like(params)})
 
-# %% ../nbs/20_transforms.ipynb #3c4bb47a
+# %% ../nbs/20_transforms.ipynb #7e7d1e2b
 def chain(
     *transforms:Transform, # Applied in this order
 ) -> Transform:
     "Several transforms as one."
+    for t in transforms:
+        if not isinstance(t, Transform): raise ValueError(f"chain: {t!r} came; allowed are transforms, such as clip_by_global_norm(1.0)")
     parts = {f"{i}_{'chain' if t.parts else t.name}": t for i, t in enumerate(transforms)}
     def apply(grads, state, params):
         new = {}
@@ -282,10 +300,10 @@ def clipped_share(
     state:dict, # Of any transform
 ) -> Tensor | None: # 0-dim in [0, 1]; None where nothing clips
     "The share that the clips in a transform's state clipped at the last update."
-    shares = [s for s in ([state.get('clipped')] + [clipped_share(v) for v in state.values() if isinstance(v, dict)]) if s is not None]
+    shares = [s for s in ([state.get('clipped')] + [clipped_share(v) for k, v in state.items() if isinstance(v, dict) and k != 'snapshot']) if s is not None]
     return torch.stack(shares).amax() if shares else None
 
-# %% ../nbs/20_transforms.ipynb #93462390
+# %% ../nbs/20_transforms.ipynb #5b5a3fcd
 def skip_not_finite() -> Transform:
     "Let the player's whole step be skipped where an entry is not finite, and count it."
     def apply(grads, state, params):
@@ -293,7 +311,7 @@ def skip_not_finite() -> Transform:
         counts = {'skip': bad, 'skipped': state['skipped'] + bad, 'in_a_row': torch.where(bad, state['in_a_row'] + 1, 0)}
         return tree_map(lambda g: torch.where(bad, 0.0, g), grads), {**state, **counts}
     def memory(params):
-        zero = torch.zeros((), dtype=torch.int64, device=next(iter(params.values())).device)
+        zero = torch.zeros((), dtype=torch.int64, device=next((p.device for p in params.values()), 'cpu'))
         return {'skip': zero.bool(), 'skipped': zero, 'in_a_row': zero.clone()}
     return Transform('skip_not_finite', apply, memory=memory)
 
