@@ -1,0 +1,269 @@
+"""Metrics against torchmetrics, scipy and brute force; perfect generators; what cannot be measured."""
+import json
+import math
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+from torch import nn
+
+from gan_nb import metrics as m
+from gan_nb.core import stream
+from gan_nb.data import load
+
+SIZES = [(150, 150, 2), (300, 200, 5), (1200, 2300, 16)]    # the last is more than a block
+
+
+@pytest.fixture(autouse=True)
+def no_torchmetrics_noise():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torchmetrics")
+        warnings.filterwarnings("ignore", message=".*(buffer|memory footprint).*")
+        yield
+
+
+def pair(n, k, d, seed=0):
+    "Two sets of features that differ in mean and covariance."
+    rng = np.random.default_rng([seed, n, k, d])
+    return rng.normal(size=(n, d)), rng.normal(size=(k, d)) @ (np.eye(d) + 0.2 * rng.normal(size=(d, d))) + 0.3
+
+
+class Features(nn.Module):
+    "A feature extractor for torchmetrics; what comes are features already."
+    def __init__(self, d):
+        super().__init__()
+        self.num_features = d
+    def forward(self, x): return x
+
+
+# Against libraries
+
+@pytest.mark.parametrize("n, k, d", SIZES)
+def test_frechet_equals_torchmetrics(n, k, d):
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    a, b = pair(n, k, d)
+    theirs = FrechetInceptionDistance(feature=Features(d), normalize=True).set_dtype(torch.float64)
+    theirs.update(torch.from_numpy(a), real=True)
+    theirs.update(torch.from_numpy(b), real=False)
+    assert m.frechet_distance(a, b) == pytest.approx(theirs.compute().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("n, k, d", SIZES)
+def test_kernel_equals_torchmetrics(n, k, d):
+    "torchmetrics takes subsets of one size from both"
+    from torchmetrics.image.kid import KernelInceptionDistance
+    a, b = (x[:min(n, k)] for x in pair(n, k, d))
+    theirs = KernelInceptionDistance(feature=Features(d), subsets=1, subset_size=len(a), normalize=True).set_dtype(torch.float64)
+    theirs.update(torch.from_numpy(a), real=True)
+    theirs.update(torch.from_numpy(b), real=False)
+    assert m.kernel_distance(a, b) == pytest.approx(theirs.compute()[0].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("splits", [1, 10])
+def test_inception_equals_torchmetrics(splits):
+    "torchmetrics shuffles with torch's global generator"
+    from torchmetrics.image.inception import InceptionScore
+    logits = 3 * torch.randn(1000, 10, generator=stream(splits), dtype=torch.float64)
+    theirs = InceptionScore(feature=Features(10), splits=splits)
+    theirs.update(logits)
+    torch.manual_seed(5)
+    expected = theirs.compute()[0].item()
+    torch.manual_seed(5)
+    shuffled = logits[torch.randperm(1000)]
+    assert m.inception_score(shuffled, splits=splits) == pytest.approx(expected, rel=1e-5)
+    assert m.inception_score(shuffled.softmax(1), splits=splits) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("n, k", [(100, 100), (333, 200), (150, 1501)])
+def test_wasserstein_equals_scipy(n, k):
+    a, b = pair(n, k, 1)
+    assert m.sliced_wasserstein(a, b) == pytest.approx(scipy.stats.wasserstein_distance(a[:, 0], b[:, 0]), rel=1e-9)
+    a, b = pair(n, k, 4)
+    along = nn.functional.normalize(torch.randn(4, 30, generator=stream(2), dtype=torch.float64), dim=0).numpy()
+    expected = np.mean([scipy.stats.wasserstein_distance(a @ v, b @ v) for v in along.T])
+    assert m.sliced_wasserstein(a, b, directions=30, seed=2) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("n, k, d", SIZES)
+@pytest.mark.parametrize("nearest", [1, 3, 5])
+def test_neighbours_equal_brute_force(n, k, d, nearest):
+    "The definitions of Naeem et al. (2020), as their package prdc computes them: the rim is outside."
+    real, fake = pair(n, k, d)
+    between = cdist(real, fake)
+    radius = lambda x: np.sort(cdist(x, x), axis=1)[:, nearest]
+    inside = between < radius(real)[:, None]
+    precision, recall = m.precision_recall(real, fake, nearest)
+    density, coverage = m.density_coverage(real, fake, nearest)
+    assert precision == pytest.approx(inside.any(0).mean(), rel=1e-12)
+    assert recall == pytest.approx((between < radius(fake)[None]).any(1).mean(), rel=1e-12)
+    assert density == pytest.approx(inside.sum(0).mean() / nearest, rel=1e-12)
+    assert coverage == pytest.approx((between.min(1) < radius(real)).mean(), rel=1e-12)
+
+
+def test_bins():
+    "The z-test bin by bin, and bins about as tight as those of scikit-learn"
+    real, fake = pair(1500, 1200, 3)
+    centers = m._kmeans(torch.from_numpy(real), 20, stream(0)).numpy()
+    owner = lambda x: ((x[:, None] - centers[None])**2).sum(2).argmin(1)
+    differ = []
+    for i in range(20):
+        x, y = (owner(real) == i).sum(), (owner(fake) == i).sum()
+        p = (x + y) / (1500 + 1200)
+        z = (x / 1500 - y / 1200) / math.sqrt(p * (1 - p) * (1 / 1500 + 1 / 1200))
+        differ.append(2 * scipy.stats.norm.sf(abs(z)) < 0.05)
+    assert m.ndb(real, fake, 20) == pytest.approx(np.mean(differ)) and 0 < np.mean(differ) < 1
+    theirs = KMeans(20, n_init=1, random_state=0).fit(real).inertia_
+    assert ((real - centers[owner(real)])**2).sum() < 1.05 * theirs
+
+
+def test_modes_equal_brute_force():
+    "Strictly less than 3 sigma, shares of the good samples only, empty modes add nothing"
+    rng = np.random.default_rng(0)
+    centers, sigma = rng.normal(size=(7, 3)) * 3, rng.uniform(0.1, 0.4, 7)
+    x = centers[rng.integers(6, size=900)] + 0.3 * rng.normal(size=(900, 3))
+    distance = np.linalg.norm(x[:, None] - centers[None], axis=2) / sigma
+    mode = distance.argmin(1)[distance.min(1) < 3]
+    p = np.bincount(mode, minlength=7) / len(mode)
+    found = m.modes_captured(x, centers, sigma)
+    assert found.modes == (p > 0).sum() and found.high_quality == len(mode) / 900 and found.counts == tuple(np.bincount(mode, minlength=7))
+    assert found.reverse_kl == pytest.approx(sum(q * math.log(7 * q) for q in p if q), rel=1e-12)
+    edge = m.modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
+    assert edge.counts == (20, 20) and edge.modes == 2 and edge.reverse_kl == 0
+
+
+# Perfect generators
+
+@pytest.mark.parametrize("name", ["ring", "grid"])
+def test_data_scores_as_a_perfect_generator(name):
+    data = load(name)
+    drawn = [m.modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma) for seed in range(100)]
+    k = len(data.centers)
+    perfect = dict(modes=k, high_quality=1 - math.exp(-4.5), reverse_kl=(k - 1) / 5000)
+    for what, expected in perfect.items():
+        scores = [getattr(found, what) for found in drawn]
+        assert scores[0].perfect == pytest.approx(expected, rel=3e-3)
+        assert np.mean([s.interval[0] <= s.perfect <= s.interval[1] for s in scores]) >= 0.9
+        assert abs(np.mean(scores) - scores[0].perfect) <= 4 * np.std(scores) / 10
+        assert all(s.interval[0] <= s <= s.interval[1] for s in scores)
+
+
+@pytest.mark.parametrize("n", [10_000, 26_000])
+def test_fair_triples_score_as_a_perfect_generator(n):
+    scores = m.stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
+    for score in scores[:2]: assert score.interval[0] <= score.perfect <= score.interval[1]
+    assert scores.reverse_kl.perfect == pytest.approx(999 / (2 * n), rel=0.02)
+
+
+@pytest.mark.parametrize("metric", ["frechet_distance", "kernel_distance", "sliced_wasserstein", "ndb", "precision", "recall", "density", "coverage"])
+def test_intervals_hold_what_is_perfect(metric):
+    "Two sets of one distribution, 30 times"
+    def score(i):
+        a, b = np.random.default_rng([i, 7]).normal(size=(1000, 4)), np.random.default_rng([i, 8]).normal(size=(600, 4))
+        if metric in ("precision", "recall"): return getattr(m.precision_recall(a, b), metric)
+        if metric in ("density", "coverage"): return getattr(m.density_coverage(a, b), metric)
+        return {"ndb": lambda: m.ndb(a, b, 20), "sliced_wasserstein": lambda: m.sliced_wasserstein(a, b, 20)}.get(metric, lambda: getattr(m, metric)(a, b))()
+    scores = [score(i) for i in range(30)]
+    assert np.mean([s.interval[0] <= s.perfect <= s.interval[1] for s in scores]) >= 0.85
+    assert abs(np.mean(scores) - np.mean([s.perfect for s in scores])) < 5 * np.std(scores) / 30**0.5
+    a, b = pair(1000, 600, 4)    # and not what is far from perfect
+    worse = {"precision": lambda: m.precision_recall(a, 3 * b).precision, "recall": lambda: m.precision_recall(a, b / 3).recall,
+             "density": lambda: m.density_coverage(a, 3 * b).density, "coverage": lambda: m.density_coverage(a, b / 3).coverage,
+             "ndb": lambda: m.ndb(a, b, 20)}.get(metric, lambda: getattr(m, metric)(a, b))()
+    assert not worse.interval[0] <= worse.perfect <= worse.interval[1]
+
+
+# Scores
+
+def test_a_score_is_a_float():
+    a, b = pair(200, 100, 2)
+    score = m.frechet_distance(a, b)
+    assert isinstance(score, float) and type(score * 2) is float and type(score.value) is float
+    assert json.loads(json.dumps([score])) == [score.value] == np.array([score]).tolist() == torch.tensor([score], dtype=torch.float64).tolist()
+    assert f"{score}" == str(score.value) == f"{score.value}" and "95 %" in repr(score)
+    copy = pickle.loads(pickle.dumps(score))
+    assert (copy, copy.interval, copy.perfect, copy.n) == (score, score.interval, score.perfect, 100)
+    assert m.frechet_distance(a, b, n_boot=0).interval is None
+
+
+EVERY = {
+    "frechet_distance": lambda a, b, **kw: [m.frechet_distance(a, b, **kw)],
+    "kernel_distance": lambda a, b, **kw: [m.kernel_distance(a, b, **kw)],
+    "sliced_wasserstein": lambda a, b, **kw: [m.sliced_wasserstein(a, b, 20, **kw)],
+    "precision_recall": lambda a, b, **kw: [*m.precision_recall(a, b, **kw)],
+    "density_coverage": lambda a, b, **kw: [*m.density_coverage(a, b, **kw)],
+    "ndb": lambda a, b, **kw: [m.ndb(a, b, 10, **kw)],
+    "inception_score": lambda a, b, **kw: [m.inception_score(a, b, 2, **kw)],
+    "modes_captured": lambda a, b, **kw: [*m.modes_captured(a, b[:5], 1.0, **kw)[:3]],
+}
+each = pytest.mark.parametrize("metric", EVERY.values(), ids=EVERY)
+
+
+@each
+def test_the_same_each_time_and_nothing_touched(metric):
+    "Intervals are seeded; global random numbers, the input and its kind make no difference"
+    a, b = (x.astype(np.float32) for x in pair(200, 150, 3))
+    states, kept = (torch.get_rng_state(), np.random.get_state()[1].copy()), a.copy()
+    first = metric(a, b)
+    looked = [(s, s.interval, s.perfect) for s in first]
+    assert [(s, s.interval, s.perfect) for s in metric(torch.from_numpy(a), torch.from_numpy(b).double().requires_grad_())] == looked
+    assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all() and (a == kept).all()
+    late = metric(a, b)
+    a[:] = 0    # what is looked at later was kept
+    assert [(s, s.interval, s.perfect) for s in late] == looked
+    assert any(s.interval != t.interval for s, t in zip(metric(kept, b, seed=1), first)) or metric is EVERY["modes_captured"]
+
+
+@each
+def test_what_cannot_be_measured_is_an_error(metric):
+    a, b = pair(200, 150, 3)
+    hole, far = a.copy(), a.copy()
+    hole[7, 1], far[7, 1] = np.nan, np.inf
+    for bad in (a[:0], a[:1], a[:, :0], a[0], a[None], hole, far, 0 * a + 2, a > 0, a.astype(complex), 1e200 * a, a.astype(str)):
+        with pytest.raises(ValueError, match=r"^[\w, ]+: [^\n]*; allowed (is|are) [^\n]*$"): metric(bad, b)
+    with pytest.raises(ValueError, match="width"): metric(a, b[:, :2])
+    with pytest.raises(TypeError, match="list"): metric(a.tolist(), b)
+    with pytest.raises(ValueError, match="n_boot: -1"): metric(a, b, n_boot=-1)
+
+
+@each
+def test_too_few_samples_are_a_warning(metric):
+    a, b = pair(10, 10, 10)
+    with pytest.warns(UserWarning, match="too few") as caught: metric(a, b)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("call, says", [
+    (lambda a, b: m.modes_captured(a, b[:5], 0.0), "sigma: 0.0 came"),
+    (lambda a, b: m.modes_captured(a, b[:5], [1.0, 1.0]), "sigma"),
+    (lambda a, b: m.modes_captured(a, b[:5], math.nan), "sigma"),
+    (lambda a, b: m.precision_recall(a, b, 0), "k: 0 came"),
+    (lambda a, b: m.density_coverage(a, b, 150), "k: 150 came"),
+    (lambda a, b: m.ndb(a, b, 1), "bins: 1 came"),
+    (lambda a, b: m.ndb(a, b, 201), "bins: 201 came"),
+    (lambda a, b: m.inception_score(a, splits=101), "splits: 101 came"),
+    (lambda a, b: m.inception_score(a[:, :1]), "2 classes at least"),
+    (lambda a, b: m.sliced_wasserstein(a, b, 0), "directions: 0 came"),
+    (lambda a, b: m.kernel_distance(1e70 * a, b), "a, b: features up to"),
+    (lambda a, b: m.stacked_modes(a), "allowed are integers"),
+    (lambda a, b: m.stacked_modes(np.array([[0, 1, 10], [1, 2, 3]])), "labels: 0 to 10 came; allowed are 0 to 9"),
+    (lambda a, b: m.stacked_modes(np.zeros((1, 3), int)), "labels: shape"),
+    (lambda a, b: m.stacked_modes([[1, 2, 3]]), "labels: list came"),
+])
+def test_settings_that_do_not_fit(call, says):
+    with pytest.raises(ValueError, match=says): call(*pair(200, 150, 3))
+
+
+def test_a_network_comes_back_as_it_was():
+    "Also if it fails, and if only part of it was in evaluation mode"
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout()).train()
+    net[1].eval()
+    m.features(net, np.ones((5, 3)))
+    with pytest.raises(RuntimeError): m.features(net, torch.ones(5, 2))
+    with pytest.raises(ValueError, match="finite: False"): m.features(net, torch.full((5, 3), math.nan))
+    with pytest.raises(ValueError, match="one row"): m.features(nn.Flatten(0), torch.ones(5, 3))
+    assert [part.training for part in net.modules()] == [True, True, False, True]
