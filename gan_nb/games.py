@@ -35,7 +35,7 @@ class State:
     method: dict = field(default_factory=dict) # What the method remembers
     average: dict = field(default_factory=dict) # The state of the generator's average, if there is one
 
-# %% ../nbs/30_games.ipynb #e0d90777
+# %% ../nbs/30_games.ipynb #c101cf8e
 class Method:
     "Who moves when. `draws` names, for each batch of a round, who uses it."
     draws = (players,)
@@ -69,9 +69,9 @@ class Method:
         rules = {p: self.rules[p].carry(s, old.rules[p]) if p in old.rules and s and old.rules[p] else s for p, s in new.rules.items()}
         for p, s in rules.items():
             if before and p in players and 'steps' in s and before.steps[p] and self.steps[p] != before.steps[p]: rules[p] = {**s, 'step': (s['step'] * self.steps[p]) // before.steps[p]}
-        return replace(new, rules=rules, method=self.carry_memory(new.method, old.method.get('inner', old.method)))
+        return replace(new, rules=rules, method=self.carry_memory(new.method, old.method))
 
-    def carry_memory(self, new, old): return carry(new, old, self.numbers)
+    def carry_memory(self, new, old): return carry(new, old.get('inner', old), self.numbers) # 'inner': of a lookahead that is taken off
 
     def move(self, params, grads, states, seen={}):
         "Move both players at once along their gradients."
@@ -197,7 +197,7 @@ class optimistic(Method):
         guess = {p: tree_add(tree_scale(grads[p], 2), past[p], -1) for p in players}
         return self.moved(state, guess, buffers, seen, method=_last(last, grads, seen))
 
-# %% ../nbs/30_games.ipynb #8d9d6a49
+# %% ../nbs/30_games.ipynb #53cc248b
 class lookahead(Method):
     "Every `k` rounds of a method, go only the share `alpha` of the way (Chavdarova et al. 2021). Raises `ValueError` for settings out of range."
     def __init__(self,
@@ -223,7 +223,7 @@ class lookahead(Method):
         choose = lambda a, b: {p: tree_map(lambda x, y: torch.where(back, x, y), a[p], b[p]) for p in players}
         return replace(state, params=choose(blend, state.params), method={**own, 'slow': choose(blend, own['slow']), 'fast_rounds': count, 'inner': state.method}), seen
 
-    def carry_memory(self, new, old): return {**carry(new, old, self.numbers), 'inner': self.inner.carry_memory(new['inner'], old.get('inner', {}))}
+    def carry_memory(self, new, old): return {**carry(new, old, self.numbers), 'inner': self.inner.carry_memory(new['inner'], old)}
 
     def __repr__(self): return f"lookahead({self.inner}, k={self.k}, alpha={self.alpha:g})"
 

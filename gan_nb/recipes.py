@@ -167,9 +167,10 @@ def expand(
         else: raise nearest('setting', name, [*_fields, *_both])
     return out
 
-# %% ../nbs/33_recipes.ipynb #98262d5f
+# %% ../nbs/33_recipes.ipynb #86ac0579
 _article = dict(n_gen=5, n_disc=5, order='gen_first', momentum=0.5, loss='r3', r1=0.1, r2=0.1, schedule='linear')
 built_in = {
+    'recommended': dict(lr=0.04, momentum=0.5, normalize=('orthogonal', 1.0), loss='r3', r1=0.1, r2=0.1, schedule='linear', rounds=6000, halflife=693),
     'article': dict(_article, lr=0.3, clip=('global_norm', 0.5), halflife=50),
     'article-normalized': dict(_article, lr=0.003, normalize=('block_rms', 1.0), halflife=50),
     'article-plain': dict(_article, lr=0.3, halflife=50),

@@ -121,4 +121,35 @@ def test_an_edit_inside_lookahead_takes_effect():
     slow = run.state.method["slow"]
     run.edit(method_weight=0.7, lookahead_alpha=0.25)
     memory = run.state.method
-    assert (memory["inner"]["weight"], memory["alpha"], memory["count"]) == (0.7, 0.25, 4) and memory["slow"]["gen"]["0.weight"].equal(slow["gen"]["0.weight"])
+    assert (memory["inner"]["weight"], memory["alpha"], memory["fast_rounds"]) == (0.7, 0.25, 4) and memory["slow"]["gen"]["0.weight"].equal(slow["gen"]["0.weight"])
+
+
+def test_a_schedule_keeps_its_place_when_a_player_makes_more_or_fewer_steps():
+    run = Run(BASE.replace(schedule="linear", rounds=100, lr=1.0, n_gen=5, n_disc=5, clip=("global_norm", 1e-6)))
+    for _ in range(50): run.step()
+    def rate(p): return float(run.state.rules[p]["lr"] * run.method.rules[p].schedule.shape(run.state.rules[p]["step"].double(), run.state.rules[p]))
+    for change in ({"n_gen": 1}, {"method": "extragradient"}, {"method": "alternating", "n_gen": 3, "n_disc": 2}):
+        run.edit(**change)
+        assert rate("gen") == pytest.approx(0.5, abs=0.02) and rate("disc") == pytest.approx(0.5, abs=0.02), change
+
+
+@pytest.mark.parametrize("first,then", [("rmsprop", "adam"), ("adagrad", "adam"), ("adagrad", "rmsprop"), ("adam", "optimistic_adam"), ("sgd", "rmsprop")])
+def test_what_means_something_else_is_not_carried(first, then):
+    "the first step after the switch is as long as the new rule's own first step (Adam's own averages may go on)"
+    run = Run(BASE.replace(rule=first, momentum=0.5 if first == "sgd" else 0.0))
+    for _ in range(5): run.step()
+    run.edit(rule=then, momentum=0.0, method="simultaneous", lr=0.001)
+    before = run.state.params["gen"]
+    run.step()
+    moved = max((run.state.params["gen"][k] - v).abs().max().item() for k, v in before.items())
+    assert moved < 0.0105 if then == "rmsprop" else 0.0002 < moved < 0.0015, moved
+
+
+def test_leaving_lookahead_keeps_what_the_method_remembers():
+    run = Run(BASE.replace(method="optimistic", lookahead=3))
+    for _ in range(5): run.step()
+    last = run.state.method["inner"]["last"]
+    run.edit(lookahead=0)
+    assert run.state.method["last"]["count"] == 5 and run.state.method["last"]["gen"]["0.weight"].equal(last["gen"]["0.weight"])
+    run.edit(method="simultaneous"); run.step(); run.edit(method="optimistic")
+    assert run.state.method["last"]["count"] == 0
