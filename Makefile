@@ -1,12 +1,14 @@
 # make lab     JupyterLab on index.ipynb           make test    everything that CI runs
 # make train   the article's run, without a screen  make sync    modules and README.md from the notebooks
 # make clean   remove what is built; .venv and runs/ stay
+# make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
 #
 # PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
 # constraints.txt changes, or when PYTHON names another version than the one it holds.
 
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 ROUNDS ?= 1800
+FUZZ_RUNS ?= 1000000
 LAB_ARGS ?=
 
 bin := .venv/bin
@@ -16,7 +18,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test sync clean
+.PHONY: help lab train test fuzz sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -54,6 +56,11 @@ test: $(dev)
 	$(bin)/python tests/notebooks.py check
 	$(bin)/nbdev-test
 	$(bin)/python -m pytest -n 2 --dist loadfile
+
+fuzz: export OMP_NUM_THREADS := 1
+fuzz: $(dev)
+	$(bin)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
+	$(bin)/python tests/fuzz/parsers.py -runs=$(FUZZ_RUNS) -timeout=20
 
 sync: $(dev)
 	$(bin)/python tests/notebooks.py sync

@@ -197,7 +197,7 @@ def test_a_diverged_run_is_saved(tmp_path):
     done = gan_nb(tmp_path, "train", "ring", "--out", "a", "--set", "rule=sgd", "--set", "lr=1e20", *small)
     assert done.returncode == 3
     assert "not finite" in one_line(done.stderr)
-    assert {p.name for p in (tmp_path/"a").iterdir()} == set(contents)
+    assert {p.name for p in (tmp_path/"a").iterdir()} == {*contents, "diverged.json"}
     Run.load(tmp_path/"a")
 
 

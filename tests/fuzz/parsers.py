@@ -1,0 +1,159 @@
+"""Coverage-guided fuzzing of everything that reads a file: `make fuzz`, or `python tests/fuzz/parsers.py CORPUS -runs=1000000`.
+
+Each input begins with a byte that chooses the reader. A reader may return or raise ValueError in one line; anything else ends the
+campaign: another exception, more than a second, more than 256 MiB. For the formats that carry a checksum the fuzzer cannot guess, the
+checksum is put right first, so that what lies behind it is reached."""
+import io
+import json
+import os
+import struct
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import atheris
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+warnings.simplefilter("ignore")
+
+import numpy as np
+from PIL import Image
+
+with atheris.instrument_imports(include=["gan_nb", "configparser", "zipfile", "numpy.lib", "PIL"]):
+    from gan_nb import Run, data, storage
+    from gan_nb.recipes import recipe, recipes
+
+folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+tiny = Run("ring", hidden=(2,), batch_size=2, device="cpu")
+tiny.step()
+good = tiny._to_bytes()
+start = 8 + int.from_bytes(good[:8], "little")
+
+
+def put(name, content):
+    (folder/name).parent.mkdir(exist_ok=True)
+    (folder/name).write_bytes(content)
+    return folder/name
+
+
+def checkpoint(content):
+    "A whole file as it came."
+    about, tensors = storage.unpack(content, "it")
+    make(about, tensors)
+
+
+def make(about, tensors):
+    "As `Run.load` does, which turns these errors into `Damaged`."
+    try: Run._made(about, tensors, None, {"device": "cpu"})
+    except (KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error: raise ValueError(" ".join(str(error).split())[:200])
+
+
+def header(content):
+    "A JSON header of the fuzzer's in front of good tensors, in a format without a checksum."
+    about, tensors = storage.unpack(struct.pack("<Q", len(content)) + content + good[start:], "it")
+    make(about, tensors)
+
+
+def about(content):
+    "What the header says about the run, with the checksum put right."
+    try: said = json.loads(content)
+    except (ValueError, RecursionError): return
+    if not isinstance(said, dict): return
+    whole, tensors = storage.unpack(good, "it")
+    merged = {**whole, **{k: v for k, v in said.items() if k in whole}}
+    for name in ("recipe", "start_recipe"):
+        if isinstance(said.get(name), dict): merged[name] = {**whole[name], **said[name]}
+    merged = {k: v for k, v in merged.items() if k not in ("sha256", "version")}
+    try: packed = storage.pack(merged, tensors)
+    except (ValueError, RecursionError, UnicodeError): return
+    make(*storage.unpack(packed, "it"))
+
+
+def png(content):
+    "Chunks of the fuzzer's, with their checksums put right."
+    out, at = b"\x89PNG\r\n\x1a\n", 0
+    while at + 6 <= len(content):
+        n = struct.unpack(">H", content[at:at + 2])[0]
+        name, body = content[at + 2:at + 6], content[at + 6:at + 6 + n]
+        out += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        at += 6 + n
+    data.read_picture(put("it.png", out))
+
+
+def npz(content):
+    "An array of the fuzzer's in a good archive."
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive: archive.writestr("arr_0.npy", content)
+    data.load(put("it.npz", out.getvalue()))
+
+
+def settings(content):
+    "A settings.ini."
+    put("ini/settings.ini", content)
+    for name in recipes(folder/"ini")[7:]: recipe(name, folder/"ini")
+
+
+readers = [
+    checkpoint, header, about, npz, png, settings,
+    lambda c: data.read_idx(put("it.idx", c), 3), lambda c: data.read_idx(put("it.idx", c), 1),
+    lambda c: data.load(put("it.npy", c)), lambda c: data.load(put("it2.npz", c)), lambda c: data.load(put("it.csv", c)),
+    lambda c: data.read_picture(put("it2.png", c)), lambda c: data.read_picture(put("it.jpg", c)),
+]
+counts, refused = [0] * len(readers), [0] * len(readers)
+
+
+def one(content):
+    if not content: return
+    which = content[0] % len(readers)
+    counts[which] += 1
+    begun = time.process_time()
+    try: readers[which](content[1:])
+    except ValueError as error:
+        refused[which] += 1
+        assert "\n" not in str(error) and len(str(error)) < 5000 + 2 * len(content), str(error)[:200]
+    except OSError as error:
+        if which != 5: raise
+    spent = time.process_time() - begun
+    assert spent < 1, f"reader {which} took {spent:.1f} s"
+    if sum(counts) % 10_000 == 0: tell()
+
+
+def tell(): print("inputs by reader:", counts, "refused:", refused, flush=True)
+
+
+def seeds(place):
+    "A good file for each reader, to begin with."
+    picture, jpeg, array, zipped, colour = (io.BytesIO() for _ in range(5))
+    Image.new("L", (5, 4), 9).save(picture, "PNG")
+    Image.new("RGB", (9, 8), 9).save(jpeg, "JPEG", progressive=True)
+    Image.new("P", (3, 3), 1).save(colour, "PNG", transparency=1)
+    np.save(array, np.ones((3, 2), "float32"))
+    np.savez_compressed(zipped, np.ones((3, 2)))
+    idx = lambda n: bytes([0, 0, 8, n]) + struct.pack(f">{n}I", *[2] * n) + bytes(2**n)
+    chunks = lambda c: b"".join(struct.pack(">H", n) + c[at + 4:at + 8 + n] for at, n in walk(c))
+    said = storage.unpack(good, "it")[0]
+    old = json.dumps({**json.loads(good[8:start]), "__metadata__": {"gan_nb": json.dumps({**{k: v for k, v in said.items() if k != "sha256"}, "version": 2})}}).encode()
+    files = [good, old, json.dumps(said).encode(), array.getvalue(), chunks(picture.getvalue()), b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n",
+             idx(3), idx(1), array.getvalue(), zipped.getvalue(), b"x,y\n1,2\n3,4\n", picture.getvalue(), jpeg.getvalue()]
+    place.mkdir(parents=True, exist_ok=True)
+    for i, file in enumerate(files): (place/f"good{i}").write_bytes(bytes([i]) + file)
+    (place/"good4b").write_bytes(bytes([4]) + chunks(colour.getvalue()))
+
+
+def walk(content):
+    at = 8
+    while at < len(content):
+        n = struct.unpack(">I", content[at:at + 4])[0]
+        yield at, n
+        at += 12 + n
+
+
+if __name__ == "__main__":
+    corpus = [a for a in sys.argv[1:] if not a.startswith("-")] or [str(folder/"corpus")]
+    seeds(Path(corpus[0]))
+    atheris.Setup([sys.argv[0], *corpus, "-rss_limit_mb=2048", "-malloc_limit_mb=300", "-max_len=8192", *[a for a in sys.argv[1:] if a.startswith("-")]], one)
+    atheris.Fuzz()

@@ -1,0 +1,188 @@
+"What the doctor promises: each disease once, health, patience, remedies that are edits, evidence that can be written down."
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gan_nb import Run
+from gan_nb.core import Diverged
+from gan_nb.doctor import Finding, apply, cover, decide, diagnose, examine, gallery, line, names, patient, read_losses, steady
+from gan_nb.losses import losses
+from gan_nb.recipes import Recipe
+
+tiny = dict(hidden=(16, 16), batch_size=32)
+
+
+def points(x):
+    "A run that never trained, whose samples and whose present are put in by hand."
+    run = Run(patient("healthy", **tiny))
+    run.samples = lambda n=64, seed=0: x(n, seed)
+    return run
+
+
+def put_records(run, n=600, **columns):
+    "Pretend that `n` rounds were recorded; unnamed columns are 1."
+    table = np.ones((n, len(run.records.columns)))
+    table[:, 0] = np.arange(1, n + 1)
+    for name, values in columns.items(): table[:, run.records.columns.index(name)] = values
+    run.records = type(run.records)(table)
+    run.state = dataclasses.replace(run.state, round=n, moves=n)
+    return run
+
+
+def checked(findings):
+    "Whatever is found: names that are known, evidence that JSON holds, words without nan, remedies that a run may take."
+    for finding in findings:
+        assert finding.name in names
+        assert json.loads(json.dumps(finding.evidence, allow_nan=False)) == finding.evidence
+        assert "nan" not in finding.why.split() and "None" not in finding.why and "\n" not in line([finding])
+        assert bool(finding.remedy) == finding.is_ill == bool(finding.rounds)
+        finding.figure().canvas.draw()
+    return [finding.name for finding in findings]
+
+
+def test_a_run_that_raised_diverged_and_its_fork_back():
+    run = Run(patient("diverged", **tiny))
+    with pytest.raises(Diverged): run.fit(400, progress=False)
+    found = diagnose(run)
+    assert checked(found) == ["diverged"] and found[0].back <= run.round and found[0].evidence["not_finite"]
+    other = apply(run, found[0])
+    assert other is not run and other.round == found[0].back and other.edits[-1].changes == found[0].remedy
+    other.fit(80, progress=False)
+    assert all(t.isfinite().all() for p in ("gen", "disc") for t in other.state.params[p].values())
+
+
+def test_a_loaded_run_is_diagnosed_like_the_run_itself(tmp_path):
+    run = Run(patient("diverged", **tiny))
+    with pytest.raises(Diverged): run.fit(400, progress=False)
+    run.save(tmp_path/"run")
+    loaded = Run.load(tmp_path/"run", device="cpu")
+    assert diagnose(loaded) == diagnose(run)
+    assert apply(loaded, diagnose(loaded)[0]).round == diagnose(run)[0].back
+
+
+def test_weights_that_are_not_finite():
+    run = Run(patient("healthy", **tiny))
+    weights = run.state.params["gen"]
+    run.state = dataclasses.replace(run.state, params={**run.state.params, "gen": {k: v * float("nan") for k, v in weights.items()}})
+    assert checked(diagnose(run)) == ["diverged"]
+
+
+def test_collapse_names_the_modes_that_are_missing():
+    run = put_records(points(lambda n, seed: torch.tensor([[1., 0.], [0., 1.]])[torch.arange(n) % 2]))
+    run.edit(lr=1e-9); run.edits = []   # it stays where it is
+    found = diagnose(run)
+    assert checked(found) == ["mode_collapse"]
+    assert found[0].evidence["reached"] == 2 and len(found[0].evidence["missing"]) == 6 and "(-1, 0)" in found[0].why
+    assert found[0].evidence["duplicates"] > .99
+
+
+def test_one_missing_mode_of_eight_is_no_disease():
+    run = put_records(Run(patient("healthy", **tiny)))
+    centers = run.game.data.centers
+    run.samples = lambda n=64, seed=0: centers[torch.arange(n) % 7]
+    assert checked(diagnose(run)) == ["healthy"]
+
+
+def test_oscillation():
+    run = Run(patient("oscillation", "fast adam", batch_size=64)).fit(201, progress=False)
+    found = diagnose(run)
+    assert checked(found)[0] == "oscillation" and found[0].evidence["drift"] > .25
+    assert checked(diagnose(run, ahead=0)) == ["too_early"], "without looking ahead it does not guess"
+
+
+def test_a_saturated_discriminator():
+    run = Run(patient("discriminator_saturated", lr_disc=1e-2, **tiny)).fit(120, progress=False)
+    assert checked(diagnose(run))[0] == "discriminator_saturated"
+
+
+def test_a_vanished_gradient():
+    run = Run(patient("generator_gradient_vanished", lr_disc=2e-2, **tiny)).fit(120, progress=False)
+    found = diagnose(run)
+    assert checked(found)[0] == "generator_gradient_vanished" and found[0].evidence["flatness"] < .05
+    assert "minimax" in read_losses(run)["gen"]
+
+
+def test_exploding_gradients_only_where_the_samples_are_ill():
+    grown = dict(grad_norm_disc=np.geomspace(1e-2, 1e4, 600))
+    run = put_records(points(lambda n, seed: torch.tensor([[1., 0.], [-1., 0.]])[torch.arange(n) % 2]), **grown)
+    run.edit(lr=1e-9); run.edits = []
+    found = diagnose(run)
+    assert checked(found)[0] == "exploding_gradient" and "mode_collapse" in checked(found) and found[0].back < 400
+    well = put_records(Run(patient("healthy", **tiny)), **grown)
+    well.samples = lambda n=64, seed=0: well.real(n, seed + 9)
+    assert checked(diagnose(well)) == ["healthy"] and "grown" in diagnose(well)[0].why
+
+
+def test_too_early():
+    run = Run(patient("healthy", **tiny))
+    assert checked(diagnose(run)) == ["too_early"]              # no round yet
+    assert checked(diagnose(run.fit(40, progress=False))) == ["too_early"]
+    put_records(run).edit(lr=1e-4)
+    assert checked(diagnose(run)) == ["too_early"] and "after the last edit" in line(diagnose(run))
+
+
+def test_nothing_is_touched():
+    run = Run(patient("healthy", **tiny)).fit(101, progress=False)
+    before, same = run.state, Run(run.recipe).fit(101, progress=False)
+    examine(run); diagnose(run)
+    assert run.state is before and run.edits == [] and len(run.records) == 101
+    torch.manual_seed(3); a = torch.rand(3); torch.manual_seed(3); diagnose(run)
+    assert torch.rand(3).equal(a), "the global random state is left alone"
+    run.fit(5, progress=False); same.fit(5, progress=False)
+    assert all(run.state.params[p][k].equal(v) for p in ("gen", "disc") for k, v in same.state.params[p].items())
+
+
+@pytest.mark.parametrize("loss", losses)
+def test_every_loss_is_read_and_every_run_of_it_can_be_tamed(loss):
+    run = Run(patient("healthy", loss=loss, method="simultaneous", rule="rmsprop", clip=("value", .1), nesterov=False, **tiny)).fit(3, progress=False)
+    said = read_losses(run)
+    for player in ("gen", "disc"): assert loss in said[player] and f"{losses[loss].equilibrium[player]:.3g}" in said[player]
+    checked(diagnose(run))
+    apply(run, Finding("oscillation", {}, steady(run)))
+    assert run.recipe.loss == "r3" and run.edits[-1].changes and steady(run) == {}
+    run.fit(2, progress=False)
+
+
+def test_the_remedy_begins_with_a_full_step_however_old_the_run_is():
+    run = Run(patient("healthy", n_gen=3, schedule="linear", **tiny)).fit(30, progress=False)
+    run.edit(**steady(run)); run.step()
+    begun = int(run.state.rules["gen"]["step"]) - 1
+    assert begun == 30 and run.recipe.rounds >= 430
+    assert np.isclose(run.recipe.lr_gen * (1 - begun / run.recipe.rounds), .02, rtol=.01)
+
+
+@pytest.mark.parametrize("data", ["digits", "own"])
+def test_other_data(data):
+    own = np.random.default_rng(0).normal(size=(500, 5)).astype("float32")
+    run = put_records(Run(Recipe(name="other").replace(data="digits" if data == "digits" else own, device="cpu", threads=1, halflife=0., rounds=1200, **tiny)), 1200)
+    run.edit(lr=1e-9); run.edits = []
+    run.samples = lambda n=64, seed=0: run.real(1).expand(n, *run.game.data.shape) + 0.
+    found = diagnose(run)
+    assert "mode_collapse" in checked(found) and found[0].evidence["reached"] <= 1
+    if data == "digits": assert len(found[0].evidence["missing"]) == 9
+    run.samples = lambda n=64, seed=0: run.real(n, seed + 50)
+    assert checked(diagnose(run)) == ["healthy"]
+
+
+def test_every_patient_can_be_built():
+    for name in gallery:
+        for kind in gallery[name]: assert patient(name, kind).name == f"{name}: {kind}"
+    with pytest.raises(ValueError, match="did you mean"): patient("oscilation")
+    with pytest.raises(ValueError, match="no remedy"): apply(None, Finding("healthy", {}))
+
+
+@pytest.mark.parametrize("settings", [dict(pack=3, batch_size=30), dict(spectral=True), dict(gn=True), dict(method="extragradient"), dict(halflife=20.), dict(noise=.1, wgan_gp=1.)], ids=str)
+def test_other_networks_and_methods(settings):
+    run = Run(patient("healthy", **{**tiny, **settings})).fit(5, progress=False)
+    run = put_records(run)
+    checked(diagnose(run))
+    apply(run, Finding("oscillation", {}, steady(run))).fit(2, progress=False)
+
+
+def test_four_points_of_your_own():
+    own = np.array([[0., 0.], [1., 0.], [0., 1.], [1., 1.]], dtype="float32")
+    run = Run(patient("healthy", data=own, **tiny))
+    assert cover(run, run.real(200))["reached"] == 1 and cover(run, run.real(1).expand(200, 2))["reached"] == .25

@@ -1,0 +1,797 @@
+"""A run is stopped in every way, its disk fails, its files come from strangers: nothing is lost, or it is said.
+
+KILLS=200 makes the long version of the kill test; the quick one kills 20 times."""
+import errno
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings, strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save
+
+from gan_nb import Run
+from gan_nb import data as data_room, records as record_room, training
+from gan_nb.cli import main
+from gan_nb.core import Diverged
+from gan_nb.data import load
+from gan_nb.games import players
+from gan_nb.recipes import recipe as a_recipe, recipes as all_recipes
+from gan_nb.records import Log, Record, Records
+from gan_nb.storage import Lock, Store, pack, read_checkpoint, unpack
+from gan_nb.training import checkpoint_name
+
+tiny = dict(hidden=(8,), batch_size=16, halflife=5, device="cpu")
+here = Path(__file__).parent
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    "In memory where that can be: these tests wait for the disk hundreds of times."
+    if not os.access("/dev/shm", os.W_OK): yield tmp_path
+    else:
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder: yield Path(folder)
+
+
+def params(run): return {f"{p}/{k}": v for p in players for k, v in run.state.params[p].items()}
+
+def same_run(a, b):
+    one, two = (unpack(r._to_bytes(), "")[1] for r in (a, b))
+    one["records"][:, 1] = two["records"][:, 1] = 0  # seconds differ
+    return one.keys() == two.keys() and all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in one) and a.edits == b.edits
+
+def csv_of(folder):
+    "records.csv without the seconds."
+    return [line.split(",")[:1] + line.split(",")[2:] for line in (Path(folder)/"records.csv").read_text().splitlines()]
+
+def one_line(error):
+    assert "\n" not in str(error) and len(str(error)) < 2500
+    return str(error)
+
+
+@pytest.fixture(scope="module")
+def content():
+    "A checkpoint's bytes."
+    return Run("ring", **tiny).fit(3, progress=False)._to_bytes()
+
+
+# Checkpoints
+
+def test_every_flipped_bit_is_seen(content, tmp_path):
+    rng, file = np.random.default_rng(1), tmp_path/"a.safetensors"
+    bits = {*range(0, 64), *rng.choice(8 * len(content), 1500, replace=False).tolist()}
+    for bit in bits:
+        wrong = bytearray(content)
+        wrong[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ValueError, match="a.safetensors"): unpack(bytes(wrong), file)
+
+
+def test_a_checkpoint_says_what_made_it(content):
+    import gan_nb
+    about, _ = unpack(content, "")
+    assert about["version"] == 3 and about["gan_nb"] == gan_nb.__version__ and about["torch"] == torch.__version__ and len(about["sha256"]) == 64
+
+
+def test_older_formats_go_on(tmp_path):
+    two = Run.load(here/"checkpoint_v2.safetensors", device="cpu")
+    assert two.round == 5 and [e.changes for e in two.edits] == [{"clip_disc": ("global_norm", 0.5)}, {"step": "disc"}]
+    torch.testing.assert_close(two.samples(2), torch.tensor([[-0.0244, -0.0734], [-0.1069, -0.3450]]), atol=6e-5, rtol=0)
+    two.step()
+    torch.testing.assert_close(two.samples(2), torch.tensor([[-0.0246, -0.0747], [-0.1073, -0.3486]]), atol=6e-5, rtol=0)
+    for old in ("checkpoint_v1.safetensors", "checkpoint_v2.safetensors"):
+        run = Run.load(here/old, device="cpu")
+        run.save(tmp_path/old)
+        assert same_run(run, Run.load(tmp_path/old, device="cpu"))
+        assert read_checkpoint(tmp_path/old)[0]["version"] == 3
+
+
+def test_another_device_is_mentioned(content, tmp_path):
+    (tmp_path/"a.safetensors").write_bytes(changed(content, device="cuda"))
+    with pytest.warns(UserWarning, match="was trained on cuda and goes on on cpu"): assert Run.load(tmp_path/"a.safetensors", device="cpu").round == 3
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 4})}))
+    with pytest.raises(ValueError, match="a.safetensors"): Run.load(tmp_path/"a.safetensors")
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[:-1], lambda b: b"", lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 4]) + b[len(b) // 2 + 1:]])
+def test_the_older_checkpoint_is_there_if_the_newest_is_damaged(tmp_path, harm):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    for _ in range(3): run.fit(5, progress=False)
+    assert [f.name for f in Store(tmp_path/"a").found()] == ["checkpoint.safetensors", "checkpoint-10.safetensors"]
+    newest = tmp_path/"a"/checkpoint_name
+    newest.write_bytes(harm(newest.read_bytes()))
+    with pytest.warns(UserWarning, match=r"checkpoint.safetensors: not a whole checkpoint.*Going on from checkpoint-10.safetensors, round 10"):
+        again = Run.load(tmp_path/"a", device="cpu")
+    assert again.round == 10
+    again.folder = tmp_path/"a"
+    again.fit(5, progress=False)
+    assert same_run(again, run) and len(csv_of(tmp_path/"a")) == 16
+    newest.write_bytes(b"")
+    with pytest.warns(UserWarning): assert Run.load(tmp_path/"a", device="cpu").round == 10, "the damaged file must not have become the older checkpoint"
+
+
+def test_no_whole_checkpoint_at_all(tmp_path):
+    Run("ring", **tiny).save(tmp_path/"a")
+    (tmp_path/"a"/checkpoint_name).write_bytes(b"x" * 50)
+    with pytest.raises(ValueError, match="no older one that is whole"): Run.load(tmp_path/"a")
+
+
+def test_other_data_and_other_recipes_are_named(tmp_path):
+    Run("ring", data=np.ones((9, 2), "float32"), **tiny).save(tmp_path/"a")
+    with pytest.raises(ValueError, match="samples 9 then, 8 now; fingerprint .* then, .* now"): Run.load(tmp_path/"a", data=np.ones((8, 2), "float32"))
+    with pytest.raises(ValueError, match=r"shape \[2\] then, \[3\] now"): Run.load(tmp_path/"a", data=np.ones((9, 3), "float32"))
+    run = Run("ring", **tiny).fit(2, progress=False)
+    run.save(tmp_path/"b")
+    with pytest.raises(ValueError, match=r"another recipe: lr_gen 0.001 then, 0.5 now; batch_size 16 then, 32 now$"): Run.load(tmp_path/"b", lr_gen=.5, batch_size=32)
+    with pytest.raises(ValueError, match="hidden"): Run.load(tmp_path/"b", of="ring")
+    with pytest.raises(ValueError, match="did you mean 'rounds'"): Run.load(tmp_path/"b", round=3)
+    with pytest.raises(ValueError, match="may only grow"): Run.load(tmp_path/"b", rounds=5)
+    assert Run.load(tmp_path/"b", of=run.recipe, lr=0.001).edits == []
+    more = Run.load(tmp_path/"b", rounds=12_000, device="cpu")
+    assert more.recipe.rounds == 12_000 and more.edits[-1].changes == {"rounds": 12_000} and more.edits[-1].moves == 2
+
+
+# Stops
+
+kills = '''
+import io, json, os, random, signal, sys, time
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.argv, (folder, n, seed) = sys.argv[:1], (sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+from pathlib import Path
+import gan_nb.plots, matplotlib.backends.backend_agg, tqdm
+from gan_nb import Run
+from gan_nb.cli import main
+from gan_nb.storage import Store
+from gan_nb.training import checkpoint_name
+os.chdir(folder)
+recipe = ["--rounds", "500", "--set", "hidden=8", "--set", "batch_size=16", "--set", "halflife=20", "--set", "device=cpu"]
+
+def child(out, report, suicide):
+    "Train or go on; die at the `suicide`-th time that the folder is touched."
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    done, saved = Run.save, Store.write
+    def write(store, round, content):
+        saved(store, round, content)
+        os.write(report, b"%d\\n" % round)
+    Store.write = write
+    left = [suicide]
+    def touched(event, args):
+        if event.startswith(("open", "os.", "shutil.", "tempfile.")) and any(out in str(a) or ".part-" in str(a) for a in args):
+            left[0] -= 1
+            if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)
+    if suicide:
+        sys.addaudithook(touched)
+        real = os.fsync
+        def fsync(file): touched("open", [out]); real(file)
+        os.fsync = fsync
+    words = ["resume", out] if Path(out, checkpoint_name).exists() else ["train", "ring", "--out", out, *recipe]
+    os._exit(main([*words, "--autosave", "0.02"]))
+
+def start(out, suicide=0):
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try: child(out, write, suicide)
+        except BaseException:
+            import traceback; traceback.print_exc()
+            os._exit(99)
+    os.close(write)
+    return pid, read
+
+def finish(pid, read):
+    "How it ended, and the last round that it had saved."
+    rounds = b""
+    while block := os.read(read, 65536): rounds += block
+    os.close(read)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status, [int(r) for r in rounds.split()]
+
+begun = time.monotonic()
+status, _ = finish(*start("whole"))
+span = time.monotonic() - begun
+assert status == 0, status
+rng, killed, inside, run, lost, ended = random.Random(seed), 0, 0, 0, 0, []
+while killed < n:
+    out, safe = f"run{run}", 0
+    while True:
+        enough = killed >= n or killed >= (run + 1) * max(n // 8, 5)
+        saving = rng.random() < .5
+        pid, read = start(out, rng.randrange(1, 120) if saving and not enough else 0)
+        if not saving and not enough:
+            time.sleep(rng.uniform(0, span))
+            os.kill(pid, signal.SIGKILL)
+        status, rounds = finish(pid, read)
+        safe = max([safe, *rounds])
+        if status == 0: break
+        assert status == -9, (status, out)
+        killed, inside = killed + 1, inside + saving
+        if Path(out, checkpoint_name).exists():
+            import subprocess
+            from gan_nb.storage import read_checkpoint
+            at = read_checkpoint(Path(out, checkpoint_name))[0]["round"]
+            assert at >= safe, (at, safe)
+        else: assert safe == 0
+    ended.append(out)
+    run += 1
+print(json.dumps(dict(killed=killed, inside=inside, runs=ended, seconds=time.monotonic() - begun)))
+'''
+
+def test_kill_9_at_any_moment_changes_no_bit(tmp_path):
+    n = int(os.environ.get("KILLS", 20))
+    done = subprocess.run([sys.executable, "-c", kills, str(tmp_path), str(n), "0"], capture_output=True, text=True, cwd=here.parent, timeout=300 + 10 * n)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    print(told)
+    assert told["killed"] >= n and told["inside"] >= n // 5
+    whole = load_file(tmp_path/"whole"/checkpoint_name)
+    for name in told["runs"]:
+        got = load_file(tmp_path/name/checkpoint_name)
+        got["records"][:, 1] = whole["records"][:, 1] = 0
+        assert got.keys() == whole.keys() and all(torch.equal(got[k].nan_to_num(-1), whole[k].nan_to_num(-1)) for k in whole)
+        assert csv_of(tmp_path/name) == csv_of(tmp_path/"whole")
+        assert not [p for p in os.listdir(tmp_path/name) if p.startswith((".part", ".lock"))]
+
+
+def test_autosave_by_seconds(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    saved = []
+    run.autosave = lambda: saved.append(run.round)
+    run.fit(60, progress=False, autosave=1e-6)
+    assert len(saved) > 3 and Run.load(tmp_path/"a", device="cpu").round == 60
+    with pytest.raises(ValueError, match="seconds above 0"): run.fit(1, autosave=0)
+    assert main(["train", "ring", "--out", str(tmp_path/"b"), "--autosave", "-1"]) == 2 and not (tmp_path/"b").exists()
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_training(tmp_path, monkeypatch):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(5, progress=False)
+    def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        with pytest.warns(UserWarning, match="not saved at round 10, training goes on.*No space"):
+            for _ in range(5): run.step()
+            run.autosave()
+        with pytest.raises(OSError, match="No space left on device.*a/records.csv"): run.fit(1, progress=False)
+    run.fit(1, progress=False)
+    assert Run.load(tmp_path/"a", device="cpu").round == 12 and len(csv_of(tmp_path/"a")) == 13
+
+
+def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
+    "the signal comes in the middle of a move; state, records and file agree afterwards"
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    draw, left = run.game.draw, [1]
+    def interrupted(*args):
+        if run.round == 4 and left[0]:
+            left[0] -= 1
+            signal.raise_signal(signal.SIGINT)
+        return draw(*args)
+    run.game.draw = interrupted
+    with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
+    assert run.round == len(run.records) == 5 == Run.load(tmp_path/"a", device="cpu").round
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run.rounds = lambda n: (signal.raise_signal(signal.SIGINT) for _ in range(2))  # a second one does not wait
+    with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
+    assert run.round == 5
+
+
+def test_a_folder_that_holds_another_run_is_not_written_over(tmp_path):
+    first = Run("ring", folder=tmp_path/"a", **tiny).fit(3, progress=False)
+    with pytest.raises(ValueError, match="holds another run"): Run("ring", seed=1, folder=tmp_path/"a", **tiny).fit(1)
+    again = Run.load(tmp_path/"a", device="cpu")
+    again.folder = tmp_path/"a"
+    again.fit(2, progress=False)
+    with pytest.raises(ValueError, match="holds another run"): first.fit(1)  # it was continued elsewhere in the meantime
+    assert Run.load(tmp_path/"a", device="cpu").round == 5
+
+
+# The disk
+
+@contextmanager
+def failing(monkeypatch, at, code):
+    "The `at`-th write, fsync, renaming, link or opening fails with `code`; yields how many there were."
+    seen = [0]
+    def passing(real):
+        def call(*args, **kwargs):
+            seen[0] += 1
+            if seen[0] == at: raise OSError(code, os.strerror(code))
+            return real(*args, **kwargs)
+        return call
+    def opened(*args, **kwargs):
+        file = open(*args, **kwargs)
+        return Failing(file, passing(file.write)) if "r" != args[1][0] or "+" in args[1] else file
+    class Failing:
+        def __init__(self, file, write): self.file, self.write = file, write
+        def __getattr__(self, name): return getattr(self.file, name)
+        def __enter__(self): return self
+        def __exit__(self, *_): self.file.close()
+    with monkeypatch.context() as m:
+        for name in ("fsync", "replace", "link", "mkdir"): m.setattr(os, name, passing(getattr(os, name)))
+        for room in (data_room, record_room): m.setattr(room, "open", passing(opened), raising=False)
+        yield seen
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_an_error_at_any_write_leaves_the_checkpoint_before(tmp_path, monkeypatch, code):
+    at, failed = 1, 0
+    while True:
+        folder = tmp_path/f"{at}"
+        run = Run("ring", **tiny)
+        for _ in range(2):
+            run.fit(5, progress=False)
+            run.save(folder)
+        run.fit(5, progress=False)
+        with failing(monkeypatch, at, code) as seen:
+            try: run.save(folder)
+            except OSError as error:
+                failed += 1
+                assert error.errno == code and str(folder) in one_line(error) and ".part-" not in str(error)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # no falling back: the newest is whole
+            assert Run.load(folder, device="cpu").round in ((10, 15) if failed else (15,))
+        run.save(folder)
+        assert Run.load(folder, device="cpu").round == 15 and len(csv_of(folder)) == 16
+        assert [f.name for f in Store(folder).found()] == ["checkpoint.safetensors", "checkpoint-10.safetensors"]
+        assert not [p for p in os.listdir(folder) if p.startswith((".lock", ".part"))]
+        if seen[0] < at: break
+        at += 1
+    assert failed >= 10, f"{failed} of {at} calls failed"
+
+
+def test_what_is_moved_into_place_is_on_the_disk(tmp_path, monkeypatch):
+    "the records, then the checkpoint before it is renamed, then the folder: a power cut finds no name without its content"
+    run = Run("ring", **tiny)
+    run.save(tmp_path/"a")
+    run.fit(2, progress=False)
+    did, path_of = [], lambda f: os.path.relpath(os.readlink(f"/proc/self/fd/{f}"), tmp_path/"a") if isinstance(f, int) else os.path.relpath(f, tmp_path/"a")
+    real = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda f: (did.append(("fsync", path_of(f).split("/")[-1])), real[0](f)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (did.append(("replace", path_of(b))), real[1](a, b)))
+    run.save(tmp_path/"a")
+    assert did[:4] == [("fsync", "records.csv"), ("fsync", checkpoint_name), ("replace", checkpoint_name), ("fsync", ".")]
+
+
+def test_a_folder_on_a_small_disk(tmp_path):
+    "a tmpfs that two checkpoints do not fit in; where it cannot be mounted, a limit on the length of files"
+    disk = tmp_path/"disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode == 0
+    try:
+        limit = "" if mounted else "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (12000, 12000))\n"
+        code = limit + ("import sys; from gan_nb import Run\nrun = Run('ring', hidden=(8,), batch_size=16, device='cpu')\n"
+                "try:\n  while True: run.fit(20, progress=False); run.save(sys.argv[1]); print(run.round, flush=True)\n"
+                "except OSError as e: print(e); sys.exit(7)")
+        done = subprocess.run([sys.executable, "-c", code, str(disk/"a")], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 7, done.stderr
+        *saved, error = done.stdout.splitlines()
+        assert str(disk/"a") in error and ("No space left" if mounted else "File too large") in error
+        assert saved and Run.load(disk/"a", device="cpu").round == int(saved[-1])
+        if mounted:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            with pytest.raises(OSError, match="Read-only file system.*disk/a"): Run("ring", **tiny).save(disk/"a")
+            assert main(["resume", str(disk/"a"), "--rounds", "1"]) == 2
+            assert Run.load(disk/"a", device="cpu").round == int(saved[-1])
+    finally:
+        if mounted: subprocess.run(["umount", str(disk)])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the read-only disk above stands for it")
+def test_a_read_only_folder(tmp_path):
+    Run("ring", **tiny).save(tmp_path/"a")
+    (tmp_path/"a").chmod(0o500)
+    with pytest.raises(OSError, match="Permission denied.*/a"): Run("ring", **tiny).save(tmp_path/"a")
+
+
+# One process in a folder
+
+def test_the_second_process_is_told_who_was_first(tmp_path, capsys):
+    command = [sys.executable, "-c", "import sys; from gan_nb.cli import main; sys.exit(main())"]
+    first = subprocess.Popen([*command, "train", "ring", "--rounds", "1000000", "--out", "a", "--set", "hidden=8", "--set", "device=cpu"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (tmp_path/"a/recipe.ini").exists() and first.poll() is None: time.sleep(.05)
+    before = (tmp_path/"a"/checkpoint_name).read_bytes()
+    assert main(["resume", str(tmp_path/"a")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{tmp_path}/a: in use by process {first.pid};" in said
+    with pytest.raises(ValueError, match=f"in use by process {first.pid}"): Run("ring", **tiny).save(tmp_path/"a")
+    assert (tmp_path/"a"/checkpoint_name).read_bytes() == before
+    first.kill()
+    first.communicate()
+    assert main(["resume", str(tmp_path/"a"), "--rounds", "2"]) == 0  # the dead process does not keep it
+    assert not (tmp_path/"a/.lock").exists()
+
+
+def test_of_many_processes_one_gets_the_lock(tmp_path):
+    code = '''
+import os, sys, time
+from pathlib import Path
+import importlib.util
+from gan_nb.storage import Lock
+got = 0
+for _ in range(300):
+    try:
+        with Lock(sys.argv[1]):
+            assert not os.path.exists(sys.argv[2]), "two at once"
+            Path(sys.argv[2]).write_text("x"); os.unlink(sys.argv[2])
+            got += 1
+    except ValueError: pass
+print(got)
+'''
+    racing = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path/"a"), str(tmp_path/"flag")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [p.communicate(timeout=120) for p in racing]
+    assert all(p.returncode == 0 for p in racing), told
+    assert sum(int(out) for out, _ in told) > 300
+
+
+# Divergence
+
+def spoil(run, at, player="gen", name="0.weight", value=float("nan")):
+    "Let one weight of the player become `value` in that round, whatever its loss is."
+    average = run.method.step
+    def step(game, state, batches):
+        state, seen = average(game, state, batches)
+        if run.state.round == at and spoil.on:
+            state.params[player][name] = state.params[player][name].clone().fill_(value)
+        return state, seen
+    spoil.on, run.method.step = True, step
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, value):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    spoil(run, 70, "disc", "2.bias", value)
+    with pytest.raises(Diverged, match=r"round 70: disc/2.bias is not finite \(in the discriminator, first in 2.bias\)") as raised: run.fit(100, progress=False)
+    error = raised.value
+    assert (error.player, error.layer, error.round) == ("disc", "2.bias", 70) and [len(error.norms[p]) for p in players] == [50, 50]
+    assert error.norms["gen"][:-1] == run.records["grad_norm_gen"][-49:].tolist()
+    assert run.round == 70 == len(run.records) and all(v.isfinite().all() for v in params(run).values())
+    note = json.loads((tmp_path/"a/diverged.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (note["player"], note["layer"], note["round"], len(note["norms"]["gen"])) == ("disc", "2.bias", 70, 50)
+    again = Run.load(tmp_path/"a", device="cpu").fit(5, progress=False)
+    assert same_run(again, Run("ring", **tiny).fit(75, progress=False))
+
+
+def test_a_loss_that_is_not_finite(tmp_path):
+    run = Run("ring", rule="sgd", lr=1e38, **tiny)
+    with pytest.raises(Diverged) as raised: run.fit(100, progress=False)
+    assert raised.value.player in players and raised.value.layer and raised.value.seen.keys() >= {"loss_gen"}
+
+
+def test_large_finite_weights_are_no_divergence():
+    "their squares overflow, they themselves do not"
+    run = Run("ring", **tiny)
+    spoil(run, 1, "gen", "0.bias", 3e20)
+    for _ in range(2): run.step()
+    assert run.round == 2 and run.state.params["gen"]["0.bias"].max() > 1e20
+
+
+def test_rolling_back(tmp_path):
+    run = Run("ring", rule="sgd", lr=2., momentum=0., hidden=(32, 32), batch_size=64, device="cpu", on_divergence="roll back", folder=tmp_path/"a").fit(200, progress=False)
+    back = run.rollbacks
+    assert 1 <= len(back) <= 3 and run.round == 200 and run.recipe.lr_gen == 2. / 2**len(back)
+    assert [e.changes for e in run.edits] == [{"lr_gen": 2. / 2**(k + 1), "lr_disc": 2. / 2**(k + 1)} for k in range(len(back))]
+    assert [e.round for e in run.edits] == [b["to"] for b in back] and all(b["round"] - b["to"] <= 100 for b in back)
+    assert run.records["round"].tolist() == list(range(1, 201)) and len(csv_of(tmp_path/"a")) == 201
+    assert [r[0] for r in csv_of(tmp_path/"a")[1:]] == [str(n) for n in range(1, 201)]
+    assert same_run(run.fork(), run)
+    again = Run.load(tmp_path/"a", device="cpu")
+    assert again.rollbacks == back and again.on_divergence == "roll back" and same_run(again, run)
+
+
+def test_rolling_back_ends():
+    run = Run("ring", on_divergence="roll back", **tiny)
+    calls = []
+    def hopeless(values, seen, state):
+        if run.round == 60: calls.append(run.recipe.lr_gen); run._fail("nothing is right", "gen", None)
+    run._check_finite = hopeless
+    with pytest.raises(Diverged, match="nothing is right"): run.fit(100, progress=False)
+    assert len(calls) == 4 and calls[-1] == calls[0] / 8 and len(run.rollbacks) == 3 and run.round == 60
+    run._check_finite = lambda *_: None
+    run.edit(n_disc=2)  # an edit is never rolled back over
+    run.rollbacks.clear()
+    run._check_finite = lambda *_: run.round == 70 and not run.rollbacks and run._fail("once", "gen", None)
+    run.fit(20, progress=False)
+    assert run.rollbacks[0]["to"] == 60 and run.recipe.n_disc == 2
+    with pytest.raises(ValueError, match="'stop' and 'roll back'"): Run("ring", on_divergence="ignore")
+
+
+def test_looking_only_now_and_then_as_on_a_gpu(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    run._every = 50
+    spoil(run, 70, "gen", "2.weight")
+    with pytest.raises(Diverged, match="before round 50"): run.fit(200, progress=False)
+    assert run.round == 50 == len(run.records) and all(v.isfinite().all() for v in params(run).values())
+    spoil.on = False
+    run.fit(25, progress=False)
+    spoil(run, 75); run.step()  # nobody has looked yet, but nothing that is not finite is ever saved
+    with pytest.raises(Diverged): run.save(tmp_path/"a")
+    assert Run.load(tmp_path/"a", device="cpu").round == 75
+
+
+def test_looking_at_the_weights_costs_little():
+    run = Run("article", device="cpu", n_gen=1, n_disc=1, r1=0, r2=0)
+    run.fit(3, progress=False)
+    begun = time.perf_counter(); run.fit(10, progress=False); round = (time.perf_counter() - begun) / 10
+    looks = []
+    for _ in range(30):
+        begun = time.perf_counter(); training._first_not_finite(run.state); looks.append(time.perf_counter() - begun)
+    assert np.median(looks) < .06 * round, f"{np.median(looks) / round:.1%} of a round"  # measured: 1 to 2 %
+
+
+# Long runs
+
+def test_ten_million_rounds_stay_within_the_bound(tmp_path, monkeypatch):
+    "300,000 moves here, with the default bound; the memory is that of 10 million"
+    values, records, log = torch.arange(10.), Records(), Log(tmp_path/"records.csv")
+    for i in range(300_000): records.append(Record(i + 1, 0., values))
+    assert len(records) <= record_room.most_rows == 200_000 and records.total == 300_000
+    assert records.table().nbytes + records.moves.nbytes < 21e6
+    assert records["round"][-100_000:].tolist() == list(range(200_001, 300_001)) and records["round"][0] == 1
+    assert len(set(np.diff(records.moves[:20_000]))) == 1
+
+
+def test_thinned_records_are_whole_on_disk_and_go_on_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_room.Records.__init__, "__defaults__", (None, None, None, 40))
+    whole = Run("ring", folder=tmp_path/"whole", **tiny).fit(300, progress=False)
+    assert len(whole.records) < 40 and whole.records.total == 300
+    assert [r[0] for r in csv_of(tmp_path/"whole")[1:]] == [str(n) for n in range(1, 301)]
+    half = Run("ring", folder=tmp_path/"half", **tiny).fit(170, progress=False)
+    with open(tmp_path/"half/records.csv", "a") as f: f.write("171,0.1,9\n172,0.")  # rows that no checkpoint counts, the last one torn
+    rest = Run.load(tmp_path/"half", device="cpu")
+    rest.folder = tmp_path/"half"
+    rest.fit(130, progress=False)
+    assert same_run(rest, whole) and csv_of(tmp_path/"half") == csv_of(tmp_path/"whole")
+    assert (tmp_path/"half"/checkpoint_name).stat().st_size < 20_000
+    assert len(half.fork(round=160).records) < 40
+
+
+def test_records_do_not_leave_memory_while_the_disk_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_room.Records.__init__, "__defaults__", (None, None, None, 40))
+    monkeypatch.setattr(record_room, "_together", 8)
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(10, progress=False)
+    def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
+    with run.claim(), monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        with pytest.warns(UserWarning, match="stay in memory"): [run.step() for _ in range(50)]
+        assert len(run.records) == 60
+    run.fit(20, progress=False)
+    assert len(run.records) < 60 and len(csv_of(tmp_path/"a")) == 81
+
+
+# Files from strangers
+
+quick = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+@contextmanager
+def bounded(seconds=1., mebibytes=256):
+    "Time and memory of the block. The limit allows for a busy machine."
+    tracemalloc.start()
+    begun = time.process_time()
+    try: yield
+    finally:
+        spent, peak = time.process_time() - begun, tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert spent < 3 * seconds and peak < mebibytes * 2**20, (spent, peak)
+
+def header(entries, about=None, length=None):
+    "A safetensors file with this header."
+    text = json.dumps({**({} if about is None else {"__metadata__": {"gan_nb": about if isinstance(about, str) else json.dumps(about)}}), **entries}).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text
+
+def changed(content, **changes):
+    "A well-made checkpoint with other contents: its checksum is right."
+    about, tensors = unpack(content, "")
+    about.pop("sha256"); about.pop("version")
+    tensors = {k: v for k, v in {**tensors, **{k: v for k, v in changes.items() if isinstance(v, torch.Tensor) or v is ...}}.items() if v is not ...}
+    return pack({**about, **{k: v for k, v in changes.items() if not isinstance(v, torch.Tensor) and v is not ...}}, tensors)
+
+def recipe_with(content, **settings):
+    recipe = {**unpack(content, "")[0]["recipe"], **settings}
+    return changed(content, recipe=recipe, start_recipe=recipe)
+
+v2 = dict(version=2, round=1)
+HOSTILE = {
+    "an oversized header": lambda c: struct.pack("<Q", 2**63) + c[8:],
+    "a header as long as the file": lambda c: struct.pack("<Q", len(c)) + c[8:],
+    "a pickle": lambda c: b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94.",
+    "deep JSON": lambda c: struct.pack("<Q", 200_000) + b"[" * 200_000,
+    "deep JSON inside": lambda c: header({}, "[" * 100_000),
+    "deep objects inside": lambda c: header({}, '{"a":' * 100_000),
+    "not an object": lambda c: header({}, "[1, 2]"),
+    "a number of a million digits": lambda c: header({}, '{"version": ' + "9" * 1_000_000 + "}"),
+    "a terabyte tensor": lambda c: header({"params/gen/0.weight": dict(dtype="F32", shape=[2**19, 2**19], data_offsets=[0, 2**40])}, v2),
+    "a shape that overflows": lambda c: header({"a": dict(dtype="F32", shape=[2**62, 2**62], data_offsets=[0, 0])}, v2),
+    "a negative shape": lambda c: header({"a": dict(dtype="F32", shape=[-1], data_offsets=[0, 0])}, v2),
+    "a path as a name": lambda c: changed(c, **{"../../../etc/passwd": torch.zeros(1), "params/gen/0.weight": ...}),
+    "an unknown type": lambda c: header({"a": dict(dtype="PICKLE", shape=[0], data_offsets=[0, 0])}, v2),
+    "no tensors": lambda c: header({}, v2),
+    "a wrong shape": lambda c: changed(c, **{"params/gen/0.weight": torch.zeros(3, 3)}),
+    "a wrong type": lambda c: changed(c, **{"params/gen/0.weight": torch.zeros(8, 2, dtype=torch.int64)}),
+    "a half type": lambda c: changed(c, **{"params/gen/0.weight": torch.zeros(8, 2, dtype=torch.float16)}),
+    "NaN weights": lambda c: changed(c, **{"params/gen/0.weight": torch.full((8, 2), math.nan)}),
+    "infinite weights": lambda c: changed(c, **{"params/disc/0.bias": torch.full((8,), math.inf)}),
+    "missing records": lambda c: changed(c, records=...),
+    "records of one column": lambda c: changed(c, records=torch.zeros(3, 1, dtype=torch.float64)),
+    "records of no move": lambda c: changed(c, record_moves=torch.tensor([5, 3, 1])),
+    "a negative round": lambda c: changed(c, round=-1),
+    "a round of text": lambda c: changed(c, round="many"),
+    "a huge seed": lambda c: changed(c, seed=10**30),
+    "endless seconds": lambda c: changed(c, seconds=math.inf),
+    "edits of what cannot change": lambda c: changed(c, edits=[dict(round=0, moves=0, changes=dict(data_folder="/"))]),
+    "edits that are none": lambda c: changed(c, edits=[1, 2]),
+    "a recipe that is none": lambda c: changed(c, recipe=[]),
+    "an unknown setting": lambda c: recipe_with(c, evil=1),
+    "a folder of this machine": lambda c: recipe_with(c, data_folder="/etc"),
+    "an unknown loss": lambda c: recipe_with(c, loss="__import__('os')"),
+    "unknown data": lambda c: recipe_with(c, data="/etc/passwd"),
+    "a billion units": lambda c: recipe_with(c, hidden=[10**9, 10**9]),
+    "more units than numbers": lambda c: recipe_with(c, hidden=[10**30]),
+    "a hundred thousand layers": lambda c: recipe_with(c, hidden=[1] * 100_000),
+    "a latent of a billion numbers": lambda c: recipe_with(c, z_dim=10**9),
+    "a pack of a billion": lambda c: recipe_with(c, pack=10**9),
+    "lists where names should be": lambda c: recipe_with(c, clip_gen=[["global_norm"], 1]),
+    "objects where numbers should be": lambda c: recipe_with(c, lr_gen={}, hidden={}),
+}
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_checkpoint_is_refused(content, tmp_path, kind):
+    folder = tmp_path/"a"
+    folder.mkdir()
+    (folder/"bad.safetensors").write_bytes(HOSTILE[kind](content))
+    before = sorted(tmp_path.rglob("*"))
+    with bounded(), pytest.raises(ValueError, match="bad.safetensors") as error: Run.load(folder/"bad.safetensors")
+    one_line(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+def test_the_unharmed_one_is_read(content, tmp_path):
+    "what `changed` makes is refused for its change only"
+    (tmp_path/"good.safetensors").write_bytes(changed(content))
+    assert Run.load(tmp_path/"good.safetensors").round == 3
+
+
+flat_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+json_values = flat_values | st.lists(flat_values | st.lists(flat_values, max_size=3), max_size=4) | st.dictionaries(st.text(max_size=6), flat_values, max_size=4)
+
+@pytest.mark.filterwarnings("ignore")
+@quick
+@given(st.data())
+def test_a_checkpoint_with_anything_in_its_header(content, tmp_path_factory, data):
+    about, _ = unpack(content, "")
+    name = data.draw(st.sampled_from([k for k in about if k not in ("version", "sha256")]))
+    value = data.draw(json_values)
+    if name in ("recipe", "start_recipe") and data.draw(st.booleans()): value = {**about[name], data.draw(st.sampled_from(list(about[name]))): value}
+    file = tmp_path_factory.getbasetemp()/"any.safetensors"
+    file.write_bytes(changed(content, **{name: value}))
+    try: Run.load(file, device="cpu").step()
+    except ValueError as error: one_line(error)
+
+@quick
+@given(st.binary(max_size=300), st.integers(0, 2**14), st.booleans())
+def test_a_checkpoint_of_any_bytes(content, noise, at, inside):
+    wrong = content[:at] + noise + content[at + len(noise):] if inside else noise
+    try: unpack(wrong, "any")
+    except ValueError as error: assert one_line(error).startswith("any: ")
+    else: assert wrong == content
+
+
+def parsers(folder):
+    "Each reader, and a good file of its kind."
+    picture, array, zipped = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.new("L", (5, 4), 9).save(picture, "PNG")
+    jpeg = io.BytesIO(); Image.new("RGB", (9, 8), 9).save(jpeg, "JPEG")
+    np.save(array, np.ones((3, 2), "float32")); np.savez_compressed(zipped, np.ones((3, 2)))
+    idx = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 2, 2) + bytes(8)
+    def in_folder(path):
+        place = folder/f"of{path.suffix[1:]}"
+        place.mkdir(exist_ok=True)
+        shutil.copy(path, place)
+        return load(place)
+    def as_settings(path):
+        place = folder/"ini"
+        place.mkdir(exist_ok=True)
+        shutil.copy(path, place/"settings.ini")
+        return [a_recipe(name, place) for name in all_recipes(place)]
+    return {"a.npy": (load, array.getvalue()), "a.npz": (load, zipped.getvalue()), "a.csv": (load, b"x,y\n1,2\n3,4\n"), "a.png": (in_folder, picture.getvalue()), "a.jpg": (in_folder, jpeg.getvalue()),
+            "a.idx": (lambda p: data_room.read_idx(p, 3), idx), "settings.ini": (as_settings, b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n")}
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.png", "a.jpg", "a.idx", "settings.ini"])
+def test_a_file_of_any_bytes(tmp_path, name):
+    read, good = parsers(tmp_path)[name]
+    path = tmp_path/name
+    path.write_bytes(good)
+    read(path)
+    seen = []
+    @quick
+    @given(st.binary(max_size=60), st.integers(0, len(good)), st.sampled_from(["inside", "instead", "cut", "added"]))
+    def any_bytes(noise, at, how):
+        path.write_bytes({"inside": good[:at] + noise + good[at + len(noise):], "instead": noise, "cut": good[:at], "added": good[:at] + noise + good[at:]}[how])
+        try: read(path)
+        except ValueError as error: seen.append(one_line(error))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        any_bytes()
+    assert len(seen) > 10
+
+def npy(shape, dtype="'<f4'", body=b""):
+    text = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text += b" " * (63 - (len(text) + 10) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
+
+def bomb(kind):
+    import zipfile, zlib
+    if kind == "a.npz":
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z: z.writestr("arr_0.npy", npy("(5000000,)", body=bytes(20_000_000)))
+        return out.getvalue()
+    chunk = lambda name, body: struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", 60_000, 60_000, 8, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
+
+BAD = {
+    "a.npy a pickled object": (lambda: npy("(1,)", "'|O'", b"\x80\x04N."), "allowed are numbers"),
+    "a.npy a terabyte": (lambda: npy("(1000000, 1000000)"), "its header claims"),
+    "a.npy a negative shape": (lambda: npy("(-1, -4)", body=bytes(16)), "its header claims"),
+    "a.npy a deep header": (lambda: npy("(" * 9000), "not read as .npy"),
+    "a.npy code in its header": (lambda: npy("__import__('os').getpid()"), "not read as .npy"),
+    "a.npy records": (lambda: npy("(1,)", "[('a', '<f4')]", bytes(4)), "allowed are numbers"),
+    "a.npy not finite": (lambda: npy("(1, 1)", body=struct.pack("<f", math.nan)), "allowed are finite numbers"),
+    "a.npz a bomb": (lambda: bomb("a.npz"), "allowed are 16,777,216"),
+    "a.csv no numbers": (lambda: b"\n" * 1_000_000, "no numbers"),
+    "a.csv ragged": (lambda: b"1,2\n3\n", "line 2 of numbers has 1; the first has 2"),
+    "a.csv words": (lambda: b"1,2\nx,4\n", "not read as .csv"),
+    "a.csv too wide": (lambda: b"1," * 500_000 + b"1", "columns came"),
+    "a.csv not text": (lambda: b"\xff\xfe\x00\x01", "not read as .csv"),
+    "a.csv infinite": (lambda: b"1,inf\n", "finite numbers"),
+    "a.csv too large for float32": (lambda: b"1,1e300\n", "finite numbers"),
+    "a.png a bomb": (lambda: bomb("a.png"), "3600000000 pixels"),
+    "a.png truncated": (lambda: parsers(Path())["a.png"][1][:-20], "not read as a picture"),
+    "a.jpg of many passes": (lambda: parsers(Path())["a.jpg"][1][:-2] + b"\xff\xda\x00\x08" * 100, "in more than 64 passes"),
+}
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_hostile_file_is_refused(tmp_path, kind):
+    make, says = BAD[kind]
+    name = kind.split()[0]
+    (tmp_path/"in").mkdir()
+    (tmp_path/"in"/name).write_bytes(make())
+    with bounded(), pytest.raises(ValueError, match=says) as error: load(tmp_path/"in" if name[2:] in ("png", "jpg") else tmp_path/"in"/name)
+    assert name in one_line(error.value)
+
+
+def test_one_megabyte_never_becomes_many(tmp_path):
+    "the largest of each kind that is accepted"
+    import gzip
+    big = 2**24 // 4
+    np.savez_compressed(tmp_path/"a.npz", np.zeros((big // 2 - 100, 2), "float32"))
+    with bounded(2): load(tmp_path/"a.npz")
+    (tmp_path/"a.csv").write_bytes(b"1,2\n" * 2**18)
+    with bounded(3): assert len(load(tmp_path/"a.csv").train) == 2**18
+    (tmp_path/"p").mkdir()
+    Image.new("L", (2048, 2048)).save(tmp_path/"p/0.png")
+    for i in range(1, 20): shutil.copy(tmp_path/"p/0.png", tmp_path/f"p/{i}.png")
+    with bounded(5), pytest.raises(ValueError, match="bytes in all"): load(tmp_path/"p")
+    Image.new("L", (2049, 2048)).save(tmp_path/"p/0.png")
+    with bounded(), pytest.raises(ValueError, match="2049 x 2048 pixels came"): load(tmp_path/"p")
+    with gzip.open(tmp_path/"a.gz", "wb") as f: f.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 1000, 1000) + bytes(20_000_000))
+    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): data_room.read_idx(tmp_path/"a.gz", 3)
+
+
+def test_files_train(tmp_path):
+    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a, b in np.random.default_rng(0).normal(size=(50, 2))))
+    run = Run("ring", data=load(str(tmp_path/"points.csv")), **tiny).fit(3, progress=False)
+    run.save(tmp_path/"a")
+    assert run.game.data.name == "points" and Run.load(tmp_path/"a", data=tmp_path/"points.csv").round == 3
+    for i in range(4): Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 6, 3), "uint8")).save(tmp_path/f"{i}.png")
+    assert load(tmp_path).shape == (3, 8, 6) and np.array_equal(load(tmp_path).train[2].permute(1, 2, 0), np.random.default_rng(2).integers(0, 256, (8, 6, 3), "uint8"))
+    with pytest.raises(FileNotFoundError, match="nowhere.csv"): load("nowhere.csv")
