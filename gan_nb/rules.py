@@ -120,7 +120,7 @@ def simplex() -> Projection:
         return (w - shift[last]).clamp(min=0)
     return Projection('simplex', lambda params, state: tree_map(nearest_point, params))
 
-# %% ../nbs/25_rules.ipynb #0747c341
+# %% ../nbs/25_rules.ipynb #03ef86e9
 @dataclass(frozen=True)
 class Rule:
     "How one player moves, as a pure function of parameters, gradient and state."
@@ -155,6 +155,7 @@ class Rule:
         changed, transformed = self.transform.update(grads, state['transform'], params)
         share = clipped_share(transformed)
         seen = {'grad_norm': before, 'update_norm': global_norm(changed), 'clipped': torch.zeros_like(before) if share is None else share}
+        seen = tree_map(lambda now, type_of: now.to(type_of.dtype), seen, state['seen'])
         count, known = state['step'].to(state['lr'].dtype), {**state, 'value': value, 'along': lambda: sum((grads[k] * changed[k]).sum() for k in grads)}
         rate = state['lr'] * self.schedule.shape(count, known)
         direction, after = self.direction(changed, {**state, **self.schedule.remember(count, known), 'step': state['step'] + 1}, params)
