@@ -3,6 +3,7 @@
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'gan_nb'},
   'syms': { 'gan_nb.cli': { 'gan_nb.cli.Parser': ('nbs/cli.html#parser', 'gan_nb/cli.py'),
                             'gan_nb.cli.Parser.error': ('nbs/cli.html#parser.error', 'gan_nb/cli.py'),
+                            'gan_nb.cli._are_old': ('nbs/cli.html#_are_old', 'gan_nb/cli.py'),
                             'gan_nb.cli._loop': ('nbs/cli.html#_loop', 'gan_nb/cli.py'),
                             'gan_nb.cli._resume': ('nbs/cli.html#_resume', 'gan_nb/cli.py'),
                             'gan_nb.cli._try_to_draw': ('nbs/cli.html#_try_to_draw', 'gan_nb/cli.py'),

@@ -241,7 +241,7 @@ def train(
         if made.rounds < planned.rounds: say(f"{name}: {made.rounds:,} rounds instead of the recipe's {planned.rounds:,}, and its schedule is fitted to them")
         return play(run, made.rounds, folder, asked, autosave)
 
-# %% ../nbs/90_cli.ipynb #0c79919a
+# %% ../nbs/90_cli.ipynb #19c57e05
 def open_run(
     folder, # Of a run
     store=None, # The folder, if it is locked already
@@ -267,12 +267,20 @@ def resume(
         if not store.found(): return open_run(folder, store) # says that there is none
         try: store.lock.__enter__()
         except OSError as error: raise cannot_write(folder, error) from None
-        try: return _resume(open_run(folder, store), rounds, Path(folder), asked, autosave)
+        try:
+            store.tidy()
+            return _resume(open_run(folder, store), rounds, Path(folder), asked, autosave)
         finally: store.lock.__exit__()
+
+def _are_old(folder):
+    "Are there no pictures of the last checkpoint? The process may have been killed between the two."
+    when = lambda name: (folder/name).stat().st_mtime_ns if (folder/name).is_file() else 0
+    return min(map(when, ('samples.png', 'losses.png'))) < when(contents[-1])
 
 def _resume(run, rounds, folder, asked, autosave):
     until = run.round + rounds if rounds else max(run.recipe.rounds, run.round)
     if until == run.round:
+        if _are_old(folder): draw(run, folder)
         say(f"{folder}: all {run.round:,} rounds are done; --rounds N plays N more")
         return 0
     if until > run.recipe.rounds:

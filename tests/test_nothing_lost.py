@@ -219,7 +219,9 @@ while killed < n:
             os.kill(pid, signal.SIGKILL)
         status, rounds = finish(pid, read)
         safe = max([safe, *rounds])
-        if status == 0: break
+        if status == 0:
+            if not saving and not enough: span *= .7  # it was over before it was killed: the machine has become faster
+            break
         assert status == -9, (status, out)
         killed, inside = killed + 1, inside + saving
         if Path(out, checkpoint_name).exists():
@@ -246,6 +248,7 @@ def test_kill_9_at_any_moment_changes_no_bit(tmp_path):
         got["records"][:, 1] = whole["records"][:, 1] = 0
         assert got.keys() == whole.keys() and all(torch.equal(got[k].nan_to_num(-1), whole[k].nan_to_num(-1)) for k in whole)
         assert csv_of(tmp_path/name) == csv_of(tmp_path/"whole")
+        assert all((tmp_path/name/picture).stat().st_size > 1000 for picture in ("samples.png", "losses.png"))
         assert not [p for p in os.listdir(tmp_path/name) if p.startswith((".part", ".lock"))]
 
 
