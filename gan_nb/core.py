@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Tree', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers', 'stream',
-           'pick_device', 'use_threads', 'Diverged', 'check_number', 'nearest']
+           'pick_device', 'use_threads', 'Diverged', 'check_number', 'check_whole', 'brief', 'nearest']
 
 # %% ../nbs/00_core.ipynb #6aacc733
 import difflib
@@ -110,7 +110,7 @@ def use_threads(
     finally:
         if n != before: torch.set_num_threads(before)
 
-# %% ../nbs/00_core.ipynb #6c35e86d
+# %% ../nbs/00_core.ipynb #ef684cb5
 class Diverged(RuntimeError):
     "Training produced a number that is not finite; says which, whose and when."
 
@@ -126,7 +126,22 @@ def check_number(
     except OverflowError: number = math.inf
     if math.isfinite(number) and number >= least and above < number < below: return number
     bounds = [f'of at least {least:g}'] * (least > -math.inf) + [f'above {above:g}'] * (above > -math.inf) + [f'below {below:g}'] * (below < math.inf)
-    raise ValueError(f"{name}: {value!r} came; allowed is a finite number{' ' * bool(bounds)}{' and '.join(bounds)}")
+    raise ValueError(f"{name}: {brief(value)} came; allowed is a finite number{' ' * bool(bounds)}{' and '.join(bounds)}")
+
+def check_whole(
+    name:str, # Of the setting, for the message
+    n, # What came
+    least:int=0, # Smallest number allowed
+) -> int:
+    "A whole number of at least `least`. Raises `ValueError` for anything else."
+    if isinstance(n, bool) or not isinstance(n, int) or n < least: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
+    return n
+
+def brief(value, most:int=60) -> str: # At most `most` characters, in one line
+    "A value as an error shows it."
+    try: text = ' '.join(repr(value).split())
+    except (ValueError, RecursionError): text = f'{type(value).__name__} that is too long to write out' # Python stops at some thousand digits
+    return text if len(text) <= most else f'{text[:most - 4]} ...'
 
 def nearest(
     what:str, # What kind of name it is
@@ -135,6 +150,6 @@ def nearest(
 ) -> ValueError: # To be raised
     "An error that names the nearest allowed name."
     allowed = [str(a) for a in allowed]
-    close = difflib.get_close_matches(str(name), allowed, n=1)
+    close = difflib.get_close_matches(name, allowed, n=1) if isinstance(name, str) else []
     hint = f"did you mean {close[0]!r}? Allowed are" if close else "allowed are"
-    return ValueError(f"{what}: {name!r} is unknown; {hint} {', '.join(allowed)}")
+    return ValueError(f"{what}: {brief(name)} is unknown; {hint} {', '.join(allowed)}")

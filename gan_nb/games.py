@@ -7,13 +7,13 @@ __all__ = ['orders', 'State', 'Method', 'simultaneous', 'alternating', 'turn', '
            'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'play',
            'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
 
-# %% ../nbs/30_games.ipynb #7db4450a
+# %% ../nbs/30_games.ipynb #1794901e
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from .core import check_number, numbers, stream, tree_add, tree_map, tree_scale, zeros_like
+from .core import check_number, check_whole, numbers, stream, tree_add, tree_map, tree_scale, zeros_like
 from .gan import Gan, field as gradients, grad, gradient, join, leaves, players, product, split, transposed_product
 from .rules import Rule, zero_count
 from .toys import Toy, bilinear, dirac, largest_residual, matrix_game
@@ -101,7 +101,7 @@ class simultaneous(Method):
         "One round."
         return self.moved(state, *gradients(game, state.params, state.buffers, batches[0]))
 
-# %% ../nbs/30_games.ipynb #c5a73755
+# %% ../nbs/30_games.ipynb #d098093e
 class alternating(Method):
     "One player makes its steps, then the other. Raises `ValueError` for impossible counts or orders."
     def __init__(self,
@@ -110,7 +110,7 @@ class alternating(Method):
         n_gen:int=1, # The generator's
         order:str='disc_first', # Or 'gen_first'
     ):
-        for name, n in (('n_disc', n_disc), ('n_gen', n_gen)): _whole(name, n, 0)
+        for name, n in (('n_disc', n_disc), ('n_gen', n_gen)): check_whole(name, n, 0)
         if n_disc + n_gen == 0: raise ValueError("n_disc and n_gen: both are 0; at least one player must move")
         if order not in orders: raise ValueError(f"order: {order!r} came; allowed are {' and '.join(orders)}")
         turns = ['disc'] * n_disc, ['gen'] * n_gen
@@ -145,10 +145,6 @@ def _mean(told):
     return {name: mean([seen[name] for seen in told if name in seen]) for name in names}
 
 def _each(rule): return (rule, rule) if isinstance(rule, Rule) else rule
-
-def _whole(name, n, least):
-    if isinstance(n, bool) or not isinstance(n, int) or n < least: raise ValueError(f"{name}: {n!r} came; allowed is a whole number of at least {least}")
-    return n
 
 # %% ../nbs/30_games.ipynb #dd204ab8
 class extragradient(Method):
@@ -197,7 +193,7 @@ class optimistic(Method):
         guess = {p: tree_add(tree_scale(grads[p], 2), past[p], -1) for p in players}
         return self.moved(state, guess, buffers, seen, method=_last(last, grads, seen))
 
-# %% ../nbs/30_games.ipynb #53cc248b
+# %% ../nbs/30_games.ipynb #cfc708d9
 class lookahead(Method):
     "Every `k` rounds of a method, go only the share `alpha` of the way (Chavdarova et al. 2021). Raises `ValueError` for settings out of range."
     def __init__(self,
@@ -207,7 +203,7 @@ class lookahead(Method):
     ):
         if not isinstance(method, Method): raise ValueError(f"method: {method!r} came; allowed is a method, such as alternating(sgd(0.1))")
         if check_number('alpha', alpha, above=0) > 1: raise ValueError(f"alpha: {alpha!r} came; allowed is a number above 0 and up to 1")
-        self.inner, self.k, self.alpha = method, _whole('k', k, 1), alpha
+        self.inner, self.k, self.alpha = method, check_whole('k', k, 1), alpha
         self.rules, self.draws, self.evaluations, self.steps, self.numbers = method.rules, method.draws, method.evaluations, method.steps, {'k': k, 'alpha': alpha}
 
     def memory(self, params):
@@ -277,7 +273,7 @@ class symplectic(consensus):
 
 def _dot(a, b): return sum((x * y).sum() for x, y in zip(join(a).values(), join(b).values()))
 
-# %% ../nbs/30_games.ipynb #69ead17e
+# %% ../nbs/30_games.ipynb #11005a5e
 class unrolled(Method):
     "The discriminator's step, then the generator's against the discriminator `k` steps ahead (Metz et al. 2017). Raises `ValueError` unless `k` >= 1."
     draws = (('disc',), players)
@@ -287,7 +283,7 @@ class unrolled(Method):
         k:int=5, # Steps that the generator looks ahead
     ):
         super().__init__(_each(rule))
-        self.k = _whole('k', k, 1)
+        self.k = check_whole('k', k, 1)
         self.evaluations = 2 + 2 * k
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
@@ -341,7 +337,7 @@ def play(game, method, state:State) -> tuple: # (state, seen)
     state, seen = method.step(game, state, batches)
     return replace(state, round=state.round + 1, moves=state.moves + 1), seen
 
-# %% ../nbs/30_games.ipynb #fba1eca6
+# %% ../nbs/30_games.ipynb #efe0edee
 def trajectory(
     game, # A toy game
     method, # Whose rounds to play
@@ -356,7 +352,7 @@ def trajectory(
     state, path = State(seed, 0, 0, params, {'gen': {}, 'disc': {}}, method.init(params), method.memory(params)), []
     position = lambda: torch.cat([t.flatten() for p in players for t in state.params[p].values()])
     path.append(position())
-    for _ in range(_whole('rounds', rounds, 0)):
+    for _ in range(check_whole('rounds', rounds, 0)):
         state, _ = play(game, method, state)
         path.append(position())
     return torch.stack(path)

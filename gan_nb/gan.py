@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['players', 'Gan', 'gradient', 'leaves', 'grad', 'field', 'transposed_product', 'product', 'join', 'split']
 
-# %% ../nbs/28_gan.ipynb #55685db8
+# %% ../nbs/28_gan.ipynb #5e0c3439
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from .core import Tree, check_number, tree_map
+from .core import Tree, check_number, check_whole, tree_map
 from .losses import Loss, gradient_penalty, interpolate, perturb, zero_centered_penalty
 
-# %% ../nbs/28_gan.ipynb #fa4fd238
+# %% ../nbs/28_gan.ipynb #ee2b223a
 players = ('gen', 'disc')
 
 class Gan:
@@ -37,7 +37,7 @@ class Gan:
     def set(self, loss, batch_size, r1, r2, wgan_gp, dragan, noise):
         "What may change while training."
         if not isinstance(loss, Loss): raise ValueError(f"loss: {loss!r} came; allowed is a Loss, such as losses.loss('non_saturating')")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1: raise ValueError(f"batch_size: {batch_size!r} came; allowed is a whole number of at least 1")
+        check_whole('batch_size', batch_size, 1)
         for name, value in (('r1', r1), ('r2', r2), ('wgan_gp', wgan_gp), ('dragan', dragan), ('noise', noise)): check_number(name, value, least=0)
         pack = getattr(self.pair, 'pack', 1)
         if batch_size % pack: raise ValueError(f"batch_size: {batch_size} came; allowed are multiples of {pack}, since the discriminator judges {pack} samples at once")

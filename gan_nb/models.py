@@ -6,7 +6,7 @@
 __all__ = ['builders', 'Pair', 'mlp', 'mlp_pair', 'conv_pair', 'apply_spectral_norm', 'input_slopes', 'row_norms',
            'GradientNormalized', 'Packed', 'packed_shape', 'pair']
 
-# %% ../nbs/10_models.ipynb #30981556
+# %% ../nbs/10_models.ipynb #6a802692
 import math
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from .core import nearest
+from .core import check_whole, nearest
 
 # %% ../nbs/10_models.ipynb #e7b49181
 @dataclass
@@ -147,7 +147,7 @@ def packed_shape(
     "The shape of `k` data laid one behind the other, along the first axis."
     return k * shape[0], *shape[1:]
 
-# %% ../nbs/10_models.ipynb #5aecfd69
+# %% ../nbs/10_models.ipynb #6da9d5d9
 builders = {'mlp': mlp_pair, 'conv': conv_pair}
 
 def pair(
@@ -161,7 +161,7 @@ def pair(
 ) -> Pair:
     "Build a pair by name. Raises `ValueError` for an unknown name or an impossible `pack`."
     if model not in builders: raise nearest('model', model, builders)
-    if not isinstance(pack, int) or pack < 1: raise ValueError(f"pack: {pack!r} came; allowed is a whole number of at least 1")
+    check_whole('pack', pack, 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = builders[model](tuple(shape), **sizes)

@@ -9,7 +9,7 @@ __all__ = ['clips', 'normalizers', 'Transform', 'carry', 'clip_by_value', 'clip_
            'scale_by_sign', 'centralize', 'momentum', 'chain', 'clipped_share', 'skip_not_finite', 'skips', 'snapshot',
            'snapshots']
 
-# %% ../nbs/20_transforms.ipynb #3a850dcd
+# %% ../nbs/20_transforms.ipynb #a0359ab2
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .core import Tree, block_norms, check_number, global_norm, numbers, tree_map, tree_scale, zeros_like
+from .core import Tree, block_norms, check_number, check_whole, global_norm, numbers, tree_map, tree_scale, zeros_like
 
 # %% ../nbs/20_transforms.ipynb #d70b7ff4
 @dataclass(frozen=True)
@@ -159,14 +159,14 @@ def last_layer(
 
 def _layer(name): return name.split('.parametrizations.')[0] if '.parametrizations.' in name else name.rpartition('.')[0]
 
-# %% ../nbs/20_transforms.ipynb #46fa9919
+# %% ../nbs/20_transforms.ipynb #05bb7bc0
 def clip_by_quantile(
     q:float=0.1, # Which quantile of the norms bounds the next ones, in [0, 1]
     window:int=1000, # How many norms are remembered
 ) -> Transform:
     "Shorten the gradient to a quantile of the norms so far: AutoClip (Seetharaman et al. 2020). Raises `ValueError` unless 0 <= q <= 1."
     if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 <= q <= 1: raise ValueError(f"q: {q!r} came; allowed is a number from 0 to 1")
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1: raise ValueError(f"window: {window!r} came; allowed is a whole number of at least 1")
+    check_whole('window', window, 1)
     def apply(grads, state, params):
         norm = global_norm(grads)
         slot = torch.arange(window, device=norm.device) == state['count'] % window

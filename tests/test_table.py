@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from gan_nb import Recipe, Run
+from gan_nb.checkpoints import flatten
 from gan_nb.core import Diverged
 from gan_nb.losses import losses
-from gan_nb.recipes import methods
+from gan_nb.recipes import live, methods
 from gan_nb.rules import rules, schedules
-from gan_nb.training import _flatten, live
 from gan_nb.transforms import clips, normalizers
 
 BOUNDS = {"value": 0.1, "global_norm": 0.5, "block_norm": 0.3, "adaptive": 0.01, "quantile": 0.5}
@@ -27,7 +27,7 @@ BASE = Recipe(data="ring", z_dim=2, hidden=(8,), batch_size=8, device="cpu", thr
 
 def state_of(run):
     s = run.state
-    return _flatten({"params": s.params, "buffers": s.buffers, "rules": s.rules, "method": s.method, "average": s.average})
+    return flatten({"params": s.params, "buffers": s.buffers, "rules": s.rules, "method": s.method, "average": s.average})
 
 
 @pytest.mark.parametrize("method", METHODS)
