@@ -60,7 +60,7 @@ def upgrade(
         flat, about = {**flat, 'record_moves': torch.arange(n)}, {**about, 'total': n, 'unlogged': 0, 'rollbacks': [], 'data': None}
     return {**about, 'version': 3}, flat
 
-# %% ../nbs/34_checkpoints.ipynb #25d0e21d
+# %% ../nbs/34_checkpoints.ipynb #01d6a7d6
 def check_about(
     about:dict, # In the present format
     flat:dict,
@@ -77,7 +77,7 @@ def check_about(
     for name in ('edits', 'rollbacks'): need(isinstance(about.get(name), list) and all(isinstance(e, dict) for e in about[name]), name, 'a list of objects')
     for e in about['edits']:
         good = set(e) == {'round', 'moves', 'changes'} and whole(e['round']) and whole(e['moves']) and isinstance(e['changes'], dict)
-        need(good and (e['changes'] in ({'step': 'gen'}, {'step': 'disc'}) or set(e['changes']) <= set(live)), 'edits', 'changes of settings that can change')
+        need(good and (e['changes'] in ({'step': 'gen'}, {'step': 'disc'}, {'compiled': True}, {'compiled': False}) or set(e['changes']) <= set(live)), 'edits', 'changes of settings that can change')
     _check_records(flat.get('records'), flat.get('record_moves'), about['total'])
 
 def _check_records(rows, moves, total):
