@@ -16,13 +16,19 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-# %% ../nbs/29_compiled.ipynb #67b0e89f
+# %% ../nbs/29_compiled.ipynb #6d2d756d
 def listed(
     tree, # Dicts, lists and tuples in each other, with tensors
 ) -> list:
     "The tensors of a tree, in its order."
-    if isinstance(tree, Tensor): return [tree]
-    return [t for part in (tree.values() if isinstance(tree, dict) else tree) for t in listed(part)]
+    found = []
+    _list(tree, found)
+    return found
+
+def _list(tree, found):
+    for part in (tree.values() if isinstance(tree, dict) else (tree,) if isinstance(tree, Tensor) else tree):
+        if isinstance(part, Tensor): found.append(part)
+        else: _list(part, found)
 
 def refill(
     tree, # Gives names and order
@@ -33,7 +39,7 @@ def refill(
 
 def _refill(tree, tensors):
     if isinstance(tree, Tensor): return next(tensors)
-    if isinstance(tree, dict): return {name: _refill(part, tensors) for name, part in tree.items()}
+    if isinstance(tree, dict): return {name: next(tensors) if isinstance(part, Tensor) else _refill(part, tensors) for name, part in tree.items()}
     return [_refill(part, tensors) for part in tree]
 
 def arrange(
@@ -46,7 +52,7 @@ def arrange(
     if tree.keys() != like.keys(): raise ValueError(f"arrange: the names differ: {', '.join(sorted(map(str, tree.keys() ^ like.keys())))}")
     return {name: arrange(tree[name], like[name]) for name in like}
 
-# %% ../nbs/29_compiled.ipynb #e0033f3e
+# %% ../nbs/29_compiled.ipynb #fc5c3e25
 _aten = torch.ops.aten
 _one_by_one = {
     _aten._foreach_norm.Scalar: lambda ts, ord=2, dtype=None: [torch.linalg.vector_norm(t, ord, dtype=dtype) for t in ts],
@@ -69,8 +75,10 @@ class Graph:
 
     def __call__(self, *trees): return refill(self.gives, self.call(*listed(trees)))
 
-    def __len__(self): return sum(node.op == 'call_function' for node in self.module.graph.nodes)
-    def __repr__(self): return f"Graph({len(self)} operations on {len(listed(self.takes))} tensors)"
+    @property
+    def operations(self): return sum(node.op == 'call_function' for node in self.module.graph.nodes)
+
+    def __repr__(self): return f"Graph({self.operations} operations on {len(listed(self.takes))} tensors)"
 
 # %% ../nbs/29_compiled.ipynb #b6ec9a8b
 def compiled(
