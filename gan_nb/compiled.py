@@ -52,7 +52,7 @@ def arrange(
     if tree.keys() != like.keys(): raise ValueError(f"arrange: the names differ: {', '.join(sorted(map(str, tree.keys() ^ like.keys())))}")
     return {name: arrange(tree[name], like[name]) for name in like}
 
-# %% ../nbs/29_compiled.ipynb #fc5c3e25
+# %% ../nbs/29_compiled.ipynb #b6e23f39
 _aten = torch.ops.aten
 _one_by_one = {
     _aten._foreach_norm.Scalar: lambda ts, ord=2, dtype=None: [torch.linalg.vector_norm(t, ord, dtype=dtype) for t in ts],
@@ -66,14 +66,14 @@ class Graph:
         fn:Callable, # Of trees; gives a tree
         *trees, # Examples of its arguments
     ):
-        self.takes, given = refill(trees, [t.clone() for t in listed(trees)]), [] # copies: one tensor in two places would become one argument
+        self.takes, given = refill(trees, [t.clone(memory_format=torch.contiguous_format) for t in listed(trees)]), [] # copies: one tensor in two places would become one argument
         def plain(*tensors):
             given[:] = [fn(*refill(trees, tensors))]
-            return listed(given[0])
+            return [t.contiguous() for t in listed(given[0])]
         self.module = make_fx(plain, decomposition_table=_one_by_one)(*listed(self.takes))
         self.gives, self.call = given[0], self.module
 
-    def __call__(self, *trees): return refill(self.gives, self.call(*listed(trees)))
+    def __call__(self, *trees): return refill(self.gives, self.call(*[t.contiguous() for t in listed(trees)])) # compiled code counts on the layout
 
     @property
     def operations(self): return sum(node.op == 'call_function' for node in self.module.graph.nodes)
