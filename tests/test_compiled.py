@@ -1,0 +1,165 @@
+"""The same step three ways: traced, compiled and mapped over many runs equal the eager one."""
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from gan_nb import Run
+from gan_nb.compiled import Graph, can_compile, compiled, listed
+from gan_nb.games import draw
+from gan_nb.population import Population
+from gan_nb.recipes import methods
+from gan_nb.training import _numbers, round_of, structure, tensors
+
+small = dict(hidden=(8, 8), z_dim=2, batch_size=16, rounds=100, device="cpu", halflife=5.)
+variants = {
+    "sgd, clipped": dict(rule="sgd", lr=.05, clip=("global_norm", .5)),
+    "momentum, unit rms": dict(rule="sgd", lr=.01, momentum=.5, normalize=("block_rms", 1.), schedule="linear"),
+    "adam, r1 and r2": dict(rule="adam", lr=1e-3, momentum=.5, clip=None, loss="r3", r1=.1, r2=.1),
+    "orthogonal, wgan_gp": dict(rule="sgd", lr=.02, normalize=("orthogonal", 1.), loss="wasserstein", wgan_gp=.5, noise=.1)}
+every_method = [*({"method": m} for m in methods), {"lookahead": 2}]
+
+
+def traced(run): return Graph(round_of(run.game, run.method, run.average, run.state), tensors(run.state), draw(run.game, run.method, run.state))
+
+
+def follow(run, graph, rounds=3, exact=True):
+    "Play rounds eagerly and by the graph, each from the eager state."
+    for _ in range(rounds):
+        tree, row, fine = graph(tensors(run.state), draw(run.game, run.method, run.state))
+        record = run.step()
+        assert fine
+        for (now, before) in zip(listed((tree, row)), listed((tensors(run.state), record._values))):
+            if exact: assert torch.equal(now.nan_to_num(), before.nan_to_num())
+            else: torch.testing.assert_close(now, before, rtol=2e-4, atol=2e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("variant", variants)
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_a_traced_round_has_the_bits_of_the_eager_one(method, variant):
+    run = Run("ring", **small | variants[variant] | method)
+    follow(run, traced(run))
+
+
+def test_numbers_change_without_a_new_trace():
+    settings = small | dict(rule="sgd", lr=.05, momentum=.5, weight_decay=.01, early_momentum=.3, clip=("global_norm", .5), normalize=("block_norm", 1.), project=("box", .5),
+                            r1=.1, r2=.1, wgan_gp=.1, dragan=.1, noise=.1, lookahead=2, method="consensus", schedule="linear", warmup=3)
+    first = Run("ring", **settings)
+    graph = traced(first)
+    changed = {name: getattr(first.recipe, name) for name in _numbers}
+    changed = {name: value * 2 if isinstance(value, int) else value / 2 for name, value in changed.items()} | dict(clip=("global_norm", .1), normalize=("block_norm", .3), project=("box", .2))
+    assert all(changed[name] for name in _numbers) # otherwise a number is not tried
+    for name, value in changed.items():
+        other = Run("ring", **settings | {name: value})
+        assert structure(other.recipe) == structure(first.recipe), name
+        follow(other, graph, rounds=4)
+
+
+def test_what_changes_the_operations_changes_the_structure():
+    base = Run("ring", **small).recipe
+    for change in (dict(loss="hinge"), dict(method="optimistic"), dict(clip=("value", 1.)), dict(r1=.1), dict(momentum=0.), dict(n_disc=2), dict(smoothing=.1), dict(hidden=(4, 4))):
+        assert structure(base.replace(**change)) != structure(base), change
+
+
+needs_compiler = pytest.mark.skipif(not can_compile("cpu"), reason="there is no C++ compiler")
+
+
+@needs_compiler
+def test_a_compiled_run_agrees_is_replayed_and_resumed(tmp_path):
+    settings = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)
+    run, eager = Run("ring", compile=True, **settings), Run("ring", **settings)
+    follow(eager, compiled(traced(eager)), exact=False)
+    run.fit(10, progress=False).edit(lr_gen=5e-4)
+    run.fit(5, progress=False).step("disc")
+    run.fit(5, progress=False)
+    assert [e.changes for e in run.edits if "compiled" in e.changes] == [{"compiled": True}]
+    assert_same(run, run.fork())
+    assert_same(run.fork(12), run.fork(12))
+    run.save(tmp_path/"a")
+    on = Run.load(tmp_path/"a", compile=True).fit(5, progress=False)
+    assert_same(run.fit(5, progress=False), on)
+    off = Run.load(tmp_path/"a").fit(1, progress=False)
+    assert off.edits[-1].changes == {"compiled": False} # eager from here: noted, so that it can be replayed
+    assert_same(off, off.fork())
+
+
+@needs_compiler
+def test_compiled_behind_the_running_loop():
+    run = Run("ring", seed=3, compile="background", **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1, hidden=(8, 7)))
+    while not any("compiled" in e.changes for e in run.edits) and run.round < 200_000: run.step()
+    switch = next(e for e in run.edits if "compiled" in e.changes)
+    assert switch.changes == {"compiled": True} and switch.round == run.round - 1 > 0
+    run.fit(5, progress=False)
+    assert_same(run, run.fork())
+
+
+@needs_compiler
+def test_divergence_in_a_compiled_round_is_recorded_as_in_an_eager_one():
+    from gan_nb.core import Diverged
+    settings = small | dict(rule="sgd", lr=1e25, clip=None, momentum=0.)
+    said = []
+    for compile in (True, False):
+        run = Run("ring", compile=compile, **settings)
+        with pytest.raises(Diverged) as error: run.fit(50, progress=False)
+        said.append((error.value.round, error.value.player, error.value.layer))
+    assert said[0] == said[1]
+
+
+def test_without_a_compiler_there_is_one_clear_line(monkeypatch):
+    import gan_nb.training
+    monkeypatch.setattr("gan_nb.compiled.can_compile", lambda device: False)
+    gan_nb.training._rounds.clear()
+    with pytest.raises(ValueError, match="there is no C"): Run("ring", compile=True, **small).step()
+    gan_nb.training._rounds.clear()
+    run = Run("ring", compile="background", **small)
+    with pytest.warns(UserWarning, match="training goes on eagerly"): run.fit(200, progress=False)
+    assert run.round == 200
+    with pytest.raises(ValueError, match="compile: 'yes' came"): Run("ring", compile="yes", **small)
+
+
+def assert_same(a, b):
+    assert a.edits == b.edits and (a.round, a.state.moves) == (b.round, b.state.moves)
+    for x, y in zip(listed(tensors(a.state)), listed(tensors(b.state)), strict=True): assert torch.equal(x, y)
+
+
+# Populations
+
+@pytest.mark.parametrize("variant", ["sgd, clipped", "adam, r1 and r2"])
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_each_member_is_the_single_run(method, variant):
+    settings = small | variants[variant] | method
+    lr = settings.pop("lr")
+    many = Population("ring", seeds=[4, 9], grid={"lr": [lr, lr / 3]}, **settings).fit(4)
+    for i, about in enumerate(many.members):
+        alone, out = Run("ring", seed=about["seed"], lr=about["lr"], **settings).fit(4, progress=False), many.run(i)
+        for name in ("loss_gen", "loss_disc", "grad_norm_gen", "update_norm_disc"):
+            np.testing.assert_allclose(out.records[name], alone.records[name], rtol=2e-4, atol=1e-6, equal_nan=True)
+        close = dict(rtol=1e-3, atol=2e-4) # orthogonalising magnifies the rounding of directions that hardly occur
+        for x, y in zip(listed(tensors(out.state)), listed(tensors(alone.state)), strict=True): torch.testing.assert_close(x, y, **close)
+        out.fit(2, progress=False)
+        alone.fit(2, progress=False)
+        np.testing.assert_allclose(out.records["loss_disc"], alone.records["loss_disc"], rtol=1e-3, atol=1e-5)
+
+
+def test_populations_refuse_with_a_reason():
+    for settings, word in ((dict(grid={"loss": ["hinge", "r3"]}), "loss: hinge and r3 came"), (dict(grid={"lr": []}), "empty"), (dict(seeds=0), "seeds"), (dict(seeds=[-1]), "seeds"),
+                           (dict(grid={"colour": [1]}), "colour"), (dict(skip_not_finite=True), "skip_not_finite"), (dict(grid={"n_disc": [1, 2]}), "n_disc")):
+        with pytest.raises(ValueError, match=word): Population("ring", **small | settings)
+
+
+def test_a_member_that_diverges_leaves_the_others_alone():
+    settings = small | dict(rule="sgd", clip=None, momentum=0.)
+    many = Population("ring", grid={"lr": [.1, 1e25]}, **settings).fit(12)
+    assert many.diverged[0] == -1 and many.diverged[1] >= 0
+    gone = many.run(1)
+    assert gone.round == many.diverged[1] == len(gone.records) and all(t.isfinite().all() for t in listed(gone.state.params))
+    alone = Run("ring", lr=.1, **settings).fit(12, progress=False)
+    np.testing.assert_allclose(many.records(0)["loss_disc"], alone.records["loss_disc"], rtol=1e-4)
+
+
+@needs_compiler
+def test_a_compiled_population_agrees():
+    settings = small | dict(rule="sgd", clip=("global_norm", .5), halflife=0.)
+    a, b = (Population("ring", seeds=3, grid={"lr": [.01, .1]}, compile=compile, **settings).fit(5) for compile in (True, False))
+    for i in range(len(a)): np.testing.assert_allclose(a.records(i)["loss_gen"], b.records(i)["loss_gen"], rtol=1e-4)
