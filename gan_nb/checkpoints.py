@@ -44,7 +44,7 @@ def check_tensor(
     numbers = came.ndim == 0 and came.is_floating_point() and like.is_floating_point() # a setting has fewer digits on some devices
     if came.shape != like.shape or came.dtype != like.dtype and not numbers: raise ValueError(f"{name} is {str(came.dtype)[6:]} of shape {tuple(came.shape)}; the recipe needs {str(like.dtype)[6:]} of shape {tuple(like.shape)}")
 
-# %% ../nbs/34_checkpoints.ipynb #e03bbeb2
+# %% ../nbs/34_checkpoints.ipynb #198ca5a3
 def upgrade(
     about:dict, # What is no tensor
     flat:dict, # The tensors
@@ -58,7 +58,10 @@ def upgrade(
     if about['version'] < 3: # no checksum, and every record in memory
         n = len(flat['records'])
         flat, about = {**flat, 'record_moves': torch.arange(n)}, {**about, 'total': n, 'unlogged': 0, 'rollbacks': [], 'data': None}
-    return {**about, 'version': 3}, flat
+    if about['version'] < 4: # it was told to the run
+        said = {'on_divergence': about['on_divergence']} if 'on_divergence' in about else {}
+        about = {**about, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
+    return {**about, 'version': 4}, flat
 
 # %% ../nbs/34_checkpoints.ipynb #25d0e21d
 def check_about(

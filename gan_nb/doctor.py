@@ -220,7 +220,7 @@ def _short(changes):
     both = {k[:-4]: v for k, v in changes.items() if k.endswith('_gen') and k != 'n_gen' and changes.get(f'{k[:-4]}_disc', _short) == v}
     return {**{k: v for k, v in changes.items() if k.rsplit('_', 1)[0] not in both}, **both}
 
-# %% ../nbs/45_doctor.ipynb #47db5b39
+# %% ../nbs/45_doctor.ipynb #1cc1e1b5
 def steady(
     run, # A `gan_nb.training.Run`
     back:int|None=None, # The round to start from; None: the present one
@@ -228,7 +228,7 @@ def steady(
 ) -> dict: # Settings
     "Settings under which this game is known to settle, without those that the run has."
     tamed = Recipe().replace(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), momentum=.5, **_shrinking(run, back, rounds)).settings() # all else as it is by default: no clip, no projection, no noise
-    kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order')
+    kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
     return {k: v for k, v in tamed.items() if k in run.live and k not in kept and getattr(run.recipe, k) != v}
 
 def _shrinking(run, back, rounds, lr=.02):

@@ -27,8 +27,8 @@ from .records import Log
 try: import fcntl
 except ImportError: fcntl = None # Windows: there a folder is not locked
 
-# %% ../nbs/32_storage.ipynb #213023f7
-version = 3 # Of the format; 3 has a checksum
+# %% ../nbs/32_storage.ipynb #f36e37ae
+version = 4 # Of the format; since 3 there is a checksum
 most_header = 2**26 # Bytes of the header, and 2**26 is room for half a million edits
 dtypes = ('F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
 _zeros = '0' * 64

@@ -48,21 +48,19 @@ class Edit:
 
 most_skips, most_rollbacks = 50, 3
 
-# %% ../nbs/35_training.ipynb #a350039b
+# %% ../nbs/35_training.ipynb #e827b718
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch
         folder=None, # Where `fit` saves; none: it does not
-        on_divergence:str='stop', # Or 'roll back': go on from an earlier state with half the learning rates, three times at most
         _real=None, # The recipe's data, if they are loaded already
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
         check_whole('seed', seed)
-        if on_divergence not in ('stop', 'roll back'): raise ValueError(f"on_divergence: {on_divergence!r} came; allowed are 'stop' and 'roll back'")
-        self.seed, self.folder, self.on_divergence, self.lock = seed, folder, on_divergence, threading.RLock()
+        self.seed, self.folder, self.lock = seed, folder, threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
         self._every = 1 if self.game.device.type == 'cpu' else 50 # Moves between two looks for numbers that are not finite
@@ -178,7 +176,7 @@ class Run:
 
     def _roll_back(self, error):
         "Go on from an earlier state with half the learning rates, if that is wanted and was not done too often."
-        if self.on_divergence != 'roll back' or len(self.rollbacks) >= most_rollbacks: return False
+        if self.recipe.on_divergence != 'roll back' or len(self.rollbacks) >= most_rollbacks: return False
         self._back_to(self._good[0])
         self.rollbacks.append({'round': error.round, 'to': self.round, 'error': str(error)})
         self.edit(**{f'lr_{p}': getattr(self.recipe, f'lr_{p}') / 2 for p in players})
@@ -373,7 +371,7 @@ class Run:
         s, store = self.state, self._store
         tensors = {'params': s.params, 'buffers': s.buffers, 'rules': s.rules, 'method': s.method, 'average': s.average, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
         about = {'gan_nb': gan_nb.__version__, 'torch': torch.__version__, 'device': self.device.type, 'seed': s.seed, 'round': s.round, 'moves': s.moves, 'seconds': self._seconds, 'recipe': self._settings_of(self.recipe), 'start_recipe': self._settings_of(self.start_recipe),
-                 'edits': [dataclasses.asdict(e) for e in self.edits], 'on_divergence': self.on_divergence, 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0}
+                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0}
         return pack(about, flatten(tensors))
 
     def _ini(self):
@@ -418,7 +416,7 @@ class Run:
         real = sets.load(first.data, folder=first.data_folder or None)
         if real.fingerprint != about['fingerprint']: raise ValueError(f"trained on other data: {differences(about['data'] or {'fingerprint': about['fingerprint']}, describe_data(real))}")
         check_sizes(first, real.shape, flat)
-        run = cls(first, about['seed'], on_divergence=about.get('on_divergence', 'stop'), _real=real)
+        run = cls(first, about['seed'], _real=real)
         run._restore(at, about, flat)
         return run
 

@@ -84,7 +84,7 @@ def test_every_flipped_bit_is_seen(content, tmp_path):
 def test_a_checkpoint_says_what_made_it(content):
     import gan_nb
     about, _ = unpack(content, "")
-    assert about["version"] == 3 and about["gan_nb"] == gan_nb.__version__ and about["torch"] == torch.__version__ and len(about["sha256"]) == 64
+    assert about["version"] == 4 and about["gan_nb"] == gan_nb.__version__ and about["torch"] == torch.__version__ and len(about["sha256"]) == 64
 
 
 def test_older_formats_go_on(tmp_path):
@@ -93,11 +93,17 @@ def test_older_formats_go_on(tmp_path):
     torch.testing.assert_close(two.samples(2), torch.tensor([[-0.0244, -0.0734], [-0.1069, -0.3450]]), atol=6e-5, rtol=0)
     two.step()
     torch.testing.assert_close(two.samples(2), torch.tensor([[-0.0246, -0.0747], [-0.1073, -0.3486]]), atol=6e-5, rtol=0)
-    for old in ("checkpoint_v1.safetensors", "checkpoint_v2.safetensors"):
+    three = Run.load(here/"checkpoint_v3.safetensors", device="cpu")
+    assert three.round == 5 and [e.changes for e in three.edits] == [{"clip_disc": ("global_norm", 0.5)}, {"step": "disc"}]
+    assert three.recipe.on_divergence == three.start_recipe.on_divergence == "roll back"  # in that format it was told to the run
+    torch.testing.assert_close(three.samples(2), torch.tensor([[0.0876, 0.3093], [0.2265, -0.0300]]), atol=6e-5, rtol=0)
+    three.step()
+    torch.testing.assert_close(three.samples(2), torch.tensor([[0.0882, 0.3119], [0.2274, -0.0290]]), atol=6e-5, rtol=0)
+    for old in ("checkpoint_v1.safetensors", "checkpoint_v2.safetensors", "checkpoint_v3.safetensors"):
         run = Run.load(here/old, device="cpu")
         run.save(tmp_path/old)
         assert same_run(run, Run.load(tmp_path/old, device="cpu"))
-        assert read_checkpoint(tmp_path/old)[0]["version"] == 3
+        assert read_checkpoint(tmp_path/old)[0]["version"] == 4
 
 
 def test_another_device_is_mentioned(content, tmp_path):
@@ -106,7 +112,7 @@ def test_another_device_is_mentioned(content, tmp_path):
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 4})}))
+    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 5})}))
     with pytest.raises(ValueError, match="a.safetensors"): Run.load(tmp_path/"a.safetensors")
 
 
@@ -490,7 +496,23 @@ def test_rolling_back(tmp_path):
     assert [r[0] for r in csv_of(tmp_path/"a")[1:]] == [str(n) for n in range(1, 201)]
     assert same_run(run.fork(), run)
     again = Run.load(tmp_path/"a", device="cpu")
-    assert again.rollbacks == back and again.on_divergence == "roll back" and same_run(again, run)
+    assert again.rollbacks == back and again.recipe.on_divergence == "roll back" and same_run(again, run)
+
+
+def test_what_to_do_at_a_divergence_is_a_setting(tmp_path, monkeypatch, capsys):
+    "in settings.ini, on the command line, as an override, and as an edit; a fork and a resumed run know it too"
+    (tmp_path/"settings.ini").write_text("[wild]\nbase = ring\nrule = sgd\nmomentum = 0\nlr = 2\nhidden = 32 32\nbatch_size = 64\non_divergence = roll back\n[DEFAULT]\ndevice = cpu\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "wild", "--rounds", "200", "--out", "a"]) == 0
+    run = Run.load("a")
+    assert run.rollbacks and run.round == 200 and "on_divergence = roll back" in Path("a/recipe.ini").read_text()
+    assert run.fork(round=10).recipe.on_divergence == "roll back"
+    assert main(["train", "wild", "--rounds", "200", "--out", "b", "--set", "on_divergence=stop"]) == 3
+    assert main(["train", "ring", "--out", "c", "--set", "on_divergence=roll  back"]) == 2 and "did you mean 'roll back'" in capsys.readouterr().err
+    stopped = Run("wild", on_divergence="stop", rounds=200)
+    assert stopped.recipe.on_divergence == "stop"
+    stopped.edit(on_divergence="roll back")
+    assert stopped.fit(200, progress=False).rollbacks == run.rollbacks
 
 
 def test_rolling_back_ends():
@@ -507,7 +529,7 @@ def test_rolling_back_ends():
     run._check_finite = lambda *_: run.round == 70 and not run.rollbacks and run._fail("once", "gen", None)
     run.fit(20, progress=False)
     assert run.rollbacks[0]["to"] == 60 and run.recipe.n_disc == 2
-    with pytest.raises(ValueError, match="'stop' and 'roll back'"): Run("ring", on_divergence="ignore")
+    with pytest.raises(ValueError, match="allowed are stop, roll back"): Run("ring", on_divergence="ignore")
 
 
 def test_looking_only_now_and_then_as_on_a_gpu(tmp_path):
