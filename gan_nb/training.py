@@ -6,7 +6,7 @@
 __all__ = ['most_skips', 'most_rollbacks', 'Edit', 'Run', 'Clock', 'Record', 'Records', 'checkpoint_name', 'columns', 'live',
            'write_whole']
 
-# %% ../nbs/35_training.ipynb #ef9aa464
+# %% ../nbs/35_training.ipynb #0c634860
 import dataclasses
 import json
 import math
@@ -26,13 +26,13 @@ from torch import Tensor
 
 import gan_nb
 from . import data as sets
-from .checkpoints import check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
+from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
 from .core import Diverged, check_whole, nearest, stream, use_threads
 from .data import write_whole
 from .games import State, alternating, play, players, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, live, local, recipe
 from .records import Record, Records, columns, measured
-from .storage import Clock, Damaged, Store, checkpoint_name, pack, read_checkpoint
+from .storage import Clock, Damaged, Store, best_name, checkpoint_name, pack, read_checkpoint
 from .transforms import skips
 
 # %% ../nbs/35_training.ipynb #04b28d1e
@@ -48,23 +48,24 @@ class Edit:
 
 most_skips, most_rollbacks = 50, 3
 
-# %% ../nbs/35_training.ipynb #e827b718
+# %% ../nbs/35_training.ipynb #eb9a54b0
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch
         folder=None, # Where `fit` saves; none: it does not
+        keep:int=2, # The last checkpoints that stay in the folder
         _real=None, # The recipe's data, if they are loaded already
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
         check_whole('seed', seed)
-        self.seed, self.folder, self.lock = seed, folder, threading.RLock()
+        self.seed, self.folder, self.keep, self.lock = seed, folder, check_whole('keep', keep, 1), threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
         self._every = 1 if self.game.device.type == 'cpu' else 50 # Moves between two looks for numbers that are not finite
-        self._store = None
+        self._store, self.best = None, None # The best checkpoint so far, if `fit` keeps one: its metric, round and value
         self.reset()
 
     def reset(self):
@@ -200,15 +201,19 @@ class Run:
         n:int=None, # Rounds to play; none: up to the recipe's
         progress:bool=None, # Show a bar? none: where a person is looking
         autosave:float=60., # Seconds between two saves to `folder`
+        metric=None, # A function of the run that gives a number: the checkpoint where it is best stays in `folder`
+        best:str='smallest', # Or 'largest'
+        every:int=None, # Rounds between two looks at the metric; none: whenever it saves
     ) -> 'Run':
         """Play `n` rounds, and save to `folder`, if there is one, now and then and at the end.
 
-        Ctrl-C stops between two rounds, saves, and the run can go on. Raises `Diverged`, with diverged.json in the folder, `ValueError`
+        `Run.load(folder, best=True)` reads the best checkpoint. Ctrl-C stops between two rounds, saves, and the run can go on. Raises `Diverged`, with diverged.json in the folder, `ValueError`
         for a folder that another run has or is in, `OSError` if it cannot be written at the end."""
         n = max(self.recipe.rounds - self.round, 0) if n is None else _count('n', n)
+        judge = None if metric is None else Best(self, metric, best, every)
         with self.claim() if self.folder else nullcontext(), _interrupts_noted() as noted:
             bar = _bar(n, self.recipe.name) if (_someone_looks() if progress is None else progress) else None
-            try: self._play(n, bar, Clock(autosave), noted)
+            try: self._play(n, bar, Clock(autosave), noted, judge)
             except Diverged as error:
                 if self.folder: self.save_divergence(error)
                 raise
@@ -220,16 +225,20 @@ class Run:
             if self.folder: self.save(self.folder)
         return self
 
-    def _play(self, n, bar, clock, noted):
+    def _play(self, n, bar, clock, noted, judge):
         shown = time.monotonic()
+        if judge: judge.begin()
         for record in self.rounds(n):
             if bar is not None:
                 bar.update(1)
                 if time.monotonic() - shown > 0.5:
                     bar.set_postfix_str(f"loss gen {record.loss_gen:.3f} disc {record.loss_disc:.3f}, norm gen {record.grad_norm_gen:.3g} disc {record.grad_norm_disc:.3g}", refresh=False)
                     shown = time.monotonic()
+            due = bool(self.folder) and clock.due()
+            if judge and judge.due(due): judge.look()
             if noted: raise KeyboardInterrupt
-            if self.folder and clock.due(): clock.measure(self.autosave)
+            if due: clock.measure(self.autosave)
+        if judge and judge.due(True): judge.look()
 
     def autosave(self):
         "Save to `folder`. A disk that is full for a while should not end a run, so what goes wrong is only a warning here."
@@ -330,6 +339,7 @@ class Run:
 
     def _store_of(self, folder):
         if self._store is None or self._store.folder != Path(folder): self._store = Store(folder)
+        self._store.keep = self.keep
         return self._store
 
     def save(self,
@@ -347,6 +357,12 @@ class Run:
                 for part in parts if store.newest.is_file() else parts[::-1]: part() # a checkpoint counts rows that are on the disk; a new folder is a run's as soon as it has one
                 write_whole(path/'recipe.ini', self._ini().encode())
                 return store.newest
+
+    def _save_best(self, said):
+        with self.lock:
+            self._surely_finite()
+            write_whole(Path(self.folder)/best_name, self._to_bytes(best=said))
+            self.best = {**said, 'round': self.round}
 
     def save_divergence(self,
         error:Diverged,
@@ -367,11 +383,11 @@ class Run:
 
     def _settings_of(self, recipe): return {**recipe.settings(), **({} if isinstance(recipe.data, str) else {'data': None})}
 
-    def _to_bytes(self):
+    def _to_bytes(self, **more):
         s, store = self.state, self._store
         tensors = {'params': s.params, 'buffers': s.buffers, 'rules': s.rules, 'method': s.method, 'average': s.average, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
         about = {'gan_nb': gan_nb.__version__, 'torch': torch.__version__, 'device': self.device.type, 'seed': s.seed, 'round': s.round, 'moves': s.moves, 'seconds': self._seconds, 'recipe': self._settings_of(self.recipe), 'start_recipe': self._settings_of(self.start_recipe),
-                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0}
+                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, **more}
         return pack(about, flatten(tensors))
 
     def _ini(self):
@@ -385,12 +401,14 @@ class Run:
         data=None, # Your own array, if it was trained on one
         of=None, # A Recipe, or the name of one, that the run must have
         store:Store=None, # The folder, if it is locked already
+        best:bool=False, # The best checkpoint of the folder, to look at or to go on elsewhere?
         **settings, # device, threads, data_folder; others must be what they were, but `rounds` may grow
     ) -> 'Run':
         """The run that was saved at `path`. A folder's newest checkpoint that is whole is taken; a warning says if that is not the newest.
 
         Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint, and for data or a recipe other than the run's: it then says what differs."""
-        path = Path(path)
+        path = Path(path)/best_name if best else Path(path)
+        if best and not path.is_file(): raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
         store = store or (Store(path) if path.is_dir() else None)
         if store: file, about, flat, wrong = store.read()
         elif path.is_file(): file, (about, flat), wrong = path, read_checkpoint(path), []
@@ -416,7 +434,7 @@ class Run:
         real = sets.load(first.data, folder=first.data_folder or None)
         if real.fingerprint != about['fingerprint']: raise ValueError(f"trained on other data: {differences(about['data'] or {'fingerprint': about['fingerprint']}, describe_data(real))}")
         check_sizes(first, real.shape, flat)
-        run = cls(first, about['seed'], _real=real)
+        run = cls(first, about['seed'], keep=about['keep'], _real=real)
         run._restore(at, about, flat)
         return run
 
@@ -429,7 +447,7 @@ class Run:
         where = _first_not_finite(self.state)
         if where: raise ValueError(f"params/{'/'.join(where)} is not finite")
         self._use(Records(flat['records'].numpy(), flat['record_moves'].numpy(), about['total']))
-        self._seconds, self.rollbacks, self._unlogged = about['seconds'], about['rollbacks'], about['unlogged']
+        self._seconds, self.rollbacks, self._unlogged, self.best = about['seconds'], about['rollbacks'], about['unlogged'], about.get('best') and {**about['best'], 'round': about['round']}
         self.edits = [Edit(e['round'], e['moves'], {k: tuple(v) if isinstance(v, list) else v for k, v in e['changes'].items()}) for e in about['edits']]
         self._good = [self._point()]
 

@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save
 
 from gan_nb import Run
-from gan_nb import data as data_room, records as record_room, training
+from gan_nb import checkpoints, data as data_room, records as record_room, training
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.data import load
@@ -307,6 +307,142 @@ def test_a_folder_that_holds_another_run_is_not_written_over(tmp_path):
     again.fit(2, progress=False)
     with pytest.raises(ValueError, match="holds another run"): first.fit(1)  # it was continued elsewhere in the meantime
     assert Run.load(tmp_path/"a", device="cpu").round == 5
+
+
+# The last ones and the best
+
+def test_as_many_checkpoints_stay_as_wanted(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", keep=4, **tiny)
+    for _ in range(6): run.fit(1, progress=False)
+    rounds = lambda: [read_checkpoint(f)[0]["round"] for f in Store(tmp_path/"a").found()]
+    assert rounds() == [6, 5, 4, 3]
+    again = Run.load(tmp_path/"a", device="cpu")
+    again.folder = tmp_path/"a"
+    again.fit(1, progress=False)
+    assert rounds() == [7, 6, 5, 4], "going on keeps as many"
+    again.keep = 1
+    again.fit(1, progress=False)
+    assert rounds() == [8] and os.listdir(tmp_path/"a").count(checkpoint_name) == 1
+    with pytest.raises(ValueError, match="keep: 0 came; allowed is a whole number of at least 1"): Run("ring", keep=0, **tiny)
+    assert main(["train", "ring", "--out", str(tmp_path/"b"), "--rounds", "2", "--keep", "3", "--set", "hidden=8"]) == 0
+    assert read_checkpoint(tmp_path/"b"/checkpoint_name)[0]["keep"] == 3
+
+
+def level(run):
+    "A metric with its best at round 9, among the rounds that 3 divides, of those up to 30; not a number at 12."
+    return math.nan if run.round == 12 else (run.round - 10)**2 if run.round != 30 else -math.inf
+
+def best_of(folder): return Run.load(folder, best=True, device="cpu")
+
+def test_the_best_checkpoint_stays(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    for _ in range(5): run.fit(6, progress=False, metric=level, every=3)
+    kept = best_of(tmp_path/"a")
+    assert run.best == kept.best == {"metric": "level", "is": "smallest", "value": 1., "round": 9} and kept.round == 9
+    assert same_run(kept, Run("ring", **tiny).fit(9, progress=False)) and same_run(run, Run("ring", **tiny).fit(30, progress=False))
+    assert [f.name for f in Store(tmp_path/"a").found()] == ["checkpoint.safetensors", "checkpoint-24.safetensors"]
+    Store(tmp_path/"a").tidy()
+    run.fit(1, progress=False)
+    assert best_of(tmp_path/"a").round == 9 and Run.load(tmp_path/"a", device="cpu").best is None
+    kept.folder = tmp_path/"a"
+    with pytest.raises(ValueError, match="holds another run"): kept.fit(1, progress=False)  # later rounds are there
+    kept.folder = tmp_path/"b"
+    assert same_run(kept.fit(1, progress=False), Run("ring", **tiny).fit(10, progress=False))
+    with pytest.raises(FileNotFoundError, match="there is no best checkpoint; Run.fit"): best_of(tmp_path/"b")
+
+
+def test_the_largest_is_best_if_so_wanted(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False, metric=lambda run: torch.tensor(-float(level(run))), best="largest", every=3)
+    assert run.best["value"] == -1 and best_of(tmp_path/"a").round == 9
+    run = Run("ring", folder=tmp_path/"b", **tiny).fit(7, progress=False, metric=lambda run: -run.round)  # without `every` at each save: here the end
+    assert best_of(tmp_path/"b").round == 7
+    run.fit(7, progress=False, metric=lambda run: -run.round, autosave=1e-9)
+    assert best_of(tmp_path/"b").round == 14
+
+
+def test_a_process_that_goes_on_knows_the_best(tmp_path):
+    "whatever it died of, and also if the best was saved after the last checkpoint"
+    class Dead(BaseException): pass
+    for at in (1, 2):
+        folder = tmp_path/f"a{at}"
+        run = Run("ring", folder=folder, **tiny).fit(8, progress=False, metric=level, every=3)
+        if at == 1:
+            write = run._save_best
+            def dies(said): write(said); raise Dead
+        else:
+            def dies(said): raise Dead
+        run._save_best = dies
+        with pytest.raises(Dead): run.fit(10, progress=False, metric=level, every=3)
+        assert best_of(folder).round == (9 if at == 1 else 6)
+        again = Run.load(folder, device="cpu")
+        assert again.round == 8
+        again.folder = folder
+        again.fit(12, progress=False, metric=level, every=3)
+        assert again.best["round"] == 9 and same_run(best_of(folder), Run("ring", **tiny).fit(9, progress=False))
+
+
+def test_a_stop_at_the_moment_of_the_best(tmp_path):
+    "Ctrl-C in the metric: the process that goes on asks again"
+    def stopping(run):
+        if run.round == 9: raise KeyboardInterrupt
+        return level(run)
+    stopping.__name__ = "level"
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    with pytest.raises(KeyboardInterrupt): run.fit(30, progress=False, metric=stopping, every=3)
+    again = Run.load(tmp_path/"a", device="cpu")
+    assert again.round == 9 and best_of(tmp_path/"a").round == 6
+    again.folder = tmp_path/"a"
+    again.fit(20, progress=False, metric=level, every=3)
+    assert best_of(tmp_path/"a").round == 9
+
+
+def test_a_metric_that_fails_loses_nothing(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    with pytest.raises(ZeroDivisionError): run.fit(30, progress=False, metric=lambda run: 1 / (run.round - 6), every=3)
+    assert Run.load(tmp_path/"a", device="cpu").round == 6
+    with pytest.raises(ValueError, match="metric: 'good' came from it; allowed is a number"): Run("ring", folder=tmp_path/"b", **tiny).fit(3, progress=False, metric=lambda run: "good")
+    with pytest.raises(ValueError, match="metric: 'frechet' came; allowed is a function"): Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric="frechet")
+    with pytest.raises(ValueError, match="needs a folder"): Run("ring", **tiny).fit(3, metric=level)
+    with pytest.raises(ValueError, match="did you mean 'largest'"): Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric=level, best="larger")
+    assert not (tmp_path/"c").exists()
+
+
+def test_the_best_of_something_else_is_not_written_over(tmp_path):
+    folder = tmp_path/"a"
+    run = Run("ring", folder=folder, **tiny).fit(6, progress=False, metric=level, every=3)
+    before = (folder/"best.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="has the smallest level, not the largest level; move it away"): run.fit(3, progress=False, metric=level, best="largest")
+    with pytest.raises(ValueError, match="not the smallest <lambda>"): run.fit(3, progress=False, metric=lambda run: 0)
+    (folder/checkpoint_name).unlink()
+    with pytest.raises(ValueError, match="best.safetensors: is of another run"): Run("ring", seed=1, folder=folder, **tiny).fit(3, progress=False, metric=level)
+    with pytest.raises(ValueError, match="best.safetensors: is of another run"): Run("ring", lr=.5, folder=folder, **tiny).fit(3, progress=False, metric=level)
+    assert (folder/"best.safetensors").read_bytes() == before
+    (folder/"best.safetensors").write_bytes(before[:-1])
+    with pytest.warns(UserWarning, match="not a whole checkpoint.*The next best"): Run("ring", folder=folder, **tiny).fit(3, progress=False, metric=level, every=3)
+    assert best_of(folder).round == 3
+
+
+def test_a_full_disk_leaves_the_best_before(tmp_path, monkeypatch):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(4, progress=False, metric=level, every=3)
+    def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
+    with run.claim(), monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        judge = checkpoints.Best(run, level, "smallest", 3)
+        judge.begin()
+        for _ in range(2): run.step()
+        with pytest.warns(UserWarning, match="best checkpoint was not saved at round 6, training goes on.*No space left on device.*best.safetensors"): judge.look()
+    assert best_of(tmp_path/"a").round == 3
+    run.fit(3, progress=False, metric=level, every=3)
+    assert best_of(tmp_path/"a").round == 9
+
+
+def test_samples_of_the_best(tmp_path, capsys):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False, metric=level, every=3)
+    for out, more in (("last.npy", []), ("best.npy", ["--best"])): assert main(["sample", str(tmp_path/"a"), "--n", "5", "--out", str(tmp_path/out), *more]) == 0
+    assert "after 9 rounds" in capsys.readouterr().out
+    assert np.array_equal(np.load(tmp_path/"best.npy"), best_of(tmp_path/"a").samples(5)) and not np.array_equal(np.load(tmp_path/"last.npy"), np.load(tmp_path/"best.npy"))
+    run.save(tmp_path/"b")
+    assert main(["sample", str(tmp_path/"b"), "--n", "5", "--out", str(tmp_path/"x.npy"), "--best"]) == 2 and "there is no best checkpoint" in capsys.readouterr().err
 
 
 # The disk
@@ -656,6 +792,9 @@ HOSTILE = {
     "endless seconds": lambda c: changed(c, seconds=math.inf),
     "edits of what cannot change": lambda c: changed(c, edits=[dict(round=0, moves=0, changes=dict(data_folder="/"))]),
     "edits that are none": lambda c: changed(c, edits=[1, 2]),
+    "a best of text": lambda c: changed(c, best=dict(metric="m", value="1", **{"is": "smallest"})),
+    "a best of nothing": lambda c: changed(c, best={}),
+    "none to keep": lambda c: changed(c, keep=0),
     "a recipe that is none": lambda c: changed(c, recipe=[]),
     "an unknown setting": lambda c: recipe_with(c, evil=1),
     "a folder of this machine": lambda c: recipe_with(c, data_folder="/etc"),
