@@ -67,7 +67,7 @@ def upgrade(
         about = {**about, 'keep': 2, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
     return {**about, 'version': 4}, flat
 
-# %% ../nbs/34_checkpoints.ipynb #284c15ce
+# %% ../nbs/34_checkpoints.ipynb #cf9d7b67
 def check_about(
     about:dict, # In the present format
     flat:dict,
@@ -88,7 +88,11 @@ def check_about(
     for e in about['edits']:
         good = set(e) == {'round', 'moves', 'changes'} and whole(e['round']) and whole(e['moves']) and isinstance(e['changes'], dict)
         need(good and (e['changes'] in ({'step': 'gen'}, {'step': 'disc'}) or set(e['changes']) <= set(live)), 'edits', 'changes of settings that can change')
+    at = about.get('diverged')
+    need(at is None or isinstance(at, dict) and at.get('player') in players and whole(at.get('round')) and whole(at.get('edits')) and _is_layer(at, flat), 'diverged', 'the player, the layer, the round and the number of edits')
     _check_records(flat.get('records'), flat.get('record_moves'), about['total'])
+
+def _is_layer(at, flat): return at.get('layer') is None or any(f"{kind}/{at['player']}/{at['layer']}" in flat for kind in ('params', 'buffers'))
 
 def _check_records(rows, moves, total):
     good = rows is not None and moves is not None and rows.dtype == torch.float64 and moves.dtype == torch.int64 and rows.shape == (len(moves), len(columns)) if moves is not None and moves.ndim == 1 else False

@@ -48,7 +48,7 @@ class Edit:
 
 most_skips, most_rollbacks = 50, 3
 
-# %% ../nbs/35_training.ipynb #eb9a54b0
+# %% ../nbs/35_training.ipynb #3fdeb21d
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -74,7 +74,7 @@ class Run:
             self._set_recipe(self.start_recipe)
             self.state = start(self.game, self.method, self.seed)
             if self.average: self.state = dataclasses.replace(self.state, average=self.average.init(self.state.params['gen']))
-            self.edits, self.rollbacks, self._seconds, self._kept = [], [], 0.0, []
+            self.edits, self.rollbacks, self._seconds, self._kept, self._diverged = [], [], 0.0, [], None
             self._use(Records())
             self._good = [self._point()]
 
@@ -156,6 +156,7 @@ class Run:
         if self._every > 1: self._back_to(self._good[-1])
         seen = {} if values is None else dict(zip(measured, values.tolist()))
         error.player, error.layer, error.round, error.seen = player, layer, at, seen
+        self._diverged = {'player': player, 'layer': layer, 'round': at, 'edits': len(self.edits)}
         error.norms = {p: [*self.records[f'grad_norm_{p}'][-50:].tolist(), *([seen[f'grad_norm_{p}']] if seen else [])][-50:] for p in players}
         where = f" (in the {'generator' if player == 'gen' else 'discriminator'}{f', first in {layer}' if layer else ''})"
         error.args = (f"round {at}: {what}{where}; the run is as it was before {'this round' if self.round == at else f'round {self.round}'}. A smaller lr, or clipping, helps",)
@@ -179,9 +180,16 @@ class Run:
         "Go on from an earlier state with half the learning rates, if that is wanted and was not done too often."
         if self.recipe.on_divergence != 'roll back' or len(self.rollbacks) >= most_rollbacks: return False
         self._back_to(self._good[0])
+        self._diverged = None
         self.rollbacks.append({'round': error.round, 'to': self.round, 'error': str(error)})
         self.edit(**{f'lr_{p}': getattr(self.recipe, f'lr_{p}') / 2 for p in players})
         return True
+
+    @property
+    def divergence(self) -> dict|None: # 'player', 'layer' and 'round'
+        "Where the run became not finite, also in an earlier process; None after an edit, or past that round."
+        at = self._diverged
+        return {k: at[k] for k in ('player', 'layer', 'round')} if at and self.round <= at['round'] and len(self.edits) == at['edits'] else None
 
     def _skips(self, state): return {p: {k: int(v) for k, v in counts.items()} for p in players if (counts := skips(state.rules[p].get('transform', {})))}
 
@@ -387,7 +395,7 @@ class Run:
         s, store = self.state, self._store
         tensors = {'params': s.params, 'buffers': s.buffers, 'rules': s.rules, 'method': s.method, 'average': s.average, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
         about = {'gan_nb': gan_nb.__version__, 'torch': torch.__version__, 'device': self.device.type, 'seed': s.seed, 'round': s.round, 'moves': s.moves, 'seconds': self._seconds, 'recipe': self._settings_of(self.recipe), 'start_recipe': self._settings_of(self.start_recipe),
-                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, **more}
+                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, 'diverged': self._diverged, **more}
         return pack(about, flatten(tensors))
 
     def _ini(self):
@@ -447,7 +455,8 @@ class Run:
         where = _first_not_finite(self.state)
         if where: raise ValueError(f"params/{'/'.join(where)} is not finite")
         self._use(Records(flat['records'].numpy(), flat['record_moves'].numpy(), about['total']))
-        self._seconds, self.rollbacks, self._unlogged, self.best = about['seconds'], about['rollbacks'], about['unlogged'], about.get('best') and {**about['best'], 'round': about['round']}
+        self._seconds, self.rollbacks, self._unlogged, self._diverged = about['seconds'], about['rollbacks'], about['unlogged'], about.get('diverged')
+        self.best = about.get('best') and {**about['best'], 'round': about['round']}
         self.edits = [Edit(e['round'], e['moves'], {k: tuple(v) if isinstance(v, list) else v for k, v in e['changes'].items()}) for e in about['edits']]
         self._good = [self._point()]
 

@@ -30,8 +30,9 @@ from gan_nb import checkpoints, data as data_room, records as record_room, train
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.data import load
+from gan_nb.doctor import diagnose
 from gan_nb.games import players
-from gan_nb.recipes import recipe as a_recipe, recipes as all_recipes
+from gan_nb.recipes import Recipe, recipe as a_recipe, recipes as all_recipes
 from gan_nb.records import Log, Record, Records
 from gan_nb.storage import Lock, Store, pack, read_checkpoint, unpack
 from gan_nb.training import checkpoint_name
@@ -109,6 +110,23 @@ def test_older_formats_go_on(tmp_path):
 def test_another_device_is_mentioned(content, tmp_path):
     (tmp_path/"a.safetensors").write_bytes(changed(content, device="cuda"))
     with pytest.warns(UserWarning, match="was trained on cuda and goes on on cpu"): assert Run.load(tmp_path/"a.safetensors", device="cpu").round == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("recipe", [dict(data="ring", z_dim=2), dict(normalize=("orthogonal", 1.), clip=("quantile", .9), momentum=.5, loss="r3", r1=.1, r2=.1, on_divergence="roll back"), dict(model="conv", width=4, rule="adam", spectral=True, halflife=5)])
+def test_from_the_cpu_to_cuda_and_back(tmp_path, recipe):
+    "what is carried over is the same to the last bit; what is computed from there need not be"
+    folder = tmp_path/"a"
+    run = Run(Recipe(batch_size=16, hidden=(8,)).replace(**recipe), folder=folder, device="cpu").fit(4, progress=False)
+    for device, before in (("cuda", "cpu"), ("cpu", "cuda")):
+        with pytest.warns(UserWarning, match=f"was trained on {before} and goes on on {device}: from here the bits may differ"): again = Run.load(folder, device=device)
+        assert again.device.type == device and all(p.device.type == device for p in params(again).values())
+        one, two = (unpack(r._to_bytes(), "")[1] for r in (run, again))
+        assert one.keys() == two.keys() and all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in one)
+        again.folder = folder
+        run = again.fit(30, progress=False)
+        assert all(p.isfinite().all() for p in params(run).values())
+    assert run.round == 64 and len(csv_of(folder)) == 65 and run.records["round"].tolist() == list(range(1, 65)) and Run.load(folder, device="cpu").round == 64
 
 
 def test_a_newer_format_is_refused(tmp_path):
@@ -608,6 +626,23 @@ def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, value):
     assert same_run(again, Run("ring", **tiny).fit(75, progress=False))
 
 
+def test_the_doctor_reads_where_it_diverged(tmp_path):
+    "in the process itself and in the next one, though nothing is wrong with the round that it would play now"
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    spoil(run, 70, "disc", "2.bias")
+    with pytest.raises(Diverged): run.fit(100, progress=False)
+    spoil.on = False
+    for at in (run, Run.load(tmp_path/"a", device="cpu")):
+        found, = diagnose(at)
+        assert found.name == "diverged" and found.evidence["divergence"] == {"player": "disc", "layer": "2.bias", "round": 70} and found.evidence["next_round_finite"]
+        assert found.why.startswith("Round 70 was not finite, in the discriminator, first in 2.bias. ")
+    other = Run.load(tmp_path/"a", device="cpu")
+    other.edit(lr=1e-4)
+    assert diagnose(other, ahead=0)[0].name != "diverged", "it was changed since"
+    at.fit(5, progress=False)
+    assert at.divergence is None and diagnose(at, ahead=0)[0].name != "diverged", "it has passed that round"
+
+
 def test_a_loss_that_is_not_finite(tmp_path):
     run = Run("ring", rule="sgd", lr=1e38, **tiny)
     with pytest.raises(Diverged) as raised: run.fit(100, progress=False)
@@ -794,6 +829,8 @@ HOSTILE = {
     "edits that are none": lambda c: changed(c, edits=[1, 2]),
     "a best of text": lambda c: changed(c, best=dict(metric="m", value="1", **{"is": "smallest"})),
     "a best of nothing": lambda c: changed(c, best={}),
+    "a divergence of no layer": lambda c: changed(c, diverged=dict(player="gen", layer="evil\n", round=1, edits=0)),
+    "a divergence of nobody": lambda c: changed(c, diverged=dict(player=["gen"], layer=None, round=1, edits=0)),
     "none to keep": lambda c: changed(c, keep=0),
     "a recipe that is none": lambda c: changed(c, recipe=[]),
     "an unknown setting": lambda c: recipe_with(c, evil=1),
