@@ -161,7 +161,7 @@ def noted_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler or signal.SIG_DFL)
 
-# %% ../nbs/90_cli.ipynb #ad0efb28
+# %% ../nbs/90_cli.ipynb #8c83b8a7
 def play(
     run, # A Run
     until:int, # The round to stop at
@@ -186,7 +186,7 @@ def _loop(run, until, folder, asked, pause):
     from tqdm import tqdm
     shown, saving, drawing = time.monotonic(), Clock(pause), Clock(max(pause, 60.))
     with tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=' rounds', disable=None) as bar: # None: hidden where stderr is no terminal
-        while run.round < until and not asked:
+        while run.round < until and not asked or not run.check_finite():
             record = run.step()
             bar.update(run.round - bar.n)
             if time.monotonic() > shown + .5 and not bar.disable:

@@ -48,7 +48,7 @@ class Edit:
 
 most_skips, most_rollbacks = 50, 3
 
-# %% ../nbs/35_training.ipynb #3fdeb21d
+# %% ../nbs/35_training.ipynb #d81d5d36
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -152,20 +152,37 @@ class Run:
 
     def _fail(self, what, player, layer, values=None):
         "Raise `Diverged` with what is needed to look into it. The run is then in its last good state."
+        if self._every > 1: self._play_again()
         error, at = Diverged(), self.round
-        if self._every > 1: self._back_to(self._good[-1])
         seen = {} if values is None else dict(zip(measured, values.tolist()))
         error.player, error.layer, error.round, error.seen = player, layer, at, seen
         self._diverged = {'player': player, 'layer': layer, 'round': at, 'edits': len(self.edits)}
         error.norms = {p: [*self.records[f'grad_norm_{p}'][-50:].tolist(), *([seen[f'grad_norm_{p}']] if seen else [])][-50:] for p in players}
         where = f" (in the {'generator' if player == 'gen' else 'discriminator'}{f', first in {layer}' if layer else ''})"
-        error.args = (f"round {at}: {what}{where}; the run is as it was before {'this round' if self.round == at else f'round {self.round}'}. A smaller lr, or clipping, helps",)
+        error.args = (f"round {at}: {what}{where}; the run is as it was before this round. A smaller lr, or clipping, helps",)
         raise error
+
+    def _play_again(self):
+        "The moves since the last good state, now looking after each: raises where it was. If nothing raises, the run is where it was."
+        n, every = self.state.moves - self._good[-1][0], self._every
+        self._back_to(self._good[-1])
+        self._every = 1
+        try:
+            for _ in range(n): self._move('round')
+        finally: self._every = every
 
     def _surely_finite(self):
         "On a GPU, look now."
         where = _first_not_finite(self.state) if self._every > 1 else None
         if where: self._fail(f"{where[0]}/{where[1]} is not finite", *where)
+
+    def check_finite(self) -> bool: # False if the run was rolled back, and has rounds to play again
+        "Look for weights that are not finite now; on a GPU, `step` looks every 50 moves. Raises `Diverged` where `step` would."
+        try: self._surely_finite()
+        except Diverged as error:
+            if not self._roll_back(error): raise
+            return False
+        return True
 
     def _point(self): return self.state.moves, self.state, self.recipe, len(self.edits)
 
@@ -234,11 +251,12 @@ class Run:
         return self
 
     def _play(self, n, bar, clock, noted, judge):
-        shown = time.monotonic()
+        shown, until = time.monotonic(), self.round + n
         if judge: judge.begin()
-        for record in self.rounds(n):
+        while self.round < until or not self.check_finite():
+            record = self.step()
             if bar is not None:
-                bar.update(1)
+                bar.update(self.round - until + n - bar.n)
                 if time.monotonic() - shown > 0.5:
                     bar.set_postfix_str(f"loss gen {record.loss_gen:.3f} disc {record.loss_disc:.3f}, norm gen {record.grad_norm_gen:.3g} disc {record.grad_norm_disc:.3g}", refresh=False)
                     shown = time.monotonic()
@@ -250,7 +268,8 @@ class Run:
 
     def autosave(self):
         "Save to `folder`. A disk that is full for a while should not end a run, so what goes wrong is only a warning here."
-        try: self.save(self.folder)
+        try:
+            if self.check_finite(): self.save(self.folder)
         except OSError as error: warnings.warn(f"not saved at round {self.round}, training goes on: {error}", stacklevel=2)
 
     # -- looking --
@@ -368,7 +387,7 @@ class Run:
 
     def _save_best(self, said):
         with self.lock:
-            self._surely_finite()
+            if not self.check_finite(): return
             write_whole(Path(self.folder)/best_name, self._to_bytes(best=said))
             self.best = {**said, 'round': self.round}
 

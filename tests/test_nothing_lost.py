@@ -312,7 +312,7 @@ def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
     with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
     assert run.round == len(run.records) == 5 == Run.load(tmp_path/"a", device="cpu").round
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    run.rounds = lambda n: (signal.raise_signal(signal.SIGINT) for _ in range(2))  # a second one does not wait
+    run.step = lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)]  # a second one does not wait
     with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
     assert run.round == 5
 
@@ -603,13 +603,18 @@ print(got)
 
 def spoil(run, at, player="gen", name="0.weight", value=float("nan")):
     "Let one weight of the player become `value` in that round, whatever its loss is."
-    average = run.method.step
-    def step(game, state, batches):
-        state, seen = average(game, state, batches)
-        if run.state.round == at and spoil.on:
-            state.params[player][name] = state.params[player][name].clone().fill_(value)
-        return state, seen
-    spoil.on, run.method.step = True, step
+    def wrap():
+        plain = run.method.step
+        def step(game, state, batches):
+            state, seen = plain(game, state, batches)
+            if run.state.round == at and spoil.on and not run.rollbacks: state.params[player][name] = state.params[player][name].clone().fill_(value)
+            return state, seen
+        run.method.step = step
+    def set_recipe(changed):
+        before(changed)
+        wrap()
+    before, run._set_recipe, spoil.on = run._set_recipe, set_recipe, True
+    wrap()
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, value):
@@ -707,13 +712,45 @@ def test_looking_only_now_and_then_as_on_a_gpu(tmp_path):
     run = Run("ring", folder=tmp_path/"a", **tiny)
     run._every = 50
     spoil(run, 70, "gen", "2.weight")
-    with pytest.raises(Diverged, match="before round 50"): run.fit(200, progress=False)
-    assert run.round == 50 == len(run.records) and all(v.isfinite().all() for v in params(run).values())
+    with pytest.raises(Diverged, match=r"round 70: gen/2.weight is not finite \(in the generator, first in 2.weight\)"): run.fit(200, progress=False)
+    assert run.round == 70 == len(run.records) and run._every == 50 and all(v.isfinite().all() for v in params(run).values())
     spoil.on = False
     run.fit(25, progress=False)
-    spoil(run, 75); run.step()  # nobody has looked yet, but nothing that is not finite is ever saved
+    run = Run.load(tmp_path/"a", device="cpu")
+    run._every = 50
+    spoil(run, 95); run.step()  # nobody has looked yet, but nothing that is not finite is ever saved
     with pytest.raises(Diverged): run.save(tmp_path/"a")
-    assert Run.load(tmp_path/"a", device="cpu").round == 75
+    assert run.round == Run.load(tmp_path/"a", device="cpu").round == 95
+
+
+@pytest.mark.parametrize("command", [False, True])
+def test_a_divergence_between_two_looks(tmp_path, monkeypatch, command):
+    "as on a GPU, where it is found when the run is saved: the end of `fit` or of the command, an autosave, the best checkpoint"
+    def play(run, folder, n):
+        run._every = 50
+        if command:
+            from gan_nb import cli
+            return cli.play(run, n, folder, [], 60.)
+        run.folder = folder
+        return run.fit(n, progress=False)
+    run = Run("ring", **tiny)
+    spoil(run, 70, "gen", "2.weight")
+    if command: assert play(run, tmp_path/"a", 75) == 3
+    else:
+        with pytest.raises(Diverged, match="round 70: gen/2.weight"): play(run, tmp_path/"a", 75)
+    assert json.loads((tmp_path/"a/diverged.json").read_text())["layer"] == "2.weight" and Run.load(tmp_path/"a", device="cpu").round == 70
+    run = Run("ring", on_divergence="roll back", **tiny)
+    spoil(run, 70, "gen", "2.weight")
+    play(run, tmp_path/"b", 75)
+    assert run.round == 75 and len(run.rollbacks) == 1 and len(csv_of(tmp_path/"b")) == 76 and not (tmp_path/"b/diverged.json").exists()
+    if not command:
+        for settings in (dict(autosave=1e-9), dict(metric=lambda run: -run.round, every=1)):
+            shutil.rmtree(tmp_path/"c", ignore_errors=True)
+            run = Run("ring", on_divergence="roll back", folder=tmp_path/"c", **tiny)
+            run._every = 50
+            spoil(run, 70, "gen", "2.weight")
+            run.fit(90, progress=False, **settings)
+            assert run.round == 90 and [r["round"] for r in run.rollbacks] == [70] and len(csv_of(tmp_path/"c")) == 91
 
 
 def test_looking_at_the_weights_costs_little():
