@@ -19,7 +19,7 @@ from . import data, losses, models, rules, transforms
 from .core import brief, nearest, pick_device
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
-# %% ../nbs/33_recipes.ipynb #98669d57
+# %% ../nbs/33_recipes.ipynb #2badea9b
 def _whole(least):
     def read(name, value):
         try: number = int(value) if not isinstance(value, bool) and (isinstance(value, str) or value == int(value)) else None
@@ -54,7 +54,7 @@ def _kind_and_number(table):
         if value is None or value == 'none' or value == '': return None
         parts = value.replace(',', ' ').split() if isinstance(value, str) else value
         if not isinstance(parts, (tuple, list)) or len(parts) != 2: raise ValueError(f"{name}: {brief(value)} came; allowed are none or a kind and a number such as ('global_norm', 1.0); kinds are {', '.join(table)}")
-        if parts[0] not in table: raise nearest(name, parts[0], ['none', *table])
+        if not isinstance(parts[0], str) or parts[0] not in table: raise nearest(name, parts[0], ['none', *table])
         number = _real(0)(f"{name} ({parts[0]})", parts[1])
         try: table[parts[0]](number)
         except ValueError as error: raise ValueError(f"{name} ({parts[0]}) {error}") from None
@@ -75,7 +75,10 @@ def _device(name, value): return value if pick_device(value) else value
 
 def _threads(name, value): return 'auto' if value == 'auto' else _whole(1)(name, value)
 
-def _text(name, value): return str(value)
+def _text(name, value):
+    text = str(value)
+    if not text.isprintable(): raise ValueError(f"{name}: {brief(text)} came; allowed is text in one line")
+    return text
 
 # %% ../nbs/33_recipes.ipynb #6508fab0
 methods = {method.__name__: method for method in (alternating, simultaneous, extragradient, past_extragradient, optimistic, consensus, symplectic, unrolled)}

@@ -6,7 +6,7 @@
 __all__ = ['most_skips', 'most_rollbacks', 'Edit', 'Run', 'Clock', 'Record', 'Records', 'checkpoint_name', 'columns', 'live',
            'write_whole']
 
-# %% ../nbs/35_training.ipynb #0c634860
+# %% ../nbs/35_training.ipynb #03828248
 import dataclasses
 import json
 import math
@@ -27,7 +27,7 @@ from torch import Tensor
 import gan_nb
 from . import data as sets
 from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
-from .core import Diverged, check_whole, nearest, stream, use_threads
+from .core import Diverged, brief, check_whole, nearest, stream, use_threads
 from .data import write_whole
 from .games import State, alternating, play, players, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, live, local, recipe
@@ -48,7 +48,7 @@ class Edit:
 
 most_skips, most_rollbacks = 50, 3
 
-# %% ../nbs/35_training.ipynb #d81d5d36
+# %% ../nbs/35_training.ipynb #37ac7f4e
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -60,7 +60,7 @@ class Run:
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        check_whole('seed', seed)
+        if check_whole('seed', seed) >= 2**63: raise ValueError(f"seed: {seed} came; allowed is a whole number below 2**63")
         self.seed, self.folder, self.keep, self.lock = seed, folder, check_whole('keep', keep, 1), threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
@@ -253,8 +253,7 @@ class Run:
     def _play(self, n, bar, clock, noted, judge):
         shown, until = time.monotonic(), self.round + n
         if judge: judge.begin()
-        while self.round < until or not self.check_finite():
-            record = self.step()
+        for record in self._until(until):
             if bar is not None:
                 bar.update(self.round - until + n - bar.n)
                 if time.monotonic() - shown > 0.5:
@@ -265,6 +264,12 @@ class Run:
             if noted: raise KeyboardInterrupt
             if due: clock.measure(self.autosave)
         if judge and judge.due(True): judge.look()
+
+    def _until(self, round):
+        "Play up to that round, and again from where it was rolled back to if the last look asks for it."
+        while True:
+            yield from self.rounds(round - self.round)
+            if self.check_finite(): return
 
     def autosave(self):
         "Save to `folder`. A disk that is full for a while should not end a run, so what goes wrong is only a warning here."
@@ -280,16 +285,18 @@ class Run:
     ) -> Tensor: # (n, *shape of the data)
         "Samples of the generator: of its average, if the recipe averages."
         with self.lock: params, buffers = self.state.average['mean'] if self.average else self.state.params['gen'], self.state.buffers['gen']
-        z = torch.randn(_count('n', n), self.game.pair.z_dim, generator=stream(seed, 1 << 40)).to(self.device)
+        z = torch.randn(_count('n', n), self.game.pair.z_dim, generator=stream(_count('seed', seed), 1 << 40)).to(self.device)
         return self._evaluate('gen', params, buffers, z)
 
     @torch.no_grad()
     def score(self,
         x:Tensor, # (n, *shape of the data)
     ) -> Tensor: # (n,) logits
-        "What the discriminator says of `x`; one that judges several samples at once is shown each with copies of itself."
+        "What the discriminator says of `x`; one that judges several samples at once is shown each with copies of itself. Raises `ValueError` for another shape."
+        x = torch.as_tensor(x, dtype=torch.float32, device=self.device)
+        if x.shape[1:] != self.game.pair.shape: raise ValueError(f"x: shape {tuple(x.shape)} came; allowed is (n, {', '.join(map(str, self.game.pair.shape))})")
         with self.lock: params, buffers = self.state.params['disc'], self.state.buffers['disc']
-        return self._evaluate('disc', params, buffers, x.to(self.device).repeat_interleave(self.recipe.pack, dim=0)).flatten()
+        return self._evaluate('disc', params, buffers, x.repeat_interleave(self.recipe.pack, dim=0)).flatten()
 
     def _evaluate(self, player, params, buffers, x):
         with self.lock, use_threads(self.threads):
@@ -299,7 +306,7 @@ class Run:
 
     def real(self, n:int=64, seed:int=0) -> Tensor: # (n, *shape of the data)
         "A batch of real data."
-        return self.game.data.draw(n, stream(seed, 1 << 41, device=self.device))
+        return self.game.data.draw(_count('n', n, 1), stream(_count('seed', seed), 1 << 41, device=self.device))
 
     # -- steering --
     def edit(self, **changes):
@@ -455,7 +462,9 @@ class Run:
     def _made(cls, about, flat, data, local_settings):
         about, flat = upgrade(about, flat)
         check_about(about, flat)
-        if about['recipe']['data'] is None and data is None: raise ValueError("trained on your own array; give it again as data=")
+        named = about['start_recipe']['data']
+        if named is None and data is None: raise ValueError("trained on your own array; give it again as data=")
+        if named is not None and data is not None: raise ValueError(f"trained on the data set {brief(named)}; allowed is data= for a run on your own array alone")
         made = lambda s: Recipe(**{**s, **local_settings, **({'data': data} if s['data'] is None else {})})
         first, at = made(about['start_recipe']), made(about['recipe'])
         real = sets.load(first.data, folder=first.data_folder or None)
