@@ -67,7 +67,7 @@ def upgrade(
         about = {**about, 'keep': 2, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
     return {**about, 'version': 4}, flat
 
-# %% ../nbs/34_checkpoints.ipynb #cf9d7b67
+# %% ../nbs/34_checkpoints.ipynb #d5aa337f
 def check_about(
     about:dict, # In the present format
     flat:dict,
@@ -87,7 +87,7 @@ def check_about(
     for name in ('edits', 'rollbacks'): need(isinstance(about.get(name), list) and all(isinstance(e, dict) for e in about[name]), name, 'a list of objects')
     for e in about['edits']:
         good = set(e) == {'round', 'moves', 'changes'} and whole(e['round']) and whole(e['moves']) and isinstance(e['changes'], dict)
-        need(good and (e['changes'] in ({'step': 'gen'}, {'step': 'disc'}) or set(e['changes']) <= set(live)), 'edits', 'changes of settings that can change')
+        need(good and (e['changes'] in ({'step': 'gen'}, {'step': 'disc'}, {'compiled': True}, {'compiled': False}) or set(e['changes']) <= set(live)), 'edits', 'changes of settings that can change')
     at = about.get('diverged')
     need(at is None or isinstance(at, dict) and at.get('player') in players and whole(at.get('round')) and whole(at.get('edits')) and _is_layer(at, flat), 'diverged', 'the player, the layer, the round and the number of edits')
     _check_records(flat.get('records'), flat.get('record_moves'), about['total'])

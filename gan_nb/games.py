@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['orders', 'State', 'Method', 'simultaneous', 'alternating', 'turn', 'extragradient', 'past_extragradient',
-           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'play',
+           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'draw', 'play',
            'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
 
 # %% ../nbs/30_games.ipynb #1794901e
@@ -325,16 +325,19 @@ class proximal_point(Method):
         detach = lambda tree: {k: detach(v) if isinstance(v, dict) else v.detach() for k, v in tree.items()}
         return replace(after, params=detach(after.params), rules=detach(after.rules)), detach(seen)
 
-# %% ../nbs/30_games.ipynb #a80b62b8
+# %% ../nbs/30_games.ipynb #7dc46242
 def start(game, method, seed:int=0) -> State:
     "The state before the first round."
     params, buffers = game.init()
     return State(seed, 0, 0, params, buffers, method.init(params), method.memory(params))
 
+def draw(game, method, state:State) -> list:
+    "The batches of the next round. They depend on the seed and the number of moves only."
+    return [game.draw(stream(state.seed, state.moves, k, device=game.device), who) for k, who in enumerate(method.draws)]
+
 def play(game, method, state:State) -> tuple: # (state, seen)
     "One round: a pure function of the state."
-    batches = [game.draw(stream(state.seed, state.moves, k, device=game.device), who) for k, who in enumerate(method.draws)]
-    state, seen = method.step(game, state, batches)
+    state, seen = method.step(game, state, draw(game, method, state))
     return replace(state, round=state.round + 1, moves=state.moves + 1), seen
 
 # %% ../nbs/30_games.ipynb #efe0edee

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['players', 'Gan', 'gradient', 'leaves', 'grad', 'field', 'transposed_product', 'product', 'join', 'split']
 
-# %% ../nbs/28_gan.ipynb #5e0c3439
+# %% ../nbs/28_gan.ipynb #7d08347b
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from .core import Tree, check_number, check_whole, tree_map
+from .core import Tree, check_number, check_whole, numbers, tree_map
 from .losses import Loss, gradient_penalty, interpolate, perturb, zero_centered_penalty
 
-# %% ../nbs/28_gan.ipynb #ee2b223a
+# %% ../nbs/28_gan.ipynb #2835e76e
 players = ('gen', 'disc')
 
 class Gan:
@@ -42,7 +42,8 @@ class Gan:
         pack = getattr(self.pair, 'pack', 1)
         if batch_size % pack: raise ValueError(f"batch_size: {batch_size} came; allowed are multiples of {pack}, since the discriminator judges {pack} samples at once")
         self.loss_pair, self.batch_size, self.noise = loss, batch_size, noise
-        self.penalties = {name: weight for name, weight in (('r1', r1), ('r2', r2), ('wgan_gp', wgan_gp), ('dragan', dragan)) if weight}
+        weights = {name: weight for name, weight in (('r1', r1), ('r2', r2), ('wgan_gp', wgan_gp), ('dragan', dragan)) if weight}
+        self.penalties = numbers(weights, dict(self.nets['disc'].named_parameters())) # tensors, so that they may change in a compiled step
 
     def init(self) -> tuple: # (params, buffers), each by player
         "The networks' initial parameters and buffers, copied."
@@ -52,14 +53,15 @@ class Gan:
     def draw(self,
         rng:torch.Generator,
         who:tuple, # The players that will use this batch
-    ) -> dict: # 'z', 'real' if somebody looks at it, and the numbers that penalties and noise need
+    ) -> dict: # 'z', 'real' if somebody looks at it, noise, and the weights of the penalties with the random numbers that they need
         "A batch: latents, and real data unless nobody needs them."
         rand = lambda *size: torch.rand(*size, generator=rng, device=self.device)
         batch = {'z': torch.randn(self.batch_size, self.pair.z_dim, generator=rng, device=self.device)}
         if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self.data.draw(self.batch_size, rng)
+        if 'disc' in who: batch |= self.penalties
         if 'disc' in who and self.penalties.keys() & {'wgan_gp', 'dragan'}: batch['mix'] = rand(self.batch_size)
         if 'disc' in who and 'dragan' in self.penalties: batch['around'] = rand(batch['real'].shape)
-        if self.noise: batch['noise'] = torch.randn(2, self.batch_size, *self.pair.shape, generator=rng, device=self.device)
+        if self.noise: batch['noise'] = self.noise * torch.randn(2, self.batch_size, *self.pair.shape, generator=rng, device=self.device)
         return batch
 
     def call(self,
@@ -76,8 +78,8 @@ class Gan:
         "A player's loss on a batch; also its buffers afterwards, and the mean logits. Differentiable in all parameters that require a gradient."
         fake, gen_buffers = self.call('gen', params['gen'], buffers['gen'], batch['z'])
         real, seen, disc_buffers = batch.get('real'), {}, buffers['disc']
-        if self.noise: real, fake = (None if x is None else x + self.noise * n for x, n in zip((real, fake), batch['noise']))
-        penalties = self.penalties if player == 'disc' else {}
+        if 'noise' in batch: real, fake = (None if x is None else x + n for x, n in zip((real, fake), batch['noise']))
+        penalties = {name: batch[name].to(fake.dtype) for name in self.penalties} if player == 'disc' else {}
         if 'r2' in penalties: fake = _leaf(fake)
         if 'r1' in penalties: real = _leaf(real)
         fake_logits, disc_buffers = self.call('disc', params['disc'], disc_buffers, fake)

@@ -223,7 +223,7 @@ def scale_by_trust_ratio(
         return tree_map(scaled, grads, block_norms(grads), block_norms(params)), state
     return Transform('scale_by_trust_ratio', apply, {'coefficient': _bound('coefficient', coefficient)})
 
-# %% ../nbs/20_transforms.ipynb #18683a9f
+# %% ../nbs/20_transforms.ipynb #017b3f2b
 def orthogonalize(
     scale:float=1.0, # The singular values of the result
     steps:int|None=5, # Newton-Schulz steps; None: exact, by singular value decomposition
@@ -243,6 +243,10 @@ def _newton_schulz(g, steps, dtype):
     "Singular values towards 1; the coefficients are Muon's."
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g.to(dtype or g.dtype)
+    if min(x.shape) == 1: # a vector has one singular value, its norm: the steps are those of a number
+        value = 1.0
+        for _ in range(steps): value = a * value + b * value**3 + c * value**5
+        return (x * (value / x.norm().clamp(min=1e-7))).to(g.dtype)
     wide = x.shape[0] <= x.shape[1]
     if not wide: x = x.T
     x = x / x.norm().clamp(min=1e-7)
