@@ -106,7 +106,7 @@ def compile_round(run) -> Later:
             _rounds[key] = Later(lambda: compiled(Graph(fn, *args), run.threads))
         return _rounds[key]
 
-# %% ../nbs/35_training.ipynb #60395b82
+# %% ../nbs/35_training.ipynb #0d0f4f9f
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -420,6 +420,16 @@ class Run:
         other.compile, other._settled = self.compile, False
         if edits: other.edit(**edits)
         return other
+
+    def adopt(self,
+        state:State, # Of this recipe, or with more memory than it needs
+        records:Records, # What happened up to it
+    ):
+        "Take over what was played elsewhere, as in a population."
+        with self.lock:
+            self.state = self.method.carry(dataclasses.replace(state, rules=self.method.init(state.params), method=self.method.memory(state.params), average=state.average if self.average else {}), state)
+            self._use(records)
+            self._kept, self._good = [], [self._point()]
 
     def _replay(self, script):
         "The next move as it was made, with the edits before it."
