@@ -161,7 +161,7 @@ def noted_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler or signal.SIG_DFL)
 
-# %% ../nbs/90_cli.ipynb #ad0efb28
+# %% ../nbs/90_cli.ipynb #8c83b8a7
 def play(
     run, # A Run
     until:int, # The round to stop at
@@ -186,7 +186,7 @@ def _loop(run, until, folder, asked, pause):
     from tqdm import tqdm
     shown, saving, drawing = time.monotonic(), Clock(pause), Clock(max(pause, 60.))
     with tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=' rounds', disable=None) as bar: # None: hidden where stderr is no terminal
-        while run.round < until and not asked:
+        while run.round < until and not asked or not run.check_finite():
             record = run.step()
             bar.update(run.round - bar.n)
             if time.monotonic() > shown + .5 and not bar.disable:
@@ -220,7 +220,7 @@ def finish(run, until, folder, asked=()) -> int:
     else: say(f'{progress(run, until)}; saved in {folder}')
     return 0 if run.round >= until else 130
 
-# %% ../nbs/90_cli.ipynb #b4cab454
+# %% ../nbs/90_cli.ipynb #123725c1
 def train(
     name:str, # Of a recipe
     rounds:int=None, # How many; none: the recipe's
@@ -228,6 +228,7 @@ def train(
     out:str=None, # The run's folder; none: named after recipe and seed
     settings=(), # Pairs of a setting and its value
     autosave:float=60., # Seconds between two saves
+    keep:int=2, # The last checkpoints that stay
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     with noted_signals() as asked:
@@ -237,14 +238,15 @@ def train(
         made = planned.replace(rounds=rounds) if rounds else planned
         folder = Path(out or Path(made.run_folder)/f'{name}-seed{seed}')
         refuse_full(folder)
-        run = Run(made, seed)
+        run = Run(made, seed, keep=keep)
         if made.rounds < planned.rounds: say(f"{name}: {made.rounds:,} rounds instead of the recipe's {planned.rounds:,}, and its schedule is fitted to them")
         return play(run, made.rounds, folder, asked, autosave)
 
-# %% ../nbs/90_cli.ipynb #19c57e05
+# %% ../nbs/90_cli.ipynb #cc45c10d
 def open_run(
     folder, # Of a run
     store=None, # The folder, if it is locked already
+    best:bool=False, # The best checkpoint, if the run has kept one?
 ):
     "The run in `folder`, on this machine's device. Raises `ValueError` if there is none."
     from gan_nb.recipes import built_in, local, recipe
@@ -253,7 +255,7 @@ def open_run(
     store = store or Store(folder)
     if not store.found(): raise ValueError(f"{folder}: holds no run; allowed is a folder that `gan-nb train` has made")
     here = recipe(next(iter(built_in)))
-    with heard(): return Run.load(folder, store=store, **{name: getattr(here, name) for name in local})
+    with heard(): return Run.load(folder, store=None if best else store, best=best, **{name: getattr(here, name) for name in local})
 
 def resume(
     folder:str, # Of a run
@@ -288,12 +290,13 @@ def _resume(run, rounds, folder, asked, autosave):
         run.edit(rounds=until)
     return play(run, until, folder, asked, autosave)
 
-# %% ../nbs/90_cli.ipynb #148ef272
+# %% ../nbs/90_cli.ipynb #51edb54b
 def sample(
     folder:str, # Of a run
     n:int, # How many
     out:str, # A file that ends in .png or .npy
     seed:int=0, # Decides the latents
+    best:bool=False, # Of the best checkpoint, not of the newest?
 ) -> int: # Exit status
     "Write samples of a run: a picture, or a float32 array (n, *shape of the data). Raises `ValueError` for another kind of file."
     import numpy as np
@@ -301,7 +304,7 @@ def sample(
     from gan_nb.plots import to_png
     out = Path(out)
     if out.suffix not in ('.png', '.npy'): raise ValueError(f"--out: {str(out)!r} came; allowed is a file that ends in .png (a picture) or .npy (an array)")
-    run, content = open_run(folder), io.BytesIO()
+    run, content = open_run(folder, best=best), io.BytesIO()
     if out.suffix == '.npy': np.save(content, run.samples(n, seed).cpu().numpy())
     write_whole(out, content.getvalue() or to_png(picture(run, n, seed)))
     say(f'{n:,} samples of {run.recipe.name} after {run.round:,} rounds: {out}')
@@ -319,7 +322,7 @@ def lab(
     from jupyterlab.labapp import main
     return main([str(notebook)]) or 0
 
-# %% ../nbs/90_cli.ipynb #0c111d18
+# %% ../nbs/90_cli.ipynb #676fa0ee
 def make_parser() -> Parser:
     "What may stand on the line."
     parser = Parser(prog='gan-nb', description='Train GANs with (sub)gradient methods. Exit status: 0 done, 2 bad input, 3 diverged, 130 interrupted with everything saved.', allow_abbrev=False)
@@ -337,6 +340,7 @@ def make_parser() -> Parser:
     add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help="change a setting of the recipe, such as lr=0.01 or clip='global_norm 1.0'; may be repeated")
     saving = dict(type=seconds, default=60., metavar='SECONDS', help='how often to save, at the end of a round (default: 60)')
     add('--autosave', **saving)
+    add('--keep', type=whole(1), default=2, metavar='N', help='how many of the last checkpoints stay in the folder (default: 2)')
     add = command(resume, 'resume', 'go on with a run')
     add('folder', metavar='DIR', help="the run's folder")
     add('--rounds', type=whole(1), metavar='N', help='how many more rounds (default: what is left of those it was meant to have)')
@@ -346,6 +350,7 @@ def make_parser() -> Parser:
     add('--n', type=whole(1), required=True, metavar='N', help='how many')
     add('--out', required=True, metavar='FILE', help='.png for a picture, .npy for the array')
     add('--seed', type=whole(0), default=0, metavar='S', help='decides the latents (default: 0)')
+    add('--best', action='store_true', help='of the best checkpoint, if Run.fit(metric=...) has kept one, instead of the newest')
     add = command(lab, 'lab', 'open JupyterLab on a notebook')
     add('notebook', nargs='?', default='index.ipynb', metavar='NOTEBOOK', help='(default: index.ipynb)')
     return parser

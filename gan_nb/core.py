@@ -85,14 +85,14 @@ def _mix(x):
     x = ((x ^ (x >> 27)) * 0x94d049bb133111eb) & _MASK
     return x ^ (x >> 31)
 
-# %% ../nbs/00_core.ipynb #00d85a5d
+# %% ../nbs/00_core.ipynb #87df4da9
 def pick_device(
     name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 ) -> torch.device:
     "The device called `name`; `auto` is CUDA if there is one. Raises `ValueError` for one that cannot be used."
     if str(name) == 'auto': return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try: device = torch.device(name)
-    except RuntimeError: raise nearest('device', str(name), ['auto', 'cpu', 'cuda', 'mps']) from None
+    except (RuntimeError, TypeError): raise nearest('device', str(name), ['auto', 'cpu', 'cuda', 'mps']) from None
     present = {'cpu': lambda: 1, 'cuda': torch.cuda.device_count, 'mps': lambda: int(torch.backends.mps.is_available())}
     if device.type not in present: raise nearest('device', str(name), ['auto', *present])
     if (device.index or 0) >= present[device.type](): raise ValueError(f"device: {name!r} is not available on this machine; allowed are 'auto' and 'cpu'")

@@ -97,7 +97,7 @@ def _ball_share(real, fake):
     if (fake == fake[0]).all() or not fake.abs().max() < 1e100: return 0.
     return float(density_coverage(real, fake, n_boot=0).coverage)
 
-# %% ../nbs/45_doctor.ipynb #be7466c2
+# %% ../nbs/45_doctor.ipynb #f1f865d2
 def _covers(s):
     "Do the samples reach all but an eighth of the modes or classes, or half of what a real batch covers?"
     return s['reached'] >= (.5 if s['kind'] == 'points' else 7 / 8 * s['of'])
@@ -114,8 +114,8 @@ def examine(
     with run.lock, use_threads(run.threads): state, recipe, edits = run.state, run.recipe, run.edits[:]
     changed = [e.round for e in edits if 'step' not in e.changes]
     seen = {'round': state.round, 'rounds': recipe.rounds, 'moves': len(run.records), 'since_edit': state.round - changed[-1] if changed else None}
-    seen |= _finite(run, state)
-    if not seen['next_round_finite']: return _plain(seen | _records(run))
+    seen |= _finite(run, state) | {'divergence': run.divergence}
+    if not seen['next_round_finite'] or seen['divergence']: return _plain(seen | _records(run))
     seen |= cover(run) | _told_apart(run) | _gradients(run, state) | _records(run)
     if ahead and not _well(seen): seen |= _play_aside(run, state, ahead)
     return _plain(seen)
@@ -220,7 +220,7 @@ def _short(changes):
     both = {k[:-4]: v for k, v in changes.items() if k.endswith('_gen') and k != 'n_gen' and changes.get(f'{k[:-4]}_disc', _short) == v}
     return {**{k: v for k, v in changes.items() if k.rsplit('_', 1)[0] not in both}, **both}
 
-# %% ../nbs/45_doctor.ipynb #47db5b39
+# %% ../nbs/45_doctor.ipynb #1cc1e1b5
 def steady(
     run, # A `gan_nb.training.Run`
     back:int|None=None, # The round to start from; None: the present one
@@ -228,7 +228,7 @@ def steady(
 ) -> dict: # Settings
     "Settings under which this game is known to settle, without those that the run has."
     tamed = Recipe().replace(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), momentum=.5, **_shrinking(run, back, rounds)).settings() # all else as it is by default: no clip, no projection, no noise
-    kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order')
+    kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
     return {k: v for k, v in tamed.items() if k in run.live and k not in kept and getattr(run.recipe, k) != v}
 
 def _shrinking(run, back, rounds, lr=.02):
@@ -252,7 +252,7 @@ def apply(
     run.edit(**finding.remedy)
     return run
 
-# %% ../nbs/45_doctor.ipynb #4f76eae9
+# %% ../nbs/45_doctor.ipynb #e4f712f5
 def _age(s): return s['round'] if s['since_edit'] is None else s['since_edit']
 
 def _settled(s):
@@ -278,12 +278,12 @@ def decide(
     seen:dict, # From `examine`
 ) -> list: # Names, the most telling first
     "The names that the evidence supports."
-    if not seen['next_round_finite']: return ['diverged']
+    if not seen['next_round_finite'] or seen.get('divergence'): return ['diverged']
     if not _settled(seen): return ['too_early']
     if _well(seen): return ['healthy']
     return [name for name, there in _signs.items() if there({'drift': None, **seen})] or ['too_early']
 
-# %% ../nbs/45_doctor.ipynb #b08c9664
+# %% ../nbs/45_doctor.ipynb #fc3f673a
 def _reach(s):
     if s['kind'] == 'points': return f"the samples cover {s['reached']:.0%} of what a real batch covers"
     missing = s['missing'] if len(s['missing']) <= 10 else [*s['missing'][:9], f"and {len(s['missing']) - 9} more"]
@@ -293,8 +293,15 @@ def _reach(s):
 
 def _times(x): return 'an unknown factor' if x is None else f'{x:,.0f} times' if x >= 10 else f'{x:.2g} times'
 
+def _where_not_finite(s):
+    noted, ahead = s.get('divergence'), f"in the next round {' and '.join(s['not_finite'][:2])} would not be finite" if not s['next_round_finite'] else ''
+    if not noted: return ahead
+    player = {'gen': 'generator', 'disc': 'discriminator'}[noted['player']]
+    layer = f", first in {noted['layer']}" if noted['layer'] else ''
+    return f"round {noted['round']:,} was not finite, in the {player}{layer}{ahead and f'; {ahead}'}"
+
 _why = {
-    'diverged': lambda s: f"in the next round {' and '.join(s['not_finite'][:2])} would not be finite. A step was too long for the slope it met, and the next one was longer still; past this point nothing can be computed.",
+    'diverged': lambda s: f"{_where_not_finite(s)}. A step was too long for the slope it met, and the next one was longer still; past this point nothing can be computed.",
     'generator_gradient_vanished': lambda s: f"the generator's gradient is {s['gradient_gen']:.2g}, too short to move it. " + (f"Where the generated samples are its loss is flat: it reacts with {s['flatness']:.2g} of the strength that it has when the discriminator is undecided" if s['flatness'] < .05 else f"The discriminator is nearly constant (its logits vary by {s['logit_spread']:.2g} over all samples), so it shows no direction") + f"; {_reach(s)}.",
     'discriminator_saturated': lambda s: f"the discriminator ranks a real sample above a generated one in {s['told_apart']:.1%} of all pairs. It has won: what it says no longer changes with small changes of the samples, and {_reach(s)}.",
     'exploding_gradient': lambda s: f"the gradients have grown, the generator's {_times(s['growth_gen'])} and the discriminator's {_times(s['growth_disc'])} since the first rounds. Nothing keeps the discriminator's slopes in bounds, and {_reach(s)}.",

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['dirac_penalties', 'Toy', 'bilinear', 'dirac', 'matrix_game', 'largest_residual']
 
-# %% ../nbs/27_toys.ipynb #18ae62ce
+# %% ../nbs/27_toys.ipynb #1a6ae426
 import torch
 from torch import Tensor
 
-from .core import check_number, nearest
+from .core import brief, check_number, nearest
 from .losses import Loss, loss as loss_called
 
-# %% ../nbs/27_toys.ipynb #5c062d6c
+# %% ../nbs/27_toys.ipynb #412d80e8
 class Toy:
     "What the toy games share."
     device = torch.device('cpu')
@@ -27,12 +27,16 @@ class Toy:
 
     def init(self): raise ValueError(f"{type(self).__name__}: a toy game begins where you say; use trajectory(game, method, start, rounds)")
 
+def _tensor(name, numbers):
+    try: return torch.as_tensor(numbers)
+    except (ValueError, TypeError, RuntimeError): raise ValueError(f"{name}: {brief(numbers)} came; allowed are numbers, the same count in each row") from None
+
 class bilinear(Toy):
     "min over x, max over y of x^T A y. The generator is x, the discriminator is y. Raises `ValueError` unless `A` is a matrix."
     def __init__(self,
         A, # (n, m) matrix
     ):
-        self.A = torch.as_tensor(A)
+        self.A = _tensor('A', A)
         if self.A.ndim != 2 or not self.A.numel() or not self.A.isfinite().all(): raise ValueError(f"A: a tensor of shape {tuple(self.A.shape)} came; allowed is a matrix of finite numbers")
         self.sizes = self.A.shape
 
@@ -84,14 +88,14 @@ class matrix_game(bilinear):
         M = self.A.to(z.dtype)
         return (x @ M).amax(-1) - (y @ M.T).amin(-1)
 
-# %% ../nbs/27_toys.ipynb #2a19056d
+# %% ../nbs/27_toys.ipynb #8c820ba4
 class largest_residual(Toy):
     "min over x of max |A x - b|: convex, with kinks; for the generator alone. Raises `ValueError` for shapes that do not fit."
     def __init__(self,
         A, # (rows, n)
         b, # (rows,)
     ):
-        self.A, self.b = torch.as_tensor(A), torch.as_tensor(b)
+        self.A, self.b = _tensor('A', A), _tensor('b', b)
         if self.A.ndim != 2 or self.b.shape != self.A.shape[:1]: raise ValueError(f"A and b: shapes {tuple(self.A.shape)} and {tuple(self.b.shape)} came; allowed are (rows, n) and (rows,)")
         self.sizes = self.A.shape[1], 0
 

@@ -6,7 +6,7 @@
 __all__ = ['most_skips', 'most_rollbacks', 'Edit', 'tensors', 'play_seen', 'round_of', 'structure', 'compile_round', 'Run',
            'Clock', 'Record', 'Records', 'checkpoint_name', 'columns', 'live', 'write_whole']
 
-# %% ../nbs/35_training.ipynb #3c14401d
+# %% ../nbs/35_training.ipynb #307b6640
 import copy
 import dataclasses
 import json
@@ -27,14 +27,14 @@ from torch import Tensor
 
 import gan_nb
 from . import data as sets
-from .checkpoints import check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
+from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
 from .compiled import Graph, Later, arrange, compiled, listed
-from .core import Diverged, check_whole, nearest, stream, use_threads
+from .core import Diverged, brief, check_whole, nearest, stream, use_threads
 from .data import write_whole
 from .games import State, alternating, draw, players, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, live, local, recipe
 from .records import Record, Records, columns, measured
-from .storage import Clock, Damaged, Store, checkpoint_name, pack, read_checkpoint
+from .storage import Clock, Damaged, Store, best_name, checkpoint_name, pack, read_checkpoint
 from .transforms import skips
 
 # %% ../nbs/35_training.ipynb #04b28d1e
@@ -78,11 +78,11 @@ def round_of(game, method, average, state:State):
         return arrange(tensors(after), tree), row, fine
     return fn
 
-# %% ../nbs/35_training.ipynb #18fbde1d
+# %% ../nbs/35_training.ipynb #daa5b625
 _numbers = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', 'method_weight', 'lookahead', 'lookahead_alpha', 'warmup', 'rounds', 'halflife',
             *(f'{name}_{p}' for name in ('lr', 'momentum', 'weight_decay', 'early_momentum') for p in players))
 _bounds = tuple(f'{name}_{p}' for name in ('clip', 'normalize', 'project') for p in players)
-_elsewhere = ('name', 'data', 'device', 'threads', 'data_folder', 'run_folder')
+_elsewhere = ('name', 'data', 'on_divergence', 'device', 'threads', 'data_folder', 'run_folder')
 
 _rounds, _making = {}, threading.Lock()
 
@@ -106,27 +106,26 @@ def compile_round(run) -> Later:
             _rounds[key] = Later(lambda: compiled(Graph(fn, *args), run.threads))
         return _rounds[key]
 
-# %% ../nbs/35_training.ipynb #4e727fbb
+# %% ../nbs/35_training.ipynb #0d0f4f9f
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch
         folder=None, # Where `fit` saves; none: it does not
-        on_divergence:str='stop', # Or 'roll back': go on from an earlier state with half the learning rates, three times at most
+        keep:int=2, # The last checkpoints that stay in the folder
         compile=False, # True: rounds are compiled first, which takes a while; 'background': they become compiled when it is done
         _real=None, # The recipe's data, if they are loaded already
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        check_whole('seed', seed)
-        if on_divergence not in ('stop', 'roll back'): raise ValueError(f"on_divergence: {on_divergence!r} came; allowed are 'stop' and 'roll back'")
+        if check_whole('seed', seed) >= 2**63: raise ValueError(f"seed: {seed} came; allowed is a whole number below 2**63")
         if compile not in (False, True, 'background'): raise ValueError(f"compile: {compile!r} came; allowed are False, True and 'background'")
-        self.seed, self.folder, self.on_divergence, self.compile, self.lock = seed, folder, on_divergence, compile, threading.RLock()
+        self.seed, self.folder, self.keep, self.compile, self.lock = seed, folder, check_whole('keep', keep, 1), compile, threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
         self._every = 1 if self.game.device.type == 'cpu' else 50 # Moves between two looks for numbers that are not finite
-        self._store = None
+        self._store, self.best = None, None # The best checkpoint so far, if `fit` keeps one: its metric, round and value
         self.reset()
 
     def reset(self):
@@ -135,7 +134,7 @@ class Run:
             self._set_recipe(self.start_recipe)
             self.state = start(self.game, self.method, self.seed)
             if self.average: self.state = dataclasses.replace(self.state, average=self.average.init(self.state.params['gen']))
-            self.edits, self.rollbacks, self._seconds, self._kept = [], [], 0.0, []
+            self.edits, self.rollbacks, self._seconds, self._kept, self._diverged = [], [], 0.0, [], None
             self._use(Records())
             self._good = [self._point()]
 
@@ -231,19 +230,37 @@ class Run:
 
     def _fail(self, what, player, layer, values=None):
         "Raise `Diverged` with what is needed to look into it. The run is then in its last good state."
+        if self._every > 1: self._play_again()
         error, at = Diverged(), self.round
-        if self._every > 1: self._back_to(self._good[-1])
         seen = {} if values is None else dict(zip(measured, values.tolist()))
         error.player, error.layer, error.round, error.seen = player, layer, at, seen
+        self._diverged = {'player': player, 'layer': layer, 'round': at, 'edits': len(self.edits)}
         error.norms = {p: [*self.records[f'grad_norm_{p}'][-50:].tolist(), *([seen[f'grad_norm_{p}']] if seen else [])][-50:] for p in players}
         where = f" (in the {'generator' if player == 'gen' else 'discriminator'}{f', first in {layer}' if layer else ''})"
-        error.args = (f"round {at}: {what}{where}; the run is as it was before {'this round' if self.round == at else f'round {self.round}'}. A smaller lr, or clipping, helps",)
+        error.args = (f"round {at}: {what}{where}; the run is as it was before this round. A smaller lr, or clipping, helps",)
         raise error
+
+    def _play_again(self):
+        "The moves since the last good state, now looking after each: raises where it was. If nothing raises, the run is where it was."
+        n, every = self.state.moves - self._good[-1][0], self._every
+        self._back_to(self._good[-1])
+        self._every = 1
+        try:
+            for _ in range(n): self._move('round')
+        finally: self._every = every
 
     def _surely_finite(self):
         "On a GPU, look now."
         where = _first_not_finite(self.state) if self._every > 1 else None
         if where: self._fail(f"{where[0]}/{where[1]} is not finite", *where)
+
+    def check_finite(self) -> bool: # False if the run was rolled back, and has rounds to play again
+        "Look for weights that are not finite now; on a GPU, `step` looks every 50 moves. Raises `Diverged` where `step` would."
+        try: self._surely_finite()
+        except Diverged as error:
+            if not self._roll_back(error): raise
+            return False
+        return True
 
     def _point(self): return self.state.moves, self.state, self.recipe, len(self.edits)
 
@@ -256,11 +273,18 @@ class Run:
 
     def _roll_back(self, error):
         "Go on from an earlier state with half the learning rates, if that is wanted and was not done too often."
-        if self.on_divergence != 'roll back' or len(self.rollbacks) >= most_rollbacks: return False
+        if self.recipe.on_divergence != 'roll back' or len(self.rollbacks) >= most_rollbacks: return False
         self._back_to(self._good[0])
+        self._diverged = None
         self.rollbacks.append({'round': error.round, 'to': self.round, 'error': str(error)})
         self.edit(**{f'lr_{p}': getattr(self.recipe, f'lr_{p}') / 2 for p in players})
         return True
+
+    @property
+    def divergence(self) -> dict|None: # 'player', 'layer' and 'round'
+        "Where the run became not finite, also in an earlier process; None after an edit, or past that round."
+        at = self._diverged
+        return {k: at[k] for k in ('player', 'layer', 'round')} if at and self.round <= at['round'] and len(self.edits) == at['edits'] else None
 
     def _skips(self, state): return {p: {k: int(v) for k, v in counts.items()} for p in players if (counts := skips(state.rules[p].get('transform', {})))}
 
@@ -280,15 +304,19 @@ class Run:
         n:int=None, # Rounds to play; none: up to the recipe's
         progress:bool=None, # Show a bar? none: where a person is looking
         autosave:float=60., # Seconds between two saves to `folder`
+        metric=None, # A function of the run that gives a number: the checkpoint where it is best stays in `folder`
+        best:str='smallest', # Or 'largest'
+        every:int=None, # Rounds between two looks at the metric; none: whenever it saves
     ) -> 'Run':
         """Play `n` rounds, and save to `folder`, if there is one, now and then and at the end.
 
-        Ctrl-C stops between two rounds, saves, and the run can go on. Raises `Diverged`, with diverged.json in the folder, `ValueError`
+        `Run.load(folder, best=True)` reads the best checkpoint. Ctrl-C stops between two rounds, saves, and the run can go on. Raises `Diverged`, with diverged.json in the folder, `ValueError`
         for a folder that another run has or is in, `OSError` if it cannot be written at the end."""
         n = max(self.recipe.rounds - self.round, 0) if n is None else _count('n', n)
+        judge = None if metric is None else Best(self, metric, best, every)
         with self.claim() if self.folder else nullcontext(), _interrupts_noted() as noted:
             bar = _bar(n, self.recipe.name) if (_someone_looks() if progress is None else progress) else None
-            try: self._play(n, bar, Clock(autosave), noted)
+            try: self._play(n, bar, Clock(autosave), noted, judge)
             except Diverged as error:
                 if self.folder: self.save_divergence(error)
                 raise
@@ -300,20 +328,31 @@ class Run:
             if self.folder: self.save(self.folder)
         return self
 
-    def _play(self, n, bar, clock, noted):
-        shown = time.monotonic()
-        for record in self.rounds(n):
+    def _play(self, n, bar, clock, noted, judge):
+        shown, until = time.monotonic(), self.round + n
+        if judge: judge.begin()
+        for record in self._until(until):
             if bar is not None:
-                bar.update(1)
+                bar.update(self.round - until + n - bar.n)
                 if time.monotonic() - shown > 0.5:
                     bar.set_postfix_str(f"loss gen {record.loss_gen:.3f} disc {record.loss_disc:.3f}, norm gen {record.grad_norm_gen:.3g} disc {record.grad_norm_disc:.3g}", refresh=False)
                     shown = time.monotonic()
+            due = bool(self.folder) and clock.due()
+            if judge and judge.due(due): judge.look()
             if noted: raise KeyboardInterrupt
-            if self.folder and clock.due(): clock.measure(self.autosave)
+            if due: clock.measure(self.autosave)
+        if judge and judge.due(True): judge.look()
+
+    def _until(self, round):
+        "Play up to that round, and again from where it was rolled back to if the last look asks for it."
+        while True:
+            yield from self.rounds(round - self.round)
+            if self.check_finite(): return
 
     def autosave(self):
         "Save to `folder`. A disk that is full for a while should not end a run, so what goes wrong is only a warning here."
-        try: self.save(self.folder)
+        try:
+            if self.check_finite(): self.save(self.folder)
         except OSError as error: warnings.warn(f"not saved at round {self.round}, training goes on: {error}", stacklevel=2)
 
     # -- looking --
@@ -324,16 +363,18 @@ class Run:
     ) -> Tensor: # (n, *shape of the data)
         "Samples of the generator: of its average, if the recipe averages."
         with self.lock: params, buffers = self.state.average['mean'] if self.average else self.state.params['gen'], self.state.buffers['gen']
-        z = torch.randn(_count('n', n), self.game.pair.z_dim, generator=stream(seed, 1 << 40)).to(self.device)
+        z = torch.randn(_count('n', n), self.game.pair.z_dim, generator=stream(_count('seed', seed), 1 << 40)).to(self.device)
         return self._evaluate('gen', params, buffers, z)
 
     @torch.no_grad()
     def score(self,
         x:Tensor, # (n, *shape of the data)
     ) -> Tensor: # (n,) logits
-        "What the discriminator says of `x`; one that judges several samples at once is shown each with copies of itself."
+        "What the discriminator says of `x`; one that judges several samples at once is shown each with copies of itself. Raises `ValueError` for another shape."
+        x = torch.as_tensor(x, dtype=torch.float32, device=self.device)
+        if x.shape[1:] != self.game.pair.shape: raise ValueError(f"x: shape {tuple(x.shape)} came; allowed is (n, {', '.join(map(str, self.game.pair.shape))})")
         with self.lock: params, buffers = self.state.params['disc'], self.state.buffers['disc']
-        return self._evaluate('disc', params, buffers, x.to(self.device).repeat_interleave(self.recipe.pack, dim=0)).flatten()
+        return self._evaluate('disc', params, buffers, x.repeat_interleave(self.recipe.pack, dim=0)).flatten()
 
     def _evaluate(self, player, params, buffers, x):
         with self.lock, use_threads(self.threads):
@@ -343,7 +384,7 @@ class Run:
 
     def real(self, n:int=64, seed:int=0) -> Tensor: # (n, *shape of the data)
         "A batch of real data."
-        return self.game.data.draw(n, stream(seed, 1 << 41, device=self.device))
+        return self.game.data.draw(_count('n', n, 1), stream(_count('seed', seed), 1 << 41, device=self.device))
 
     # -- steering --
     def edit(self, **changes):
@@ -423,6 +464,7 @@ class Run:
 
     def _store_of(self, folder):
         if self._store is None or self._store.folder != Path(folder): self._store = Store(folder)
+        self._store.keep = self.keep
         return self._store
 
     def save(self,
@@ -440,6 +482,12 @@ class Run:
                 for part in parts if store.newest.is_file() else parts[::-1]: part() # a checkpoint counts rows that are on the disk; a new folder is a run's as soon as it has one
                 write_whole(path/'recipe.ini', self._ini().encode())
                 return store.newest
+
+    def _save_best(self, said):
+        with self.lock:
+            if not self.check_finite(): return
+            write_whole(Path(self.folder)/best_name, self._to_bytes(best=said))
+            self.best = {**said, 'round': self.round}
 
     def save_divergence(self,
         error:Diverged,
@@ -460,11 +508,11 @@ class Run:
 
     def _settings_of(self, recipe): return {**recipe.settings(), **({} if isinstance(recipe.data, str) else {'data': None})}
 
-    def _to_bytes(self):
+    def _to_bytes(self, **more):
         s, store = self.state, self._store
         tensors = {'params': s.params, 'buffers': s.buffers, 'rules': s.rules, 'method': s.method, 'average': s.average, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
         about = {'gan_nb': gan_nb.__version__, 'torch': torch.__version__, 'device': self.device.type, 'seed': s.seed, 'round': s.round, 'moves': s.moves, 'seconds': self._seconds, 'recipe': self._settings_of(self.recipe), 'start_recipe': self._settings_of(self.start_recipe),
-                 'edits': [dataclasses.asdict(e) for e in self.edits], 'on_divergence': self.on_divergence, 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0}
+                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, 'diverged': self._diverged, **more}
         return pack(about, flatten(tensors))
 
     def _ini(self):
@@ -479,12 +527,14 @@ class Run:
         compile=False, # As of `Run`
         of=None, # A Recipe, or the name of one, that the run must have
         store:Store=None, # The folder, if it is locked already
+        best:bool=False, # The best checkpoint of the folder, to look at or to go on elsewhere?
         **settings, # device, threads, data_folder; others must be what they were, but `rounds` may grow
     ) -> 'Run':
         """The run that was saved at `path`. A folder's newest checkpoint that is whole is taken; a warning says if that is not the newest.
 
         Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint, and for data or a recipe other than the run's: it then says what differs."""
-        path = Path(path)
+        path = Path(path)/best_name if best else Path(path)
+        if best and not path.is_file(): raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
         store = store or (Store(path) if path.is_dir() else None)
         if store: file, about, flat, wrong = store.read()
         elif path.is_file(): file, (about, flat), wrong = path, read_checkpoint(path), []
@@ -504,13 +554,15 @@ class Run:
     def _made(cls, about, flat, data, compile, local_settings):
         about, flat = upgrade(about, flat)
         check_about(about, flat)
-        if about['recipe']['data'] is None and data is None: raise ValueError("trained on your own array; give it again as data=")
+        named = about['start_recipe']['data']
+        if named is None and data is None: raise ValueError("trained on your own array; give it again as data=")
+        if named is not None and data is not None: raise ValueError(f"trained on the data set {brief(named)}; allowed is data= for a run on your own array alone")
         made = lambda s: Recipe(**{**s, **local_settings, **({'data': data} if s['data'] is None else {})})
         first, at = made(about['start_recipe']), made(about['recipe'])
         real = sets.load(first.data, folder=first.data_folder or None)
         if real.fingerprint != about['fingerprint']: raise ValueError(f"trained on other data: {differences(about['data'] or {'fingerprint': about['fingerprint']}, describe_data(real))}")
         check_sizes(first, real.shape, flat)
-        run = cls(first, about['seed'], on_divergence=about.get('on_divergence', 'stop'), compile=compile, _real=real)
+        run = cls(first, about['seed'], keep=about['keep'], compile=compile, _real=real)
         run._restore(at, about, flat)
         return run
 
@@ -523,7 +575,8 @@ class Run:
         where = _first_not_finite(self.state)
         if where: raise ValueError(f"params/{'/'.join(where)} is not finite")
         self._use(Records(flat['records'].numpy(), flat['record_moves'].numpy(), about['total']))
-        self._seconds, self.rollbacks, self._unlogged = about['seconds'], about['rollbacks'], about['unlogged']
+        self._seconds, self.rollbacks, self._unlogged, self._diverged = about['seconds'], about['rollbacks'], about['unlogged'], about.get('diverged')
+        self.best = about.get('best') and {**about['best'], 'round': about['round']}
         self.edits = [Edit(e['round'], e['moves'], {k: tuple(v) if isinstance(v, list) else v for k, v in e['changes'].items()}) for e in about['edits']]
         self._good = [self._point()]
 

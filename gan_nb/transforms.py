@@ -115,7 +115,7 @@ def clip_by_block_norm(
         return tree_map(lambda g, n: g * _ratio(state['max_norm'], n).to(g.dtype), grads, norms), {**state, 'clipped': share}
     return Transform('clip_by_block_norm', apply, {'max_norm': _bound('max_norm', max_norm)}, _nothing_clipped)
 
-# %% ../nbs/20_transforms.ipynb #5887b7c5
+# %% ../nbs/20_transforms.ipynb #218b6a17
 def adaptive_clip(
     threshold:float=0.01, # Largest ratio of a unit's gradient to its weights
     eps:float=1e-3, # Units with smaller weights count as this long, so that zeros can grow
@@ -124,6 +124,7 @@ def adaptive_clip(
 ) -> Transform:
     "Bound each output unit's gradient by its weights (Brock et al. 2021). Needs `params`. Raises `ValueError` unless `threshold` and `eps` > 0."
     def apply(grads, state, params):
+        _need_weights('adaptive_clip', params)
         left_alone = last_layer(params) if skip is None else skip
         out, hit = {}, []
         for name, g in grads.items():
@@ -137,6 +138,9 @@ def adaptive_clip(
     _bound('eps', eps)
     if isinstance(skip, str): raise ValueError(f"skip: {skip!r} came; allowed are several names, such as ({skip!r},)")
     return Transform('adaptive_clip', apply, {'threshold': _bound('threshold', threshold)}, _nothing_clipped)
+
+def _need_weights(name, params):
+    if params is None: raise ValueError(f"params: None came; {name} compares the gradient with the weights, so allowed are those: update(grads, state, params)")
 
 def unit_norms(
     x:Tensor,
@@ -208,12 +212,13 @@ def normalize_by_block_rms(
         return tree_map(lambda g, n: _unit(g, n, state['scale'] * g.numel()**.5), grads, block_norms(grads)), state
     return Transform('normalize_by_block_rms', apply, {'scale': _bound('scale', scale)})
 
-# %% ../nbs/20_transforms.ipynb #efbc9538
+# %% ../nbs/20_transforms.ipynb #6a8d8724
 def scale_by_trust_ratio(
     coefficient:float=1.0, # The norm of each tensor of the result, as a share of its weights' norm
 ) -> Transform:
     "Give each tensor `coefficient` times the norm of its weights (You et al. 2017). Needs `params`. Raises `ValueError` unless `coefficient` > 0."
     def apply(grads, state, params):
+        _need_weights('scale_by_trust_ratio', params)
         def scaled(g, n, w): return g * torch.where((n == 0) | (w == 0), 1.0, state['coefficient'] * w / _divisor(n)).to(g.dtype)
         return tree_map(scaled, grads, block_norms(grads), block_norms(params)), state
     return Transform('scale_by_trust_ratio', apply, {'coefficient': _bound('coefficient', coefficient)})

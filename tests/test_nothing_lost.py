@@ -26,12 +26,13 @@ from PIL import Image
 from safetensors.torch import load_file, save
 
 from gan_nb import Run
-from gan_nb import data as data_room, records as record_room, training
+from gan_nb import checkpoints, data as data_room, records as record_room, training
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.data import load
+from gan_nb.doctor import diagnose
 from gan_nb.games import players
-from gan_nb.recipes import recipe as a_recipe, recipes as all_recipes
+from gan_nb.recipes import Recipe, recipe as a_recipe, recipes as all_recipes
 from gan_nb.records import Log, Record, Records
 from gan_nb.storage import Lock, Store, pack, read_checkpoint, unpack
 from gan_nb.training import checkpoint_name
@@ -84,7 +85,7 @@ def test_every_flipped_bit_is_seen(content, tmp_path):
 def test_a_checkpoint_says_what_made_it(content):
     import gan_nb
     about, _ = unpack(content, "")
-    assert about["version"] == 3 and about["gan_nb"] == gan_nb.__version__ and about["torch"] == torch.__version__ and len(about["sha256"]) == 64
+    assert about["version"] == 4 and about["gan_nb"] == gan_nb.__version__ and about["torch"] == torch.__version__ and len(about["sha256"]) == 64
 
 
 def test_older_formats_go_on(tmp_path):
@@ -93,11 +94,17 @@ def test_older_formats_go_on(tmp_path):
     torch.testing.assert_close(two.samples(2), torch.tensor([[-0.0244, -0.0734], [-0.1069, -0.3450]]), atol=6e-5, rtol=0)
     two.step()
     torch.testing.assert_close(two.samples(2), torch.tensor([[-0.0246, -0.0747], [-0.1073, -0.3486]]), atol=6e-5, rtol=0)
-    for old in ("checkpoint_v1.safetensors", "checkpoint_v2.safetensors"):
+    three = Run.load(here/"checkpoint_v3.safetensors", device="cpu")
+    assert three.round == 5 and [e.changes for e in three.edits] == [{"clip_disc": ("global_norm", 0.5)}, {"step": "disc"}]
+    assert three.recipe.on_divergence == three.start_recipe.on_divergence == "roll back"  # in that format it was told to the run
+    torch.testing.assert_close(three.samples(2), torch.tensor([[0.0876, 0.3093], [0.2265, -0.0300]]), atol=6e-5, rtol=0)
+    three.step()
+    torch.testing.assert_close(three.samples(2), torch.tensor([[0.0882, 0.3119], [0.2274, -0.0290]]), atol=6e-5, rtol=0)
+    for old in ("checkpoint_v1.safetensors", "checkpoint_v2.safetensors", "checkpoint_v3.safetensors"):
         run = Run.load(here/old, device="cpu")
         run.save(tmp_path/old)
         assert same_run(run, Run.load(tmp_path/old, device="cpu"))
-        assert read_checkpoint(tmp_path/old)[0]["version"] == 3
+        assert read_checkpoint(tmp_path/old)[0]["version"] == 4
 
 
 def test_another_device_is_mentioned(content, tmp_path):
@@ -105,8 +112,25 @@ def test_another_device_is_mentioned(content, tmp_path):
     with pytest.warns(UserWarning, match="was trained on cuda and goes on on cpu"): assert Run.load(tmp_path/"a.safetensors", device="cpu").round == 3
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("recipe", [dict(data="ring", z_dim=2), dict(normalize=("orthogonal", 1.), clip=("quantile", .9), momentum=.5, loss="r3", r1=.1, r2=.1, on_divergence="roll back"), dict(model="conv", width=4, rule="adam", spectral=True, halflife=5)])
+def test_from_the_cpu_to_cuda_and_back(tmp_path, recipe):
+    "what is carried over is the same to the last bit; what is computed from there need not be"
+    folder = tmp_path/"a"
+    run = Run(Recipe(batch_size=16, hidden=(8,)).replace(**recipe), folder=folder, device="cpu").fit(4, progress=False)
+    for device, before in (("cuda", "cpu"), ("cpu", "cuda")):
+        with pytest.warns(UserWarning, match=f"was trained on {before} and goes on on {device}: from here the bits may differ"): again = Run.load(folder, device=device)
+        assert again.device.type == device and all(p.device.type == device for p in params(again).values())
+        one, two = (unpack(r._to_bytes(), "")[1] for r in (run, again))
+        assert one.keys() == two.keys() and all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in one)
+        again.folder = folder
+        run = again.fit(30, progress=False)
+        assert all(p.isfinite().all() for p in params(run).values())
+    assert run.round == 64 and len(csv_of(folder)) == 65 and run.records["round"].tolist() == list(range(1, 65)) and Run.load(folder, device="cpu").round == 64
+
+
 def test_a_newer_format_is_refused(tmp_path):
-    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 4})}))
+    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 5})}))
     with pytest.raises(ValueError, match="a.safetensors"): Run.load(tmp_path/"a.safetensors")
 
 
@@ -303,6 +327,142 @@ def test_a_folder_that_holds_another_run_is_not_written_over(tmp_path):
     assert Run.load(tmp_path/"a", device="cpu").round == 5
 
 
+# The last ones and the best
+
+def test_as_many_checkpoints_stay_as_wanted(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", keep=4, **tiny)
+    for _ in range(6): run.fit(1, progress=False)
+    rounds = lambda: [read_checkpoint(f)[0]["round"] for f in Store(tmp_path/"a").found()]
+    assert rounds() == [6, 5, 4, 3]
+    again = Run.load(tmp_path/"a", device="cpu")
+    again.folder = tmp_path/"a"
+    again.fit(1, progress=False)
+    assert rounds() == [7, 6, 5, 4], "going on keeps as many"
+    again.keep = 1
+    again.fit(1, progress=False)
+    assert rounds() == [8] and os.listdir(tmp_path/"a").count(checkpoint_name) == 1
+    with pytest.raises(ValueError, match="keep: 0 came; allowed is a whole number of at least 1"): Run("ring", keep=0, **tiny)
+    assert main(["train", "ring", "--out", str(tmp_path/"b"), "--rounds", "2", "--keep", "3", "--set", "hidden=8"]) == 0
+    assert read_checkpoint(tmp_path/"b"/checkpoint_name)[0]["keep"] == 3
+
+
+def level(run):
+    "A metric with its best at round 9, among the rounds that 3 divides, of those up to 30; not a number at 12."
+    return math.nan if run.round == 12 else (run.round - 10)**2 if run.round != 30 else -math.inf
+
+def best_of(folder): return Run.load(folder, best=True, device="cpu")
+
+def test_the_best_checkpoint_stays(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    for _ in range(5): run.fit(6, progress=False, metric=level, every=3)
+    kept = best_of(tmp_path/"a")
+    assert run.best == kept.best == {"metric": "level", "is": "smallest", "value": 1., "round": 9} and kept.round == 9
+    assert same_run(kept, Run("ring", **tiny).fit(9, progress=False)) and same_run(run, Run("ring", **tiny).fit(30, progress=False))
+    assert [f.name for f in Store(tmp_path/"a").found()] == ["checkpoint.safetensors", "checkpoint-24.safetensors"]
+    Store(tmp_path/"a").tidy()
+    run.fit(1, progress=False)
+    assert best_of(tmp_path/"a").round == 9 and Run.load(tmp_path/"a", device="cpu").best is None
+    kept.folder = tmp_path/"a"
+    with pytest.raises(ValueError, match="holds another run"): kept.fit(1, progress=False)  # later rounds are there
+    kept.folder = tmp_path/"b"
+    assert same_run(kept.fit(1, progress=False), Run("ring", **tiny).fit(10, progress=False))
+    with pytest.raises(FileNotFoundError, match="there is no best checkpoint; Run.fit"): best_of(tmp_path/"b")
+
+
+def test_the_largest_is_best_if_so_wanted(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False, metric=lambda run: torch.tensor(-float(level(run))), best="largest", every=3)
+    assert run.best["value"] == -1 and best_of(tmp_path/"a").round == 9
+    run = Run("ring", folder=tmp_path/"b", **tiny).fit(7, progress=False, metric=lambda run: -run.round)  # without `every` at each save: here the end
+    assert best_of(tmp_path/"b").round == 7
+    run.fit(7, progress=False, metric=lambda run: -run.round, autosave=1e-9)
+    assert best_of(tmp_path/"b").round == 14
+
+
+def test_a_process_that_goes_on_knows_the_best(tmp_path):
+    "whatever it died of, and also if the best was saved after the last checkpoint"
+    class Dead(BaseException): pass
+    for at in (1, 2):
+        folder = tmp_path/f"a{at}"
+        run = Run("ring", folder=folder, **tiny).fit(8, progress=False, metric=level, every=3)
+        if at == 1:
+            write = run._save_best
+            def dies(said): write(said); raise Dead
+        else:
+            def dies(said): raise Dead
+        run._save_best = dies
+        with pytest.raises(Dead): run.fit(10, progress=False, metric=level, every=3)
+        assert best_of(folder).round == (9 if at == 1 else 6)
+        again = Run.load(folder, device="cpu")
+        assert again.round == 8
+        again.folder = folder
+        again.fit(12, progress=False, metric=level, every=3)
+        assert again.best["round"] == 9 and same_run(best_of(folder), Run("ring", **tiny).fit(9, progress=False))
+
+
+def test_a_stop_at_the_moment_of_the_best(tmp_path):
+    "Ctrl-C in the metric: the process that goes on asks again"
+    def stopping(run):
+        if run.round == 9: raise KeyboardInterrupt
+        return level(run)
+    stopping.__name__ = "level"
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    with pytest.raises(KeyboardInterrupt): run.fit(30, progress=False, metric=stopping, every=3)
+    again = Run.load(tmp_path/"a", device="cpu")
+    assert again.round == 9 and best_of(tmp_path/"a").round == 6
+    again.folder = tmp_path/"a"
+    again.fit(20, progress=False, metric=level, every=3)
+    assert best_of(tmp_path/"a").round == 9
+
+
+def test_a_metric_that_fails_loses_nothing(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    with pytest.raises(ZeroDivisionError): run.fit(30, progress=False, metric=lambda run: 1 / (run.round - 6), every=3)
+    assert Run.load(tmp_path/"a", device="cpu").round == 6
+    with pytest.raises(ValueError, match="metric: 'good' came from it; allowed is a number"): Run("ring", folder=tmp_path/"b", **tiny).fit(3, progress=False, metric=lambda run: "good")
+    with pytest.raises(ValueError, match="metric: 'frechet' came; allowed is a function"): Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric="frechet")
+    with pytest.raises(ValueError, match="needs a folder"): Run("ring", **tiny).fit(3, metric=level)
+    with pytest.raises(ValueError, match="did you mean 'largest'"): Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric=level, best="larger")
+    assert not (tmp_path/"c").exists()
+
+
+def test_the_best_of_something_else_is_not_written_over(tmp_path):
+    folder = tmp_path/"a"
+    run = Run("ring", folder=folder, **tiny).fit(6, progress=False, metric=level, every=3)
+    before = (folder/"best.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="has the smallest level, not the largest level; move it away"): run.fit(3, progress=False, metric=level, best="largest")
+    with pytest.raises(ValueError, match="not the smallest <lambda>"): run.fit(3, progress=False, metric=lambda run: 0)
+    (folder/checkpoint_name).unlink()
+    with pytest.raises(ValueError, match="best.safetensors: is of another run"): Run("ring", seed=1, folder=folder, **tiny).fit(3, progress=False, metric=level)
+    with pytest.raises(ValueError, match="best.safetensors: is of another run"): Run("ring", lr=.5, folder=folder, **tiny).fit(3, progress=False, metric=level)
+    assert (folder/"best.safetensors").read_bytes() == before
+    (folder/"best.safetensors").write_bytes(before[:-1])
+    with pytest.warns(UserWarning, match="not a whole checkpoint.*The next best"): Run("ring", folder=folder, **tiny).fit(3, progress=False, metric=level, every=3)
+    assert best_of(folder).round == 3
+
+
+def test_a_full_disk_leaves_the_best_before(tmp_path, monkeypatch):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(4, progress=False, metric=level, every=3)
+    def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
+    with run.claim(), monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        judge = checkpoints.Best(run, level, "smallest", 3)
+        judge.begin()
+        for _ in range(2): run.step()
+        with pytest.warns(UserWarning, match="best checkpoint was not saved at round 6, training goes on.*No space left on device.*best.safetensors"): judge.look()
+    assert best_of(tmp_path/"a").round == 3
+    run.fit(3, progress=False, metric=level, every=3)
+    assert best_of(tmp_path/"a").round == 9
+
+
+def test_samples_of_the_best(tmp_path, capsys):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False, metric=level, every=3)
+    for out, more in (("last.npy", []), ("best.npy", ["--best"])): assert main(["sample", str(tmp_path/"a"), "--n", "5", "--out", str(tmp_path/out), *more]) == 0
+    assert "after 9 rounds" in capsys.readouterr().out
+    assert np.array_equal(np.load(tmp_path/"best.npy"), best_of(tmp_path/"a").samples(5)) and not np.array_equal(np.load(tmp_path/"last.npy"), np.load(tmp_path/"best.npy"))
+    run.save(tmp_path/"b")
+    assert main(["sample", str(tmp_path/"b"), "--n", "5", "--out", str(tmp_path/"x.npy"), "--best"]) == 2 and "there is no best checkpoint" in capsys.readouterr().err
+
+
 # The disk
 
 @contextmanager
@@ -443,13 +603,18 @@ print(got)
 
 def spoil(run, at, player="gen", name="0.weight", value=float("nan")):
     "Let one weight of the player become `value` in that round, whatever its loss is."
-    average = run.method.step
-    def step(game, state, batches):
-        state, seen = average(game, state, batches)
-        if run.state.round == at and spoil.on:
-            state.params[player][name] = state.params[player][name].clone().fill_(value)
-        return state, seen
-    spoil.on, run.method.step = True, step
+    def wrap():
+        plain = run.method.step
+        def step(game, state, batches):
+            state, seen = plain(game, state, batches)
+            if run.state.round == at and spoil.on and not run.rollbacks: state.params[player][name] = state.params[player][name].clone().fill_(value)
+            return state, seen
+        run.method.step = step
+    def set_recipe(changed):
+        before(changed)
+        wrap()
+    before, run._set_recipe, spoil.on = run._set_recipe, set_recipe, True
+    wrap()
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, value):
@@ -464,6 +629,23 @@ def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, value):
     assert (note["player"], note["layer"], note["round"], len(note["norms"]["gen"])) == ("disc", "2.bias", 70, 50)
     again = Run.load(tmp_path/"a", device="cpu").fit(5, progress=False)
     assert same_run(again, Run("ring", **tiny).fit(75, progress=False))
+
+
+def test_the_doctor_reads_where_it_diverged(tmp_path):
+    "in the process itself and in the next one, though nothing is wrong with the round that it would play now"
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    spoil(run, 70, "disc", "2.bias")
+    with pytest.raises(Diverged): run.fit(100, progress=False)
+    spoil.on = False
+    for at in (run, Run.load(tmp_path/"a", device="cpu")):
+        found, = diagnose(at)
+        assert found.name == "diverged" and found.evidence["divergence"] == {"player": "disc", "layer": "2.bias", "round": 70} and found.evidence["next_round_finite"]
+        assert found.why.startswith("Round 70 was not finite, in the discriminator, first in 2.bias. ")
+    other = Run.load(tmp_path/"a", device="cpu")
+    other.edit(lr=1e-4)
+    assert diagnose(other, ahead=0)[0].name != "diverged", "it was changed since"
+    at.fit(5, progress=False)
+    assert at.divergence is None and diagnose(at, ahead=0)[0].name != "diverged", "it has passed that round"
 
 
 def test_a_loss_that_is_not_finite(tmp_path):
@@ -490,10 +672,29 @@ def test_rolling_back(tmp_path):
     assert [r[0] for r in csv_of(tmp_path/"a")[1:]] == [str(n) for n in range(1, 201)]
     assert same_run(run.fork(), run)
     again = Run.load(tmp_path/"a", device="cpu")
-    assert again.rollbacks == back and again.on_divergence == "roll back" and same_run(again, run)
+    assert again.rollbacks == back and again.recipe.on_divergence == "roll back" and same_run(again, run)
 
 
-def test_rolling_back_ends():
+def test_what_to_do_at_a_divergence_is_a_setting(tmp_path, monkeypatch, capsys):
+    "in settings.ini, on the command line, as an override, and as an edit; a fork and a resumed run know it too"
+    (tmp_path/"settings.ini").write_text("[wild]\nbase = ring\nrule = sgd\nmomentum = 0\nlr = 2\nhidden = 32 32\nbatch_size = 64\non_divergence = roll back\n[DEFAULT]\ndevice = cpu\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "wild", "--rounds", "200", "--out", "a"]) == 0
+    run = Run.load("a")
+    assert run.rollbacks and run.round == 200 and "on_divergence = roll back" in Path("a/recipe.ini").read_text()
+    assert run.fork(round=10).recipe.on_divergence == "roll back"
+    assert main(["train", "wild", "--rounds", "200", "--out", "b", "--set", "on_divergence=stop"]) == 3
+    assert main(["train", "ring", "--out", "c", "--set", "on_divergence=roll  back"]) == 2 and "did you mean 'roll back'" in capsys.readouterr().err
+    stopped = Run("wild", on_divergence="stop", rounds=200)
+    assert stopped.recipe.on_divergence == "stop"
+    stopped.edit(on_divergence="roll back")
+    assert stopped.fit(200, progress=False).rollbacks == run.rollbacks
+
+
+def test_rolling_back_ends(monkeypatch):
+    plain = training.round_of
+    def suspicious(*args): return lambda tree, batches, fn=plain(*args): (*fn(tree, batches)[:2], torch.tensor(False))  # every round is looked at closely
+    monkeypatch.setattr(training, "round_of", suspicious)
     run = Run("ring", on_divergence="roll back", **tiny)
     calls = []
     def hopeless(values, seen, state):
@@ -507,20 +708,52 @@ def test_rolling_back_ends():
     run._check_finite = lambda *_: run.round == 70 and not run.rollbacks and run._fail("once", "gen", None)
     run.fit(20, progress=False)
     assert run.rollbacks[0]["to"] == 60 and run.recipe.n_disc == 2
-    with pytest.raises(ValueError, match="'stop' and 'roll back'"): Run("ring", on_divergence="ignore")
+    with pytest.raises(ValueError, match="allowed are stop, roll back"): Run("ring", on_divergence="ignore")
 
 
 def test_looking_only_now_and_then_as_on_a_gpu(tmp_path):
     run = Run("ring", folder=tmp_path/"a", **tiny)
     run._every = 50
     spoil(run, 70, "gen", "2.weight")
-    with pytest.raises(Diverged, match="before round 50"): run.fit(200, progress=False)
-    assert run.round == 50 == len(run.records) and all(v.isfinite().all() for v in params(run).values())
+    with pytest.raises(Diverged, match=r"round 70: gen/2.weight is not finite \(in the generator, first in 2.weight\)"): run.fit(200, progress=False)
+    assert run.round == 70 == len(run.records) and run._every == 50 and all(v.isfinite().all() for v in params(run).values())
     spoil.on = False
     run.fit(25, progress=False)
-    spoil(run, 75); run.step()  # nobody has looked yet, but nothing that is not finite is ever saved
+    run = Run.load(tmp_path/"a", device="cpu")
+    run._every = 50
+    spoil(run, 95); run.step()  # nobody has looked yet, but nothing that is not finite is ever saved
     with pytest.raises(Diverged): run.save(tmp_path/"a")
-    assert Run.load(tmp_path/"a", device="cpu").round == 75
+    assert run.round == Run.load(tmp_path/"a", device="cpu").round == 95
+
+
+@pytest.mark.parametrize("command", [False, True])
+def test_a_divergence_between_two_looks(tmp_path, monkeypatch, command):
+    "as on a GPU, where it is found when the run is saved: the end of `fit` or of the command, an autosave, the best checkpoint"
+    def play(run, folder, n):
+        run._every = 50
+        if command:
+            from gan_nb import cli
+            return cli.play(run, n, folder, [], 60.)
+        run.folder = folder
+        return run.fit(n, progress=False)
+    run = Run("ring", **tiny)
+    spoil(run, 70, "gen", "2.weight")
+    if command: assert play(run, tmp_path/"a", 75) == 3
+    else:
+        with pytest.raises(Diverged, match="round 70: gen/2.weight"): play(run, tmp_path/"a", 75)
+    assert json.loads((tmp_path/"a/diverged.json").read_text())["layer"] == "2.weight" and Run.load(tmp_path/"a", device="cpu").round == 70
+    run = Run("ring", on_divergence="roll back", **tiny)
+    spoil(run, 70, "gen", "2.weight")
+    play(run, tmp_path/"b", 75)
+    assert run.round == 75 and len(run.rollbacks) == 1 and len(csv_of(tmp_path/"b")) == 76 and not (tmp_path/"b/diverged.json").exists()
+    if not command:
+        for settings in (dict(autosave=1e-9), dict(metric=lambda run: -run.round, every=1)):
+            shutil.rmtree(tmp_path/"c", ignore_errors=True)
+            run = Run("ring", on_divergence="roll back", folder=tmp_path/"c", **tiny)
+            run._every = 50
+            spoil(run, 70, "gen", "2.weight")
+            run.fit(90, progress=False, **settings)
+            assert run.round == 90 and [r["round"] for r in run.rollbacks] == [70] and len(csv_of(tmp_path/"c")) == 91
 
 
 def test_looking_at_the_weights_costs_little():
@@ -634,6 +867,11 @@ HOSTILE = {
     "endless seconds": lambda c: changed(c, seconds=math.inf),
     "edits of what cannot change": lambda c: changed(c, edits=[dict(round=0, moves=0, changes=dict(data_folder="/"))]),
     "edits that are none": lambda c: changed(c, edits=[1, 2]),
+    "a best of text": lambda c: changed(c, best=dict(metric="m", value="1", **{"is": "smallest"})),
+    "a best of nothing": lambda c: changed(c, best={}),
+    "a divergence of no layer": lambda c: changed(c, diverged=dict(player="gen", layer="evil\n", round=1, edits=0)),
+    "a divergence of nobody": lambda c: changed(c, diverged=dict(player=["gen"], layer=None, round=1, edits=0)),
+    "none to keep": lambda c: changed(c, keep=0),
     "a recipe that is none": lambda c: changed(c, recipe=[]),
     "an unknown setting": lambda c: recipe_with(c, evil=1),
     "a folder of this machine": lambda c: recipe_with(c, data_folder="/etc"),

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gan_nb import Run, recipes
+from gan_nb import Recipe, Run, recipes
 from gan_nb.core import stream
 from gan_nb.games import players
+from gan_nb.toys import bilinear
+from gan_nb.transforms import adaptive_clip
 
 small = dict(hidden=(16, 16), batch_size=32, device="cpu")
 
@@ -114,3 +116,36 @@ def test_a_fork_past_a_step_by_hand_that_fell_on_a_kept_state():
     again = run.fork()
     assert again.edits == run.edits and again.state.moves == run.state.moves == 56
     assert all(again.state.params[p][k].equal(v) for p in players for k, v in run.state.params[p].items())
+
+
+WRONG = {
+    "a seed that no checkpoint holds": (lambda run: Run("ring", seed=2**63), "seed: 9223372036854775808 came"),
+    "no seed for samples": (lambda run: run.samples(2, seed=None), "seed: None came"),
+    "real data by a word": (lambda run: run.real("two"), "n: 'two' came"),
+    "samples of another shape": (lambda run: run.score(torch.ones(3, 5)), r"x: shape \(3, 5\) came; allowed is \(n, 2\)"),
+    "one sample without its n": (lambda run: run.score([1., 2.]), r"x: shape \(2,\) came"),
+    "no device": (lambda run: Recipe(device=None), "device: 'None' is unknown; allowed are auto"),
+    "a kind of clipping in a list": (lambda run: Recipe(clip_gen=([1], 1)), r"clip_gen: \[1\] is unknown"),
+    "a name of two lines": (lambda run: Recipe(name="a]\n[b"), "name: .* came; allowed is text in one line"),
+    "a long text": (lambda run: Recipe(lr_gen="9" * 10**6 + "x"), "^lr_gen: '9{50,60}.* came; allowed is a finite number from 0$"),
+    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]), "A: .* came; allowed are numbers, the same count in each row"),
+    "no matrix": (lambda run: bilinear(None), "A: None came"),
+    "a clip without its weights": (lambda run: (t := adaptive_clip(.1)).update(g := {"w": torch.ones(2, 2)}, t.init(g)), "params: None came; adaptive_clip compares"),
+    "numbers as text": (lambda run: Run("ring", data=np.array([["1", "2"]])), "dtype <U1 came; allowed are numbers"),
+}
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_wrong_is_said_in_one_line(kind):
+    do, says = WRONG[kind]
+    with pytest.raises(ValueError, match=says) as error: do(Run("ring", hidden=(4,), batch_size=8, device="cpu"))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 700
+
+
+def test_score_takes_what_an_array_holds():
+    run = Run("ring", hidden=(4,), batch_size=8, device="cpu")
+    assert torch.equal(run.score(np.ones((3, 2))), run.score(torch.ones(3, 2)))
+
+
+def test_data_for_a_run_that_has_its_own(tmp_path):
+    Run("ring", hidden=(4,), batch_size=8, device="cpu").save(tmp_path/"a")
+    with pytest.raises(ValueError, match="trained on the data set 'ring'; allowed is data= for a run on your own array alone"): Run.load(tmp_path/"a", data=np.ones((3, 2)))

@@ -48,7 +48,7 @@ def checkpoint(content):
 
 def make(about, tensors):
     "As `Run.load` does, which turns these errors into `Damaged`."
-    try: Run._made(about, tensors, None, {"device": "cpu"})
+    try: Run._made(about, tensors, data=None, compile=False, local_settings={"device": "cpu"})
     except (KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error: raise ValueError(" ".join(str(error).split())[:200])
 
 
@@ -153,6 +153,7 @@ def walk(content):
 
 
 if __name__ == "__main__":
+    make(*storage.unpack(good, "it")) # the unharmed one is accepted, so a refusal means something
     corpus = [a for a in sys.argv[1:] if not a.startswith("-")] or [str(folder/"corpus")]
     seeds(Path(corpus[0]))
     atheris.Setup([sys.argv[0], *corpus, "-rss_limit_mb=2048", "-malloc_limit_mb=300", "-max_len=8192", *[a for a in sys.argv[1:] if a.startswith("-")]], one)
