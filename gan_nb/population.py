@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['Population', 'heat_map', 'small_multiples']
 
-# %% ../nbs/75_population.ipynb #be2472d1
+# %% ../nbs/75_population.ipynb #580ca9cf
 import copy
 import dataclasses
 import itertools
 import math
 import time
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from .compiled import Graph, arrange, compiled, listed, mapped, member, refill, 
 from .core import check_whole, nearest, use_threads
 from .games import State, draw, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, recipe
+from .plots import Picture
 from .records import Records, columns, measured
 from .training import Run, play_seen, structure, tensors
 
@@ -147,21 +147,21 @@ class Population:
         if score: rows = [{**row, 'score': float(score(self.run(i)))} for i, row in enumerate(rows)]
         return rows
 
-# %% ../nbs/75_population.ipynb #18eeaa54
+# %% ../nbs/75_population.ipynb #308d7a4c
 def heat_map(
     rows:list, # From `Population.table`
     x:str, # A setting of the grid
     y:str, # Another one
     value:str='score', # What to show
-    ax=None,
     label:str=None, # What the colour means
-):
+) -> Picture:
     "The mean of `value` over seeds, for each pair of settings; a cross marks where runs diverged."
     for name in (x, y, value):
         if name not in rows[0]: raise nearest('column', name, rows[0])
     xs, ys = (list(dict.fromkeys(row[name] for row in rows)) for name in (x, y))
     mean = np.full((len(ys), len(xs)), np.nan)
-    ax = ax or plt.subplots(figsize=(1.2 + .6 * len(xs), .8 + .5 * len(ys)), dpi=80, layout='constrained')[1]
+    fig = Picture(figsize=(1.2 + .6 * len(xs), .8 + .5 * len(ys)), dpi=80, layout='constrained')
+    ax = fig.subplots()
     for i, b in enumerate(ys):
         for j, a in enumerate(xs):
             here = [row for row in rows if row[x] == a and row[y] == b]
@@ -173,18 +173,19 @@ def heat_map(
     ax.set_xticks(range(len(xs)), [said(v) for v in xs])
     ax.set_yticks(range(len(ys)), [said(v) for v in ys])
     ax.set(xlabel=x, ylabel=y)
-    ax.figure.colorbar(image, ax=ax, label=label or value)
-    return ax
+    fig.colorbar(image, ax=ax, label=label or value)
+    return fig
 
 def small_multiples(
     population,
     draw, # Called with axes and a run
     across:int=6, # Pictures in a row
-):
+) -> Picture:
     "One small picture for each member, titled with its settings."
     n = len(population)
     down = -(-n // across)
-    fig, axes = plt.subplots(down, min(n, across), figsize=(1.6 * min(n, across), 1.7 * down), dpi=70, layout='constrained', squeeze=False)
+    fig = Picture(figsize=(1.6 * min(n, across), 1.7 * down), dpi=70, layout='constrained')
+    axes = fig.subplots(down, min(n, across), squeeze=False)
     for ax in axes.flat: ax.axis('off')
     for i, ax in zip(range(n), axes.flat):
         draw(ax, population.run(i))
