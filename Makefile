@@ -1,6 +1,7 @@
 # make lab     JupyterLab on index.ipynb           make test    everything that CI runs
 # make train   the article's run, without a screen  make sync    modules and README.md from the notebooks
 # make clean   remove what is built; .venv and runs/ stay
+# make bench   how fast a round is, beside plain PyTorch, Lightning and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
 #
 # PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
@@ -18,7 +19,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test fuzz sync clean
+.PHONY: help lab train test fuzz bench sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -61,6 +62,11 @@ fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(dev)
 	$(bin)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
 	$(bin)/python tests/fuzz/parsers.py -runs=$(FUZZ_RUNS) -timeout=20
+
+bench: $(dev)
+	$(bin)/python -m pip install -q -c constraints.txt -e '.[peers]'
+	$(bin)/jupyter nbconvert --to notebook --execute --inplace nbs/benchmarks/speed.ipynb
+	$(bin)/python tests/notebooks.py sync
 
 sync: $(dev)
 	$(bin)/python tests/notebooks.py sync
