@@ -6,7 +6,7 @@
 __all__ = ['most_skips', 'most_rollbacks', 'Edit', 'tensors', 'play_seen', 'round_of', 'structure', 'compile_round', 'Run',
            'Clock', 'Record', 'Records', 'checkpoint_name', 'columns', 'live', 'write_whole']
 
-# %% ../nbs/35_training.ipynb #307b6640
+# %% ../nbs/35_training.ipynb #1fe9f0f0
 import copy
 import dataclasses
 import json
@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def round_of(game, method, average, state:State):
         return arrange(tensors(after), tree), row, fine
     return fn
 
-# %% ../nbs/35_training.ipynb #daa5b625
+# %% ../nbs/35_training.ipynb #05edf23e
 _numbers = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', 'method_weight', 'lookahead', 'lookahead_alpha', 'warmup', 'rounds', 'halflife',
             *(f'{name}_{p}' for name in ('lr', 'momentum', 'weight_decay', 'early_momentum') for p in players))
 _bounds = tuple(f'{name}_{p}' for name in ('clip', 'normalize', 'project') for p in players)
@@ -102,11 +103,11 @@ def compile_round(run) -> Later:
         if key not in _rounds:
             game = copy.copy(run.game)
             game.nets = copy.deepcopy(run.game.nets) # tracing borrows them while the run goes on with its own
-            fn, args = round_of(game, run.method, run.average, state), (tensors(state), batches)
-            _rounds[key] = Later(lambda: compiled(Graph(fn, *args), run.threads))
+            fn, args, threads = round_of(game, run.method, run.average, state), (tensors(state), batches), run.threads # not the run: this outlives it
+            _rounds[key] = Later(lambda: compiled(Graph(fn, *args), threads))
         return _rounds[key]
 
-# %% ../nbs/35_training.ipynb #0d0f4f9f
+# %% ../nbs/35_training.ipynb #97c300c2
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -139,7 +140,8 @@ class Run:
             self._good = [self._point()]
 
     def _use(self, records):
-        self.records, records.before_thinning = records, self._write_log
+        log = weakref.WeakMethod(self._write_log) # a circle would keep the states of finished runs in memory
+        self.records, records.before_thinning = records, lambda: log()()
 
     def _set_recipe(self, changed):
         method, settings = build_method(changed, self.game.nets), game_settings(changed)

@@ -1,5 +1,6 @@
 """The same step three ways: traced, compiled and mapped over many runs equal the eager one."""
-import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -121,6 +122,17 @@ def test_without_a_compiler_there_is_one_clear_line(monkeypatch):
 def assert_same(a, b):
     assert a.edits == b.edits and (a.round, a.state.moves) == (b.round, b.state.moves)
     for x, y in zip(listed(tensors(a.state)), listed(tensors(b.state)), strict=True): assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=needs_compiler)])
+def test_a_finished_run_leaves_the_memory_at_once(compile):
+    gc.disable() # circles would wait for it, and it hardly comes: a state is few objects and many bytes
+    try:
+        run = Run("ring", compile=compile, **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(60, progress=False)
+        gone = [weakref.ref(run), weakref.ref(run.game)]
+        del run
+        assert [g() for g in gone] == [None, None]
+    finally: gc.enable()
 
 
 # Populations
