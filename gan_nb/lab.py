@@ -6,7 +6,7 @@
 __all__ = ['Ration', 'Rate', 'Steps', 'Choice', 'clip_control', 'normalize_control', 'Menu', 'game_controls', 'player_controls',
            'Panel', 'Lab']
 
-# %% ../nbs/55_lab.ipynb #5de2b0fc
+# %% ../nbs/55_lab.ipynb #cbdc9a6a
 import itertools
 import math
 import threading
@@ -15,8 +15,9 @@ import weakref
 from collections import deque
 from html import escape
 
-from ipywidgets import HTML, Button, Dropdown, FloatLogSlider, HBox, Image, IntSlider, Layout, VBox
+from ipywidgets import HTML, Accordion, Button, Dropdown, FloatLogSlider, HBox, Image, IntSlider, Layout, VBox
 
+from .doctor import apply, diagnosing, line, shorten
 from .losses import losses
 from .plots import PLAYERS, bounds, draw_latest, draw_losses, draw_norms, draw_run, to_png
 from .recipes import methods
@@ -103,13 +104,16 @@ class Menu:
 def game_controls(): return [Menu('method', methods, 'who moves'), Menu('loss', losses, 'loss')]
 def player_controls(player): return [kind(player) for kind in (Rate, Steps, clip_control, normalize_control)]
 
-# %% ../nbs/55_lab.ipynb #271ee9b8
+# %% ../nbs/55_lab.ipynb #5551a3d8
 def _picture(width): return Image(format='png', layout=Layout(width=width, height='auto', object_fit='contain', margin='0'))
 
 def _in_words(edit):
     "An edit as a person would say it."
-    said = [f'one step of {PLAYERS[v][0]}' if k == 'step' else f'{k} = {v if not isinstance(v, float) else format(v, ".3g")}' for k, v in edit.changes.items()]
-    return f"{', '.join(said)} at round {edit.round:,}"
+    said = [f'one step of {PLAYERS[v][0]}' if k == 'step' else f'{k} = {v if not isinstance(v, float) else format(v, ".3g")}' for k, v in shorten(edit.changes).items()]
+    more = f' and {len(said) - 3} more settings' if len(said) > 4 else ''
+    return f"{', '.join(said[:3] if more else said)}{more} at round {edit.round:,}"
+
+_lines = 'line-height:1.35' # closer than a widget's height
 
 class Panel(VBox):
     "Pictures, numbers and controls of a run."
@@ -122,9 +126,14 @@ class Panel(VBox):
                         [('Play', 'success'), ('Pause', ''), ('Step discriminator', ''), ('Step generator', ''), ('Step round', ''), ('Reset', 'warning')]}
         self.counter, self.speed, self.status = HTML(), HTML(), HTML(layout=Layout(flex='1 1 auto', overflow='hidden'))
         self.samples, self.losses, self.norms = _picture('38%'), _picture('100%'), _picture('100%')
-        self.controls = {'game': game_controls(), **{player: player_controls(player) for player in ('disc', 'gen')}}
+        self.doctor, self.plan, self.evidence = HTML(), HTML(layout=Layout(flex='1 1 auto', overflow='hidden')), HTML()
+        self.remedy = Button(description='Apply the remedy', button_style='info', layout=Layout(width='auto', flex='0 0 auto', margin='2px 8px 2px 0'))
+        self.remedy_row = HBox([self.remedy, self.plan], layout=Layout(align_items='center', display='none'))
+        self.details = Accordion([self.evidence], titles=("The doctor's evidence",), selected_index=None)
+        self.forked_at, self.controls = None, {'game': game_controls(), **{player: player_controls(player) for player in ('disc', 'gen')}}
         rows = [HBox([*self.buttons.values()], layout=Layout(flex_flow='row wrap')), HBox([self.counter, self.speed, self.status], layout=Layout(align_items='center', margin='0 4px')),
                 HBox([self.samples, VBox([self.losses, self.norms], layout=Layout(width='62%', overflow='hidden'))], layout=Layout(align_items='center', overflow='hidden')),
+                VBox([self.doctor, self.remedy_row, self.details], layout=Layout(margin='4px')),
                 HBox([w for control in self.controls['game'] for w in control.widgets], layout=Layout(overflow='hidden')),
                 HBox([self._column(player) for player in ('disc', 'gen')])]
         super().__init__(rows, layout=Layout(width='100%', max_width='920px', overflow='hidden', border='1px solid #ddd', padding='6px'))
@@ -146,9 +155,34 @@ class Panel(VBox):
         "Show where the run is, and what was done to it or went wrong."
         edits = self.run.edits
         said = f'{len(edits)} edit{"s" * (len(edits) > 1)}, the last: {_in_words(edits[-1])}' if edits else 'no edits yet'
+        if self.forked_at is not None: said = f'a fork from round {self.forked_at:,}; {said}'
         self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {self.run.round}</span>'
         self.speed.value = f'<span style="margin:0 12px; white-space:nowrap">{doing}{f", {speed:.3g} rounds/s" if speed else ""}</span>'
         self.status.value = f'<span style="color:#666">{escape(said)}</span>' if error is None else f'<span style="color:#b00000">{escape(f"{error}" or type(error).__name__)}</span>'
+
+    def show_findings(self,
+        findings, # From `diagnose`, or the error that came instead
+    ):
+        "Show what the doctor says, why, and the remedy."
+        if isinstance(findings, Exception): return self.show_note(f'The doctor cannot tell: {findings or type(findings).__name__}')
+        first, (name, _, rest) = findings[0], line(findings).partition(': ')
+        colour = {'healthy': '#1a7f37', 'too_early': '#666'}.get(first.name, '#b00000')
+        self.doctor.value = f'<div style="{_lines}">Doctor, round {first.evidence["round"]:,}: <b style="color:{colour}">{name}</b>: {escape(rest)}</div>'
+        self._offer(first.prescription)
+        rows = ''.join(f'<tr><td>{escape(words)}</td><td style="padding-left:12px">{escape(text)}</td></tr>' for words, text in first.numbers.items())
+        also = f' There are also signs of {", ".join(f.name.replace("_", " ") for f in findings[1:])}.' if findings[1:] else ''
+        self.evidence.value = f'<div style="{_lines}">{escape(first.why + also)}<table style="margin-top:6px">{rows}</table></div>'
+
+    def show_note(self,
+        note:str, # Instead of a finding
+    ):
+        "A line in the doctor's place."
+        self.doctor.value, self.evidence.value = f'<div style="color:#666; {_lines}">{escape(note)}</div>', ''
+        self._offer('')
+
+    def _offer(self, prescription):
+        self.plan.value = f'<div style="{_lines}">{escape(prescription)}</div>'
+        self.remedy_row.layout.display, self.remedy.disabled = '' if prescription else 'none', not prescription
 
     def draw_samples(self): self.samples.value = to_png(draw_latest(self.run, self.n, title=f'generator at round {self.run.round:,}'))
     def draw_losses(self): self.losses.value = to_png(draw_losses(self.run.records, self.run.game.loss_pair.equilibrium))
@@ -160,7 +194,7 @@ class Panel(VBox):
             if stop(): break
             draw()
 
-# %% ../nbs/55_lab.ipynb #a77aa591
+# %% ../nbs/55_lab.ipynb #058bf8c3
 _labs = weakref.WeakKeyDictionary() # The open labs of each run: only one of them plays
 
 class Lab(Panel):
@@ -174,18 +208,20 @@ class Lab(Panel):
         run = Run(run) if isinstance(run, str) else run
         super().__init__(run, samples or (64 if len(run.game.data.shape) == 3 else 300))
         self._orders, self._lock, self._thread, self._news = deque(), threading.Lock(), None, threading.Condition()
-        self.playing, self.error, self.played_seconds, self._shown = False, None, 0., None
+        self.playing, self._acting, self.error, self.played_seconds, self._shown = False, False, None, 0., None
         self._drawn, self._said, self._passed = Ration(.04), Ration(.01, .1), deque() # pictures and text: 5 % together
+        self._asked, self._visit, self._visited, self._unseen, self.findings = Ration(.04, 0.), None, None, False, None # the doctor
         self._pictures = itertools.cycle((self.draw_samples, self.draw_losses, self.draw_norms)) # one at a time, so that a click waits for one at most
-        self._siblings = _labs.setdefault(run, weakref.WeakSet())
+        self._join(run)
         for other in self._others(): other.pause()
-        self._siblings.add(self)
         self._show(draw=True)
+        self.show_note('Doctor: too early, no round has been seen yet.')
         self._listen()
+        if run.round: self._order(lambda: None) # the doctor looks at what is there
 
     def _listen(self):
         acts = [self.play, self.pause, lambda: self.step('disc'), lambda: self.step('gen'), self.step, self.reset]
-        for button, act in zip(self.buttons.values(), acts): button.on_click(lambda _, act=act: act())
+        for button, act in zip((*self.buttons.values(), self.remedy), (*acts, self.apply_remedy)): button.on_click(lambda _, act=act: act())
         for control in (c for column in self.controls.values() for c in column):
             for widget in control.widgets: widget.observe(lambda _, control=control: self._on_change(control), 'value')
 
@@ -211,14 +247,19 @@ class Lab(Panel):
         "Change settings between two steps. What is not allowed is shown in the status line."
         self._order(lambda: self._edit(changes))
 
+    def apply_remedy(self):
+        "Do what the doctor's first finding advises. Where that starts further back, the lab goes on with a fork as its `run`; the run it had stays as it is."
+        findings = self.findings # as the person sees them
+        self._order(lambda: self._apply(findings))
+
     def wait(self,
         rounds:int=0, # How many more rounds to wait for; 0: until what was asked for has been done
         timeout:float=60, # Seconds
     ) -> 'Lab':
         "Wait for the thread. Raises what went wrong there, `TimeoutError`, or `RuntimeError` if nobody pressed Play."
         goal, until = self.run.round + rounds, time.monotonic() + timeout
-        while self._orders_left() or (self.run.round < goal if rounds else False):
-            if not self._busy(): self.result(); raise RuntimeError(f"wait: the lab is paused at round {self.run.round} and will not reach {goal}; call play() first")
+        while self._orders_left() or rounds and self.run.round < goal:
+            if not (self._orders_left() or self.playing): self.result(); raise RuntimeError(f"wait: the lab is paused at round {self.run.round} and will not reach {goal}; call play() first")
             if time.monotonic() > until: raise TimeoutError(f"wait: round {self.run.round} after {timeout:g} s, {goal} was waited for")
             with self._news: self._news.wait(.01)
         return self.result()
@@ -228,10 +269,22 @@ class Lab(Panel):
         if self.error is not None: raise self.error
         return self
 
+    def diagnosis(self,
+        timeout:float=60, # Seconds
+    ) -> list: # Of `gan_nb.doctor.Finding`
+        "What the doctor says next. Raises what went wrong there, or `TimeoutError`."
+        before, until = self.findings, time.monotonic() + timeout
+        if not self.playing: self._order(lambda: None)
+        while self.findings is before or self.findings is None:
+            if time.monotonic() > until: raise TimeoutError(f"diagnosis: none after {timeout:g} s")
+            with self._news: self._news.wait(.01)
+        if isinstance(self.findings, Exception): raise self.findings
+        return self.findings
+
     def close(self):
         "Stop and take the panel off the page. The run stays as it is."
         thread = getattr(self, '_thread', None) # Python also closes widgets that it throws away, even half-made ones
-        if thread is not None: self.pause()
+        if thread is not None: self._order(self._end)
         if thread is not None and thread.ident != threading.get_ident(): thread.join(10)
         if hasattr(self, '_siblings'): self._siblings.discard(self)
         super().close()
@@ -240,10 +293,19 @@ class Lab(Panel):
         "The share of the playing time that went into pictures."
         return self._drawn.spent / max(self.played_seconds, 1e-9)
 
+    def doctor_share(self) -> float: # 0 to 1
+        "The share of the playing time that went into the doctor's visits."
+        return self._asked.spent / max(self.played_seconds, 1e-9)
+
     # -- the thread --
     def _others(self): return [lab for lab in self._siblings if lab is not self]
-    def _busy(self): return self._thread is not None
-    def _orders_left(self): return bool(self._orders) or self._busy() and not self.playing
+    def _orders_left(self): return bool(self._orders) or self._acting and not self.playing
+
+    def _join(self, run):
+        "Be one of the labs of `run`."
+        if hasattr(self, '_siblings'): self._siblings.discard(self)
+        self.run, self._siblings = run, _labs.setdefault(run, weakref.WeakSet())
+        self._siblings.add(self)
 
     def _order(self, order):
         "Leave a message for the thread, and see to it that there is one."
@@ -254,22 +316,25 @@ class Lab(Panel):
             self._thread.start()
 
     def _work(self):
-        "Carry out orders, and play in between; end when there is neither."
+        "Carry out orders, and play in between; when paused, let the doctor look once; end when there is nothing to do."
         while True:
             with self._lock:
                 order = self._orders[0] if self._orders else None
-                if order is None and not self.playing:
+                if order is None and not self.playing and not self._unseen:
                     self._thread = None
                     break
-            try: self._obey(order) if order else self._play_on()
+            self._acting = bool(order) or self.playing # the doctor's visit to a paused run is not what anyone waits for
+            try: self._obey(order) if order else self._play_on() if self.playing else self._consult()
             except Exception as error:
                 if order is None: self.playing = False # an edit that is not allowed does not stop the run
                 self._fail(error)
             if order: self._orders.popleft()
+            self._acting = False
             with self._news: self._news.notify_all()
 
     def _obey(self, order):
-        self.error = None
+        self.error, self._visit = None, None # an order may change what the doctor was looking at
+        self._unseen = order != self._end
         order()
         self._show(draw=not self.playing)
 
@@ -279,10 +344,23 @@ class Lab(Panel):
         time.sleep(0) # lets the kernel's main thread take a click
         if self._said.is_due(): self._said.measure(self._say)
         if self._drawn.is_due(): self._drawn.measure(next(self._pictures))
+        if self._asked.is_due(): self._asked.measure(self._consult)
         self.played_seconds += time.perf_counter() - began
 
+    def _consult(self):
+        "One part of the doctor's visit. What goes wrong there becomes a line; the lab goes on."
+        if self._visited is not self.run.recipe: self._visit = None # edited in a cell
+        self._asked.least = 0.
+        try:
+            self._visit, self._visited = self._visit or diagnosing(self.run), self.run.recipe
+            found = next(self._visit)
+            if found is None: return
+            self.show_findings(found)
+        except Exception as error: self.show_findings(found := error)
+        self._visit, self._unseen, self.findings, self._asked.least = None, False, found, 2. # seconds to the next visit, at least
+
     def _fail(self, error):
-        self.error = error
+        self.error, self._unseen = error, True
         self._show(draw=False)
 
     # -- orders --
@@ -292,6 +370,7 @@ class Lab(Panel):
         self._drawn.next = max(self._drawn.next, time.perf_counter() + self._drawn.least)
 
     def _stop(self): self.playing = False
+    def _end(self): self.playing = False
 
     def _step_once(self, what):
         self.playing = False
@@ -300,6 +379,14 @@ class Lab(Panel):
     def _start_over(self):
         self.playing = False
         self.run.reset()
+
+    def _apply(self, findings):
+        if not findings or isinstance(findings, Exception) or not findings[0].remedy: raise ValueError("apply_remedy: the doctor has named no remedy; one is offered where a run is ill")
+        run = apply(self.run, findings[0])
+        if run is not self.run: self.forked_at = run.round
+        self._join(run)
+        self.findings = None
+        self.show_note(f"The remedy was applied at round {run.round:,}. " + ("This is a fork from there; the run before it stays as it was. " if self.forked_at is not None else '') + ('' if self.playing else 'Play goes on with it.'))
 
     def _edit(self, changes):
         "What is so already is no edit: a bound that is moved while nothing is clipped, for one."

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt in
 flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update", "--disable-sync"]
 patience = 120_000                          # ms; a busy machine must not fail a test
 ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
+sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
 digits = "Run('article', batch_size=32, hidden=(64, 64), threads=1)"
 
 
@@ -74,7 +75,7 @@ def panel(server, browser, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
     address, token, folder = server
     cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(run := " + request.param + ")\nlab", "print('half', 6 * 7, run.round >= 0)",
-             "import json; print('facts', json.dumps([[e.round, e.changes] for e in run.edits]))\nprint('share', lab.draw_share())"]
+             "import json; print('facts', json.dumps([[e.round, e.changes] for e in run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())"]
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
     name = f"{title}.ipynb"
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
@@ -113,6 +114,7 @@ def run_until_it_shows(page, i, what, tries=6):
 
 # the page is read by script, so that looking takes no time of its own
 read_round = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^round (\\d+)$/)).find(Boolean); return m ? +m[1] : null; }"
+read_doctor = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^Doctor, round ([\\d,]+)/)).find(Boolean); return m ? +m[1].replace(',', '') : null; }"
 first_picture = "() => document.querySelector('img.widget-image')?.src"
 
 def rounds(page): return page.evaluate(read_round)
@@ -179,6 +181,39 @@ def test_a_person_can_drive_the_lab(panel, tmp_path, request):
 
     press(page, "Reset")
     page.wait_for_function(f"() => ({read_round})() === 0")
+
+
+@pytest.mark.parametrize("panel", [sick], ids=["sick"], indirect=True)
+def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
+    page = panel
+    remedy = page.get_by_role("button", name="Apply the remedy", exact=True)
+    page.get_by_text("too early, no round has been seen yet").wait_for()
+    assert not remedy.is_visible()
+
+    press(page, "Play")
+    page.get_by_text(re.compile("^Doctor, round [1-9]")).wait_for()     # it speaks while the run trains
+    remedy.wait_for()
+    page.get_by_text("set loss='r3'").wait_for()                        # and says what the click will do
+    page.get_by_text("The doctor's evidence").click()
+    page.get_by_text("real ranked above generated").wait_for()
+    page.screenshot(path=tmp_path/"ill.png")
+    print("picture:", tmp_path/"ill.png")
+
+    at = rounds(page)
+    remedy.click()
+    page.get_by_text("loss = r3").wait_for()
+    remedy.wait_for(state="hidden")
+    until_round_above(page, at)                                         # the lab goes on
+    page.wait_for_function(f"n => ({read_doctor})() > n", arg=at)       # and the doctor looks at what became of it
+    press(page, "Pause")
+    page.get_by_text("paused", exact=True).wait_for()
+    page.screenshot(path=tmp_path/"treated.png")
+    run_cell(page, 2)
+    facts = cell(page, 2).locator(".jp-OutputArea-output pre").first
+    facts.get_by_text("share").wait_for()
+    [(when, changes)] = json.loads(facts.inner_text().split("facts ")[1].split("\n")[0])
+    print(facts.inner_text().split("\n")[-1])
+    assert when >= at and changes["loss"] == "r3" and changes["normalize_gen"] == ["orthogonal", 1.0]
 
 
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)

@@ -1,5 +1,7 @@
 "The command line, as a terminal or a job queue meets it: folders, exit statuses, signals."
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -123,6 +125,11 @@ def test_resume_past_the_plan_stretches_the_schedule(trained, tmp_path, monkeypa
     "":                                        "COMMAND",
     "resume nowhere":                          "holds no run",
     "sample nowhere --n 4 --out a.png":        "holds no run",
+    "resume nowhere --set lr=0.1":             "holds no run",
+    "doctor nowhere":                          "holds no run",
+    "doctor":                                  "DIR",
+    "evaluate nowhere":                        "holds no run",
+    "evaluate nowhere --n 5":                  "allowed is a whole number of at least 10",
     "sample nowhere --n 4 --out a.jpg":        "ends in .png (a picture) or .npy (an array)",
     "lab":                                     "index.ipynb: no such notebook",
     "lab notes.txt":                           "notes.txt: no such notebook",
@@ -228,6 +235,83 @@ def test_pictures_show_each_pixel_of_an_image(tmp_path, monkeypatch):
     shown = np.asarray(Image.open("a.png").convert("L"), float)
     assert shown.shape == (2 * (3 * 29 + 1),) * 2
     np.testing.assert_allclose(shown[2:58:2, 2:58:2], (np.load("a.npy")[0, 0] + 1) * 127.5, atol=1)
+
+
+# How a run is
+
+def said(capsys, *words):
+    "What a command that succeeds prints."
+    assert main([str(w) for w in words]) == 0
+    out = capsys.readouterr()
+    assert "Traceback" not in out.err
+    return out.out
+
+
+def test_evaluate_a_mixture(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    found = json.loads(said(capsys, "evaluate", "runs/ring-seed0", "--n", 1200, "--json"))
+    assert found["n"] == 1200 and found["judge"] is None and set(found["scores"]) == {"modes", "high quality", "reverse KL"}
+    assert abs(found["scores"]["high quality"]["perfect"] - .98889) < 1e-4 and found["scores"]["modes"]["perfect"] == 8
+    assert found["notes"] == []
+    table = said(capsys, "evaluate", "runs/ring-seed0", "--n", 50)
+    assert "high quality" in table and "perfect" in table and "50 samples are few" in table
+    assert said(capsys, "evaluate", "runs/ring-seed0", "--n", 50) == table != said(capsys, "evaluate", "runs/ring-seed0", "--n", 50, "--seed", 1)
+
+
+def test_evaluate_digits_names_the_judge(tmp_path, monkeypatch, capsys):
+    from gan_nb.judges import judge
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "article", "--rounds", "3", "--out", "a", *small]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "a", "--n", "200", "--json"]) == 0
+    out = capsys.readouterr()
+    found = json.loads(out.out)
+    assert "200 samples are few" in one_line(out.err)
+    assert found["judge"] == f"digits {judge().version}" and set(found["shares"]) == set("0123456789")
+    scores = found["scores"]
+    assert {"Fréchet distance", "kernel distance", "precision", "recall", "density", "coverage"} < set(scores)
+    low, high = scores["Fréchet distance"]["interval"]
+    assert low <= scores["Fréchet distance"]["value"] <= high and scores["Fréchet distance"]["real_against_real"] < low
+    assert scores["coverage"]["value"] < .3 < scores["coverage"]["real_against_real"]
+    assert f"judge: digits {judge().version}" in said(capsys, "evaluate", "a", "--n", 200)
+    assert json.loads(said(capsys, "doctor", "a", "--json"))["evidence"]["judge"] == found["judge"]
+
+
+ill = ["--rounds", "250", "--seed", "3", "--set", "lr=0.005", "--set", "momentum=0.9", "--set", "hidden=16 16", "--set", "batch_size=64", "--set", "halflife=0", "--set", "device=cpu"]
+
+def test_the_doctors_remedy_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "ring", "--out", "a run", *ill]) == 0
+    capsys.readouterr()
+    text, found = said(capsys, "doctor", "a run"), json.loads(said(capsys, "doctor", "a run", "--json"))
+    assert found["findings"][0]["name"] in ("oscillation", "mode_collapse") and found["findings"][0]["reason"] in text
+    assert "reached" in text and f"{found['evidence']['reached']} of 8 modes" in text and text.splitlines()[-1].strip() == found["remedy"]
+    words = shlex.split(found["remedy"])
+    assert words[:3] == ["gan-nb", "resume", "a run"] and main([*words[1:], "--rounds", "30"]) == 0
+    run = Run.load(tmp_path/"a run", device="cpu")
+    assert run.round == 280 and run.recipe.loss == "r3" and run.recipe.normalize_gen == ("orthogonal", 1.)
+    assert [e.round for e in run.edits] == [250] and run.recipe.rounds == 650
+    assert "Too early" in said(capsys, "doctor", "a run")
+
+
+def test_a_diverged_run_is_ill_and_its_remedy_starts_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "ring", "--out", "a", "--rounds", "300", "--set", "rule=sgd", "--set", "lr=1e4", "--set", "momentum=0", "--set", "loss=wasserstein", *small]) == 3
+    capsys.readouterr()
+    found = json.loads(said(capsys, "doctor", "a", "--json"))
+    words = shlex.split(found["remedy"])
+    assert found["findings"][0]["name"] == "diverged" and words[:3] == ["gan-nb", "train", "ring"]
+    assert main([*words[1:], "--rounds", "40", "--set", "device=cpu"]) == 0
+    treated, run = Run.load(tmp_path/"a-treated", device="cpu"), Run.load(tmp_path/"a", device="cpu")
+    assert treated.recipe.loss == "r3" and treated.recipe.hidden == run.recipe.hidden and treated.seed == run.seed
+
+
+def test_settings_for_the_rest_of_a_run(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    assert main(["resume", "runs/ring-seed0", "--set", "data=grid"]) == 2
+    assert "data: cannot change while a run is under way" in one_line(capsys.readouterr().err)
+    assert main(["resume", "runs/ring-seed0", "--set", "lr=fast"]) == 2
+    assert "lr_gen: 'fast' came" in one_line(capsys.readouterr().err)
 
 
 def test_recipes_are_listed(tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import torch
 
 from gan_nb import Run
 from gan_nb.core import Diverged
-from gan_nb.doctor import Finding, apply, cover, decide, diagnose, examine, gallery, line, names, patient, read_losses, steady
+from gan_nb.doctor import Finding, apply, cover, decide, diagnose, diagnosing, examine, gallery, line, names, patient, read_losses, steady
 from gan_nb.losses import losses
 from gan_nb.recipes import Recipe
 
@@ -186,3 +186,56 @@ def test_four_points_of_your_own():
     own = np.array([[0., 0.], [1., 0.], [0., 1.], [1., 1.]], dtype="float32")
     run = Run(patient("healthy", data=own, **tiny))
     assert cover(run, run.real(200))["reached"] == 1 and cover(run, run.real(1).expand(200, 2))["reached"] == .25
+
+
+def test_the_same_in_parts():
+    run = Run(patient("oscillation", "fast adam", batch_size=64)).fit(201, progress=False)
+    *parts, found = diagnosing(run)
+    assert found == diagnose(run) and len(parts) > 50 and not any(parts), "a round aside is a part of its own"
+    assert len(list(diagnosing(Run(patient("healthy", **tiny))))) < 6, "nothing is played aside where nothing can be named"
+
+
+def test_training_goes_on_between_the_parts():
+    run, same = (Run(patient("oscillation", "fast adam", **tiny)).fit(201, progress=False) for _ in range(2))
+    for found in diagnosing(run): run.step(); same.step()
+    assert found[0].evidence["round"] == 201 < run.round and checked(found)
+    assert all(run.state.params[p][k].equal(v) for p in ("gen", "disc") for k, v in same.state.params[p].items())
+
+
+def test_an_old_finding_is_applied_as_of_now():
+    run = Run(patient("oscillation", "fast adam", batch_size=64)).fit(201, progress=False)
+    found = diagnose(run)[0]
+    apply(run.fit(500, progress=False), found)
+    assert run.recipe.rounds == 701 + found.rounds > found.remedy["rounds"]
+    assert np.isclose(run.recipe.lr_gen * found.rounds / run.recipe.rounds, .02, rtol=.01), "its rate has not run down meanwhile"
+
+
+@pytest.mark.parametrize("halflife", [0., 100.])
+def test_what_wanders_below_an_average_is_no_collapse(halflife):
+    run = put_records(Run(patient("oscillation", "fast adam", batch_size=64, halflife=halflife)).fit(250, progress=False), 400)
+    found = diagnose(run)
+    seen = found[0].evidence
+    assert seen["own_drift"] > .25 and (seen["own_drift"] == seen["drift"]) == (halflife == 0)
+    assert "mode_collapse" not in checked(found)
+
+
+images = dict(next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000, rounds=3000, since_edit=None, told_apart=.98, flatness=1.5, logit_spread=1.,
+              first_gen=1., gradient_gen=1., lately_gen=1., growth_gen=1., growth_disc=1., drift=.05, own_drift=.05)
+
+@pytest.mark.parametrize("changes, names", [
+    ({}, ["healthy"]), (dict(told_apart=1.), ["healthy"]),                 # a discriminator that leads is no disease of images
+    (dict(covered=.05), ["too_early"]),                                    # a judge finds all classes in noise
+    (dict(reached=7), ["mode_collapse"]), (dict(reached=7, own_drift=.5), ["too_early"]), (dict(reached=7, rounds=9000), ["too_early"]),
+    (dict(reached=7, drift=.5, own_drift=.5), ["oscillation"]), (dict(reached=7, drift=.5, rounds=9000), ["too_early"]), (dict(reached=7, moves=900), ["too_early"]),
+    (dict(reached=1, told_apart=.999, covered=.01), ["discriminator_saturated", "mode_collapse"])], ids=str)
+def test_rules_for_images(changes, names): assert decide({**images, **changes}) == names
+
+
+def test_noise_is_not_well_though_the_judge_names_digits_in_it():
+    run = Run(Recipe(name="noise").replace(data="digits", device="cpu", threads=1, rounds=1200, **tiny))
+    run = put_records(run, 1200)
+    real = run.game.data.all("train", 400)
+    run.samples = lambda n=64, seed=0: (real[torch.arange(n) % 400] + .8 * torch.randn(n, 1, 28, 28, generator=torch.Generator().manual_seed(seed))).clamp(-1, 1)
+    found = cover(run)
+    assert found["covered"] < .1 and found["judge"].startswith("digits ")
+    assert "healthy" not in checked(diagnose(run, ahead=0))
