@@ -313,6 +313,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'gan_nb.lab.Lab._edit': ('nbs/lab.html#lab._edit', 'gan_nb/lab.py'),
                             'gan_nb.lab.Lab._end': ('nbs/lab.html#lab._end', 'gan_nb/lab.py'),
                             'gan_nb.lab.Lab._fail': ('nbs/lab.html#lab._fail', 'gan_nb/lab.py'),
+                            'gan_nb.lab.Lab._forget': ('nbs/lab.html#lab._forget', 'gan_nb/lab.py'),
                             'gan_nb.lab.Lab._join': ('nbs/lab.html#lab._join', 'gan_nb/lab.py'),
                             'gan_nb.lab.Lab._listen': ('nbs/lab.html#lab._listen', 'gan_nb/lab.py'),
                             'gan_nb.lab.Lab._obey': ('nbs/lab.html#lab._obey', 'gan_nb/lab.py'),

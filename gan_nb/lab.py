@@ -194,7 +194,7 @@ class Panel(VBox):
             if stop(): break
             draw()
 
-# %% ../nbs/55_lab.ipynb #058bf8c3
+# %% ../nbs/55_lab.ipynb #6e7f4a57
 _labs = weakref.WeakKeyDictionary() # The open labs of each run: only one of them plays
 
 class Lab(Panel):
@@ -272,10 +272,10 @@ class Lab(Panel):
     def diagnosis(self,
         timeout:float=60, # Seconds
     ) -> list: # Of `gan_nb.doctor.Finding`
-        "What the doctor says next. Raises what went wrong there, or `TimeoutError`."
-        before, until = self.findings, time.monotonic() + timeout
-        if not self.playing: self._order(lambda: None)
-        while self.findings is before or self.findings is None:
+        "What the doctor says of the run as it is from now on. Raises what went wrong there, or `TimeoutError`."
+        until = time.monotonic() + timeout
+        self._order(self._forget)
+        while self._orders or self.findings is None:
             if time.monotonic() > until: raise TimeoutError(f"diagnosis: none after {timeout:g} s")
             with self._news: self._news.wait(.01)
         if isinstance(self.findings, Exception): raise self.findings
@@ -360,7 +360,7 @@ class Lab(Panel):
         self._visit, self._unseen, self.findings, self._asked.least = None, False, found, 2. # seconds to the next visit, at least
 
     def _fail(self, error):
-        self.error, self._unseen = error, True
+        self.error, self._visit, self._unseen = error, None, True
         self._show(draw=False)
 
     # -- orders --
@@ -371,6 +371,7 @@ class Lab(Panel):
 
     def _stop(self): self.playing = False
     def _end(self): self.playing = False
+    def _forget(self): self.findings = None
 
     def _step_once(self, what):
         self.playing = False
