@@ -2,7 +2,10 @@
 
 Each input begins with a byte that chooses the reader. A reader may return or raise ValueError in one line; anything else ends the
 campaign: another exception, more than a second, more than 256 MiB. For the formats that carry a checksum the fuzzer cannot guess, the
-checksum is put right first, so that what lies behind it is reached."""
+checksum is put right first, so that what lies behind it is reached.
+
+The last campaign, November 2026: 1,700,000 inputs in 17 parts with different seeds, two of them (200,000) on the readers as they are now,
+fifteen on those before two more settings came in. Nothing was found."""
 import io
 import json
 import os
