@@ -301,6 +301,7 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_training(tmp_path, monkeyp
 
 def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
     "the signal comes in the middle of a move; state, records and file agree afterwards"
+    signal.signal(signal.SIGINT, signal.default_int_handler) # a shell starts background jobs with Ctrl-C ignored
     run = Run("ring", folder=tmp_path/"a", **tiny)
     draw, left = run.game.draw, [1]
     def interrupted(*args):
