@@ -431,7 +431,7 @@ def make_parser() -> Parser:
     add('notebook', nargs='?', default='index.ipynb', metavar='NOTEBOOK', help='(default: index.ipynb)')
     return parser
 
-# %% ../nbs/90_cli.ipynb #89baace9
+# %% ../nbs/90_cli.ipynb #5852d2e4
 def main(
     argv=None, # What stands after `gan-nb`; none: what stood on this process's line
 ) -> int: # Exit status
@@ -441,6 +441,10 @@ def main(
         return chosen.pop('do')(**chosen)
     except (ValueError, OSError) as error:
         complain(error)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and 'memory' not in str(error): raise # PyTorch has no class of its own for it on a CPU
+        complain('there is not enough memory; smaller batches and networks need less (batch_size, hidden, width), and fewer samples')
         return 2
     except KeyboardInterrupt:
         complain('interrupted')

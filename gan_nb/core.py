@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['Tree', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers', 'stream',
-           'pick_device', 'use_threads', 'Diverged', 'check_number', 'check_whole', 'brief', 'nearest']
+           'pick_device', 'use_threads', 'memory_of', 'check_room', 'Diverged', 'check_number', 'check_whole', 'brief',
+           'nearest']
 
-# %% ../nbs/00_core.ipynb #6aacc733
+# %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
 import math
+import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -109,6 +112,26 @@ def use_threads(
     try: yield
     finally:
         if n != before: torch.set_num_threads(before)
+
+# %% ../nbs/00_core.ipynb #c2445075
+def memory_of(
+    device:torch.device, # Or a name
+) -> float: # Bytes; infinite where it cannot be told
+    "The memory of a device: all of it, not what is free."
+    if torch.device(device).type == 'cuda': return torch.cuda.get_device_properties(device).total_memory
+    try: there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError): return math.inf # Windows
+    try: return min(there, int(Path('/sys/fs/cgroup/memory.max').read_text())) # a container may have less
+    except (OSError, ValueError): return there
+
+def check_room(
+    what:str, # For the message
+    numbers:int, # Of four bytes
+    device='cpu', # Where they go
+):
+    "Raise `ValueError` if so many numbers cannot fit into the memory of `device`."
+    need, there = 4 * numbers, memory_of(device)
+    if need > there: raise ValueError(f"{what}: at least {need / 2**30:,.1f} GiB would be needed; there are {there / 2**30:,.1f}")
 
 # %% ../nbs/00_core.ipynb #ef684cb5
 class Diverged(RuntimeError):

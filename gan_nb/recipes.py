@@ -5,26 +5,29 @@
 # %% auto #0
 __all__ = ['methods', 'averages', 'on_divergences', 'local', 'live', 'built_in', 'Recipe', 'expand', 'find_settings', 'recipes',
            'recipe', 'build_transform', 'transposed', 'build_rule', 'build_method', 'build_average', 'game_settings',
-           'build_pair', 'build_game']
+           'build_pair', 'check_memory', 'build_game']
 
-# %% ../nbs/33_recipes.ipynb #fe78105e
+# %% ../nbs/33_recipes.ipynb #c7d560e0
 import configparser
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from . import data, losses, models, rules, transforms
-from .core import brief, nearest, pick_device
+from .core import brief, check_room, nearest, pick_device
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
-# %% ../nbs/33_recipes.ipynb #2badea9b
-def _whole(least):
+# %% ../nbs/33_recipes.ipynb #19e69101
+def _whole(least, most=10**9):
     def read(name, value):
         try: number = int(value) if not isinstance(value, bool) and (isinstance(value, str) or value == int(value)) else None
         except (TypeError, ValueError, OverflowError): number = None
         if number is None or number < least: raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number of at least {least}")
+        if number > most: raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number of at most {most:,}")
         return number
     return read
 
@@ -46,7 +49,10 @@ def _one_of(names):
 
 def _widths(name, value):
     parts = value.replace(',', ' ').split() if isinstance(value, str) else value if isinstance(value, (tuple, list)) else [value]
+    if len(parts) > _most_layers: raise ValueError(f"{name}: {len(parts):,} layers came; allowed are at most {_most_layers:,}")
     return tuple(_whole(1)(name, part) for part in parts)
+
+_most_layers = _most_steps = 1000 # more is a slip of the keys, and would take minutes to build
 
 def _kind_and_number(table):
     "None, or a name of `table` with a number: ('global_norm', 1.0), or 'global_norm 1.0' as text."
@@ -80,7 +86,7 @@ def _text(name, value):
     if not text.isprintable(): raise ValueError(f"{name}: {brief(text)} came; allowed is text in one line")
     return text
 
-# %% ../nbs/33_recipes.ipynb #6508fab0
+# %% ../nbs/33_recipes.ipynb #84e428d1
 methods = {method.__name__: method for method in (alternating, simultaneous, extragradient, past_extragradient, optimistic, consensus, symplectic, unrolled)}
 averages = ('halflife', 'uniform', 'tail')
 on_divergences = ('stop', 'roll back')
@@ -98,7 +104,7 @@ class Recipe:
     width: int = _set(32, _whole(1), 'channels of the convolutional networks')
     spectral: bool = _set(False, _yes_or_no, "spectral normalisation of the discriminator's weights")
     gn: bool = _set(False, _yes_or_no, "divide the discriminator's output by its input gradient (GN-GAN)")
-    pack: int = _set(1, _whole(1), 'samples that the discriminator judges at once (PacGAN)')
+    pack: int = _set(1, _whole(1, _most_steps), 'samples that the discriminator judges at once (PacGAN)')
     loss: str = _set('non_saturating', _one_of(losses.losses), 'what the players minimise')
     r1: float = _set(0.0, _real(0), 'weight of the zero-centred gradient penalty on real samples; 0: none')
     r2: float = _set(0.0, _real(0), 'and on generated samples')
@@ -107,19 +113,19 @@ class Recipe:
     noise: float = _set(0.0, _real(0), 'deviation of the noise on all that the discriminator sees')
     smoothing: float = _set(0.0, _real(0, 0.5), 'taken off the label of real samples')
     method: str = _set('alternating', _one_of(methods), 'who moves when')
-    n_gen: int = _set(1, _whole(0), "the generator's steps in a round (alternating)")
-    n_disc: int = _set(1, _whole(0), "the discriminator's steps in a round (alternating)")
+    n_gen: int = _set(1, _whole(0, _most_steps), "the generator's steps in a round (alternating)")
+    n_disc: int = _set(1, _whole(0, _most_steps), "the discriminator's steps in a round (alternating)")
     order: str = _set('disc_first', _one_of(orders), 'who begins a round (alternating)')
     method_weight: float = _set(0.1, _real(0), 'weight of the adjustment (consensus, symplectic)')
-    unroll: int = _set(5, _whole(1), "the discriminator's steps that the generator looks ahead (unrolled)")
-    lookahead: int = _set(0, _whole(0), 'rounds after which to go part of the way back; 0: never')
+    unroll: int = _set(5, _whole(1, _most_steps), "the discriminator's steps that the generator looks ahead (unrolled)")
+    lookahead: int = _set(0, _whole(0, 10**15), 'rounds after which to go part of the way back; 0: never')
     lookahead_alpha: float = _set(0.5, _real(0.001, to=1), 'the share of the way that is kept (lookahead)')
     rule_gen: str = _set('sgd', _one_of(rules.rules), "the generator's rule")
     rule_disc: str = _set('sgd', _one_of(rules.rules), "the discriminator's rule")
     lr_gen: float = _set(0.1, _real(0), "the generator's learning rate")
     lr_disc: float = _set(0.1, _real(0), "the discriminator's learning rate")
     schedule: str = _set('constant', _one_of(rules.schedules), 'how the rates change; linear and cosine end at zero after `rounds`')
-    warmup: int = _set(0, _whole(0), "a player's steps until its full rate")
+    warmup: int = _set(0, _whole(0, 10**15), "a player's steps until its full rate")
     momentum_gen: float = _set(0.0, _real(-0.999, 1), "sgd's momentum, or adam's beta1")
     momentum_disc: float = _set(0.0, _real(-0.999, 1), "sgd's momentum, or adam's beta1")
     nesterov_gen: bool = _set(False, _yes_or_no, 'look ahead along the velocity (sgd)')
@@ -139,7 +145,7 @@ class Recipe:
     project_gen: tuple = _set(None, _kind_and_number(rules.projections), 'none, or a set that the weights stay in and its size, such as box 0.01 (WGAN)')
     project_disc: tuple = _set(None, _kind_and_number(rules.projections), 'none, or a set that the weights stay in and its size, such as box 0.01 (WGAN)')
     batch_size: int = _set(128, _whole(1), 'samples in a batch')
-    rounds: int = _set(10_000, _whole(1), 'how long the experiment is meant to last')
+    rounds: int = _set(10_000, _whole(1, 10**15), 'how long the experiment is meant to last')
     halflife: float = _set(0.0, _real(0), "rounds after which the generator's average has forgotten half; 0: no averaging by halflife")
     average: str = _set('halflife', _one_of(averages), 'how the generator is averaged: by its halflife, all rounds alike, or the second half of the rounds alike')
     on_divergence: str = _set('stop', _one_of(on_divergences), 'what to do at a number that is not finite: stop, or roll back and go on with half the learning rates, three times at most')
@@ -231,7 +237,7 @@ def _local_only(default):
         if name not in local: raise nearest('[DEFAULT]', name, local)
     return default
 
-# %% ../nbs/33_recipes.ipynb #6dae6cd6
+# %% ../nbs/33_recipes.ipynb #d338a913
 def build_transform(
     recipe:Recipe,
     player:str, # 'gen' or 'disc'
@@ -301,11 +307,23 @@ def build_pair(
     sizes = {'z_dim': recipe.z_dim} | ({'hidden': recipe.hidden} if recipe.model == 'mlp' else {'width': recipe.width})
     return models.pair(recipe.model, shape, seed, spectral=recipe.spectral, gn=recipe.gn, pack=recipe.pack, **sizes)
 
+def check_memory(
+    recipe:Recipe,
+    shape:tuple, # Of one datum
+):
+    "Raise `ValueError` if the weights, their gradients and one batch alone need more memory than there is. Nothing of their size is made."
+    with torch.device('meta'): pair = build_pair(recipe, shape)
+    weights = sum(p.numel() for net in (pair.generator, pair.discriminator) for p in net.parameters())
+    units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden) if recipe.model == 'mlp' else 0)
+    numbers = 3 * weights + recipe.batch_size * units # weights before and after a step, and gradients
+    check_room(f"networks of {weights:,} weights and batches of {recipe.batch_size:,} (hidden, width, z_dim, batch_size)", numbers, pick_device(recipe.device))
+
 def build_game(
     recipe:Recipe,
     seed:int=0, # Decides the initial weights
 ) -> Gan:
-    "The data, the networks and the loss, on the recipe's device."
+    "The data, the networks and the loss, on the recipe's device. Raises `ValueError` for networks that the machine has no room for."
     device = pick_device(recipe.device)
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
+    check_memory(recipe, real.shape)
     return Gan(real, build_pair(recipe, real.shape, seed), device=device, **game_settings(recipe))

@@ -6,7 +6,7 @@
 __all__ = ['most_skips', 'most_rollbacks', 'Edit', 'tensors', 'play_seen', 'round_of', 'structure', 'compile_round', 'Run',
            'Clock', 'Record', 'Records', 'checkpoint_name', 'columns', 'live', 'write_whole']
 
-# %% ../nbs/35_training.ipynb #1fe9f0f0
+# %% ../nbs/35_training.ipynb #b0833120
 import copy
 import dataclasses
 import json
@@ -30,10 +30,10 @@ import gan_nb
 from . import data as sets
 from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
 from .compiled import Graph, Later, arrange, compiled, listed
-from .core import Diverged, brief, check_whole, nearest, stream, use_threads
+from .core import Diverged, brief, check_room, check_whole, nearest, stream, use_threads
 from .data import write_whole
 from .games import State, alternating, draw, players, start
-from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, live, local, recipe
+from .recipes import Recipe, build_average, build_game, build_method, check_memory, expand, game_settings, live, local, recipe
 from .records import Record, Records, columns, measured
 from .storage import Clock, Damaged, Store, best_name, checkpoint_name, pack, read_checkpoint
 from .transforms import skips
@@ -107,7 +107,7 @@ def compile_round(run) -> Later:
             _rounds[key] = Later(lambda: compiled(Graph(fn, *args), threads))
         return _rounds[key]
 
-# %% ../nbs/35_training.ipynb #97c300c2
+# %% ../nbs/35_training.ipynb #9f730519
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -126,7 +126,7 @@ class Run:
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
         self._every = 1 if self.game.device.type == 'cpu' else 50 # Moves between two looks for numbers that are not finite
-        self._store, self.best = None, None # The best checkpoint so far, if `fit` keeps one: its metric, round and value
+        self._stores, self._store, self.best = {}, None, None # Folders that it was saved in, and the last of them; the best checkpoint so far, if `fit` keeps one: its metric, round and value
         self.reset()
 
     def reset(self):
@@ -137,6 +137,7 @@ class Run:
             if self.average: self.state = dataclasses.replace(self.state, average=self.average.init(self.state.params['gen']))
             self.edits, self.rollbacks, self._seconds, self._kept, self._diverged = [], [], 0.0, [], None
             self._use(Records())
+            self._cut(0)
             self._good = [self._point()]
 
     def _use(self, records):
@@ -271,7 +272,11 @@ class Run:
         self._set_recipe(at)
         self.edits, self._kept, self._good = self.edits[:n_edits], [k for k in self._kept if k[0] <= moves], [point]
         self._use(self.records.until(moves))
-        if self._store: self._store.log.cut(moves)
+        self._cut(moves)
+
+    def _cut(self, moves):
+        "What was written of later moves is no longer this run's."
+        for store in self._stores.values(): store.log.cut(moves)
 
     def _roll_back(self, error):
         "Go on from an earlier state with half the learning rates, if that is wanted and was not done too often."
@@ -365,7 +370,8 @@ class Run:
     ) -> Tensor: # (n, *shape of the data)
         "Samples of the generator: of its average, if the recipe averages."
         with self.lock: params, buffers = self.state.average['mean'] if self.average else self.state.params['gen'], self.state.buffers['gen']
-        z = torch.randn(_count('n', n), self.game.pair.z_dim, generator=stream(_count('seed', seed), 1 << 40)).to(self.device)
+        check_room(f"n: {_count('n', n):,} samples", n * (self.game.pair.z_dim + math.prod(self.game.pair.shape)), self.device)
+        z = torch.randn(n, self.game.pair.z_dim, generator=stream(_count('seed', seed), 1 << 40)).to(self.device)
         return self._evaluate('gen', params, buffers, z)
 
     @torch.no_grad()
@@ -386,7 +392,8 @@ class Run:
 
     def real(self, n:int=64, seed:int=0) -> Tensor: # (n, *shape of the data)
         "A batch of real data."
-        return self.game.data.draw(_count('n', n, 1), stream(_count('seed', seed), 1 << 41, device=self.device))
+        check_room(f"n: {_count('n', n, 1):,} samples", n * math.prod(self.game.pair.shape), self.device)
+        return self.game.data.draw(n, stream(_count('seed', seed), 1 << 41, device=self.device))
 
     # -- steering --
     def edit(self, **changes):
@@ -396,6 +403,7 @@ class Run:
             if name not in live: raise ValueError(f"{name}: cannot change while a run is under way; these can: {', '.join(live)}")
         with self.lock:
             before, method, changed = self.state, self.method, self.recipe.replace(**changes)
+            if 'batch_size' in changes: check_memory(changed, self.game.pair.shape)
             self._set_recipe(changed)
             average = self.average.edited(before.average) if self.average else before.average
             self.state = self.method.carry(dataclasses.replace(before, rules=self.method.init(before.params), method=self.method.memory(before.params), average=average), before, method)
@@ -431,6 +439,7 @@ class Run:
         with self.lock:
             self.state = self.method.carry(dataclasses.replace(state, rules=self.method.init(state.params), method=self.method.memory(state.params), average=state.average if self.average else {}), state)
             self._use(records)
+            self._cut(0)
             self._kept, self._good = [], [self._point()]
 
     def _replay(self, script):
@@ -465,21 +474,28 @@ class Run:
             yield store
 
     def _store_of(self, folder):
-        if self._store is None or self._store.folder != Path(folder): self._store = Store(folder)
+        folder = Path(folder)
+        if folder not in self._stores: self._stores[folder] = Store(folder)
+        self._store = self._stores[folder]
         self._store.keep = self.keep
         return self._store
 
     def save(self,
         path, # A folder for the whole run, or a file that ends in .safetensors for a checkpoint alone
+        overwrite:bool=False, # Put it in the place of another run that the folder holds?
     ) -> Path: # Of the checkpoint
-        "Write the run so that it can go on exactly. Raises `OSError` where it cannot write, `ValueError` if another process trains there."
+        "Write the run so that it can go on exactly. Raises `OSError` where it cannot write, `ValueError` if another process trains there or the folder holds another run."
         path = Path(path)
         with self.lock:
             self._surely_finite()
             if path.suffix == '.safetensors':
                 write_whole(path, self._to_bytes())
                 return path
-            with self._store_of(path) as store:
+            claimed = self._store_of(path).lock.held # then it was looked at before
+            with self._store as store:
+                if store.foreign and not claimed:
+                    if not overwrite: raise ValueError(f"{path}: holds another run; Run.load({str(path)!r}) goes on with it, overwrite=True puts this one in its place")
+                    store.best.unlink(missing_ok=True)
                 parts = [lambda: store.log.write(self.records), lambda: store.write(self.round, self._to_bytes())]
                 for part in parts if store.newest.is_file() else parts[::-1]: part() # a checkpoint counts rows that are on the disk; a new folder is a run's as soon as it has one
                 write_whole(path/'recipe.ini', self._ini().encode())
@@ -584,7 +600,7 @@ class Run:
 
     def _take(self, store):
         "Go on in the folder that this run was read from. The last rows of records.csv are written again: another process may have added to them."
-        self._store, moves = store, self.records.moves
+        self._store, moves = self._stores.setdefault(store.folder, store), self.records.moves
         gaps = np.flatnonzero(np.diff(moves) != 1)
         rewound = min(2000, len(moves) - (int(gaps[-1]) + 1 if len(gaps) else 0))
         store.log.logged, store.log.missing = self.records.total - rewound, self._unlogged

@@ -151,6 +151,48 @@ def test_the_older_checkpoint_is_there_if_the_newest_is_damaged(tmp_path, harm):
     with pytest.warns(UserWarning): assert Run.load(tmp_path/"a", device="cpu").round == 10, "the damaged file must not have become the older checkpoint"
 
 
+def test_saving_does_not_write_over_another_run(tmp_path):
+    other, run = (Run("ring", seed=seed, **tiny).fit(3, progress=False) for seed in (1, 2))
+    other.save(tmp_path/"a")
+    before = {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()}
+    with pytest.raises(ValueError, match=r"a: holds another run; .* goes on with it, overwrite=True puts"): run.save(tmp_path/"a")
+    assert {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()} == before
+    run.save(tmp_path/"a", overwrite=True)
+    assert Run.load(tmp_path/"a", device="cpu").seed == 2
+    for folder in ("b", "a", "b", "a"): run.fit(2, progress=False).save(tmp_path/folder)     # its own folders are no other run's
+    assert [len((tmp_path/f/"records.csv").read_text().splitlines()) for f in "ab"] == [12, 10]
+    assert [Run.load(tmp_path/f, device="cpu").round for f in "ab"] == [11, 9]
+
+
+def test_a_run_that_begins_anew_forgets_what_it_wrote(tmp_path):
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(20, progress=False)
+    run.reset()
+    run.fit(5, progress=False)
+    assert len((tmp_path/"a/records.csv").read_text().splitlines()) == 6
+    again = Run.load(tmp_path/"a", device="cpu")
+    assert (again.round, len(again.records)) == (5, 5)
+
+
+@pytest.mark.parametrize("setting, why", [("hidden=1000000000", "GiB would be needed"), ("z_dim=1000000000", "GiB would be needed"), ("batch_size=1000000000", "GiB would be needed"), ("hidden=" + "9" * 30, "at most"),
+                                          ("n_disc=1000000000000", "at most 1,000"), ("pack=100000000", "at most 1,000"), ("rounds=" + "9" * 30, "at most"), ("hidden=" + "8 " * 5000, "layers came")])
+def test_absurd_sizes_are_refused_before_anything_is_made(setting, why, tmp_path, capsys):
+    assert main(["train", "ring", "--out", str(tmp_path/"a"), "--rounds", "2", "--set", setting]) == 2
+    said = capsys.readouterr().err
+    assert why in said and said.count("\n") == 1 and not (tmp_path/"a").exists()
+
+
+def test_absurd_numbers_of_samples_are_refused(tmp_path, capsys):
+    run = Run("ring", **tiny)
+    for ask in (run.samples, run.real):
+        with pytest.raises(ValueError, match="n: 1,000,000,000,000 samples: at least .* GiB would be needed"): ask(10**12)
+    with pytest.raises(ValueError, match="GiB would be needed"): run.edit(batch_size=10**9)
+    assert run.recipe.batch_size == 16 and run.edits == []
+    run.save(tmp_path/"a")
+    for words in (["sample", "--n", "1" + "0" * 14, "--out", str(tmp_path/"b.npy")], ["resume", "--rounds", "9" * 30], ["evaluate", "--n", "1" + "0" * 14]):
+        assert main([words[0], str(tmp_path/"a"), *words[1:]]) == 2
+        assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path/"b.npy").exists()
+
+
 def test_no_whole_checkpoint_at_all(tmp_path):
     Run("ring", **tiny).save(tmp_path/"a")
     (tmp_path/"a"/checkpoint_name).write_bytes(b"x" * 50)
