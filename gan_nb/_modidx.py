@@ -279,6 +279,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'gan_nb.gan.Gan.loss': ('nbs/gan.html#gan.loss', 'gan_nb/gan.py'),
                             'gan_nb.gan.Gan.set': ('nbs/gan.html#gan.set', 'gan_nb/gan.py'),
                             'gan_nb.gan._leaf': ('nbs/gan.html#_leaf', 'gan_nb/gan.py'),
+                            'gan_nb.gan._places': ('nbs/gan.html#_places', 'gan_nb/gan.py'),
                             'gan_nb.gan.field': ('nbs/gan.html#field', 'gan_nb/gan.py'),
                             'gan_nb.gan.grad': ('nbs/gan.html#grad', 'gan_nb/gan.py'),
                             'gan_nb.gan.gradient': ('nbs/gan.html#gradient', 'gan_nb/gan.py'),

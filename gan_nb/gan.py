@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['players', 'Gan', 'gradient', 'leaves', 'grad', 'field', 'transposed_product', 'product', 'join', 'split']
 
-# %% ../nbs/28_gan.ipynb #7d08347b
+# %% ../nbs/28_gan.ipynb #6146cba7
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from .core import Tree, check_number, check_whole, numbers, tree_map
 from .losses import Loss, gradient_penalty, interpolate, perturb, zero_centered_penalty
 
-# %% ../nbs/28_gan.ipynb #2835e76e
+# %% ../nbs/28_gan.ipynb #5a1e60da
 players = ('gen', 'disc')
 
 class Gan:
@@ -70,9 +71,16 @@ class Gan:
         buffers:Tree,
         x:Tensor,
     ) -> tuple: # (output, buffers after)
-        "Run a player's network without changing it."
-        buffers = tree_map(torch.clone, buffers)
-        return functional_call(self.nets[player], (params, buffers), (x,)), buffers
+        "Run a player's network with these numbers in the places of its own, which come back afterwards."
+        net = self.nets[player]
+        places, lent = _places(net), {**params, **tree_map(torch.clone, buffers)}
+        own = [held[key] for held, key, _ in places]
+        try:
+            for held, key, name in places: held[key] = lent[name]
+            out = net(x)
+            return out, {**buffers, **{name: held[key] for held, key, name in places if name in buffers}}
+        finally:
+            for (held, key, _), t in zip(places, own): held[key] = t
 
     def loss(self, player, params, buffers, batch):
         "A player's loss on a batch; also its buffers afterwards, and the mean logits. Differentiable in all parameters that require a gradient."
@@ -97,6 +105,15 @@ class Gan:
                 value = value + weight * gradient_penalty(logits, between)
         own = {'gen': gen_buffers, 'disc': disc_buffers}[player]
         return value, {**buffers, player: own}, seen
+
+_known = WeakKeyDictionary()
+
+def _places(net):
+    "Where the modules of `net` hold its tensors: (a dict, the key in it, the tensor's name)."
+    if net not in _known:
+        names = {t: name for name, t in (*net.named_parameters(), *net.named_buffers())}
+        _known[net] = [(held, key, names[t]) for module in net.modules() for held in (module._parameters, module._buffers) for key, t in held.items() if t is not None]
+    return _known[net]
 
 def _leaf(x):
     "`x`, ready to be differentiated at; part of its graph if it has one."
