@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Ration', 'Rate', 'Steps', 'Choice', 'clip_control', 'normalize_control', 'Menu', 'game_controls', 'player_controls',
-           'Panel', 'Lab']
+           'Panel', 'Worker', 'Lab']
 
 # %% ../nbs/55_lab.ipynb #cbdc9a6a
 import itertools
@@ -194,10 +194,76 @@ class Panel(VBox):
             if stop(): break
             draw()
 
-# %% ../nbs/55_lab.ipynb #6e7f4a57
+# %% ../nbs/55_lab.ipynb #d069ffe5
+class Worker:
+    """A thread that carries out orders and, while `playing`, plays in between.
+
+    Who inherits says how: `_play_on` plays a little, `_obey` carries out an order, `_fail` shows an error, `_rest` does what is left to do when paused, if `_restless`, and `round` is how far it has come."""
+    def _employ(self):
+        self._orders, self._lock, self._thread, self._news = deque(), threading.Lock(), None, threading.Condition()
+        self.playing, self._acting, self.error = False, False, None
+
+    def _dismiss(self):
+        "Let the thread end, and wait for it."
+        thread = getattr(self, '_thread', None) # Python also closes widgets that it throws away, even half-made ones
+        if thread is not None: self._order(self._end)
+        if thread is not None and thread.ident != threading.get_ident(): thread.join(10)
+
+    def pause(self):
+        "Stop after the step under way."
+        self._order(self._stop)
+
+    def wait(self,
+        rounds:int=0, # How many more rounds to wait for; 0: until what was asked for has been done
+        timeout:float=60, # Seconds
+    ) -> 'Lab':
+        "Wait for the thread. Raises what went wrong there, `TimeoutError`, or `RuntimeError` if nobody pressed Play."
+        goal, until = self.round + rounds, time.monotonic() + timeout
+        while self._orders_left() or rounds and self.round < goal:
+            if not (self._orders_left() or self.playing): self.result(); raise RuntimeError(f"wait: the lab is paused at round {self.round} and will not reach {goal}; call play() first")
+            if time.monotonic() > until: raise TimeoutError(f"wait: round {self.round} after {timeout:g} s, {goal} was waited for")
+            with self._news: self._news.wait(.01)
+        return self.result()
+
+    def result(self) -> 'Lab':
+        "The lab itself; raises the error that the status line shows, if there is one."
+        if self.error is not None: raise self.error
+        return self
+
+    def _stop(self): self.playing = False
+    def _end(self): self.playing = False
+    def _restless(self): return False
+    def _orders_left(self): return bool(self._orders) or self._acting and not self.playing
+
+    def _order(self, order):
+        "Leave a message for the thread, and see to it that there is one."
+        with self._lock:
+            self._orders.append(order)
+            if self._thread is not None: return
+            self._thread = threading.Thread(target=self._work, name='gan_nb lab', daemon=True)
+            self._thread.start()
+
+    def _work(self):
+        "Carry out orders, and play in between; end when there is nothing to do."
+        while True:
+            with self._lock:
+                order = self._orders[0] if self._orders else None
+                if order is None and not self.playing and not self._restless():
+                    self._thread = None
+                    break
+            self._acting = bool(order) or self.playing # what is left to do when paused is not what anyone waits for
+            try: self._obey(order) if order else self._play_on() if self.playing else self._rest()
+            except Exception as error:
+                if order is None: self.playing = False # an order that is not allowed does not stop the run
+                self._fail(error)
+            if order: self._orders.popleft()
+            self._acting = False
+            with self._news: self._news.notify_all()
+
+# %% ../nbs/55_lab.ipynb #ca4c48b2
 _labs = weakref.WeakKeyDictionary() # The open labs of each run: only one of them plays
 
-class Lab(Panel):
+class Lab(Worker, Panel):
     """A panel for `run`: train, pause, step, and edit its recipe.
 
     Its buttons are also methods, which return at once and are carried out by the lab's thread; `wait` waits for them."""
@@ -207,8 +273,8 @@ class Lab(Panel):
     ):
         run = Run(run) if isinstance(run, str) else run
         super().__init__(run, samples or (64 if len(run.game.data.shape) == 3 else 300))
-        self._orders, self._lock, self._thread, self._news = deque(), threading.Lock(), None, threading.Condition()
-        self.playing, self._acting, self.error, self.played_seconds, self._shown = False, False, None, 0., None
+        self._employ()
+        self.played_seconds, self._shown = 0., None
         self._drawn, self._said, self._passed = Ration(.04), Ration(.01, .1), deque() # pictures and text: 5 % together
         self._asked, self._visit, self._visited, self._unseen, self.findings = Ration(.04, 0.), None, None, False, None # the doctor
         self._pictures = itertools.cycle((self.draw_samples, self.draw_losses, self.draw_norms)) # one at a time, so that a click waits for one at most
@@ -231,10 +297,6 @@ class Lab(Panel):
         for other in self._others(): other.pause()
         self._order(self._start)
 
-    def pause(self):
-        "Stop after the step under way."
-        self._order(self._stop)
-
     def step(self, what:str='round'):
         "Pause, then make one move: 'round', 'disc' or 'gen'."
         self._order(lambda: self._step_once(what))
@@ -252,23 +314,6 @@ class Lab(Panel):
         findings = self.findings # as the person sees them
         self._order(lambda: self._apply(findings))
 
-    def wait(self,
-        rounds:int=0, # How many more rounds to wait for; 0: until what was asked for has been done
-        timeout:float=60, # Seconds
-    ) -> 'Lab':
-        "Wait for the thread. Raises what went wrong there, `TimeoutError`, or `RuntimeError` if nobody pressed Play."
-        goal, until = self.run.round + rounds, time.monotonic() + timeout
-        while self._orders_left() or rounds and self.run.round < goal:
-            if not (self._orders_left() or self.playing): self.result(); raise RuntimeError(f"wait: the lab is paused at round {self.run.round} and will not reach {goal}; call play() first")
-            if time.monotonic() > until: raise TimeoutError(f"wait: round {self.run.round} after {timeout:g} s, {goal} was waited for")
-            with self._news: self._news.wait(.01)
-        return self.result()
-
-    def result(self) -> 'Lab':
-        "The lab itself; raises the error that the status line shows, if there is one."
-        if self.error is not None: raise self.error
-        return self
-
     def diagnosis(self,
         timeout:float=60, # Seconds
     ) -> list: # Of `gan_nb.doctor.Finding`
@@ -283,9 +328,7 @@ class Lab(Panel):
 
     def close(self):
         "Stop and take the panel off the page. The run stays as it is."
-        thread = getattr(self, '_thread', None) # Python also closes widgets that it throws away, even half-made ones
-        if thread is not None: self._order(self._end)
-        if thread is not None and thread.ident != threading.get_ident(): thread.join(10)
+        self._dismiss()
         if hasattr(self, '_siblings'): self._siblings.discard(self)
         super().close()
 
@@ -298,39 +341,15 @@ class Lab(Panel):
         return self._asked.spent / max(self.played_seconds, 1e-9)
 
     # -- the thread --
+    @property
+    def round(self): return self.run.round
     def _others(self): return [lab for lab in self._siblings if lab is not self]
-    def _orders_left(self): return bool(self._orders) or self._acting and not self.playing
 
     def _join(self, run):
         "Be one of the labs of `run`."
         if hasattr(self, '_siblings'): self._siblings.discard(self)
         self.run, self._siblings = run, _labs.setdefault(run, weakref.WeakSet())
         self._siblings.add(self)
-
-    def _order(self, order):
-        "Leave a message for the thread, and see to it that there is one."
-        with self._lock:
-            self._orders.append(order)
-            if self._thread is not None: return
-            self._thread = threading.Thread(target=self._work, name='gan_nb lab', daemon=True)
-            self._thread.start()
-
-    def _work(self):
-        "Carry out orders, and play in between; when paused, let the doctor look once; end when there is nothing to do."
-        while True:
-            with self._lock:
-                order = self._orders[0] if self._orders else None
-                if order is None and not self.playing and not self._unseen:
-                    self._thread = None
-                    break
-            self._acting = bool(order) or self.playing # the doctor's visit to a paused run is not what anyone waits for
-            try: self._obey(order) if order else self._play_on() if self.playing else self._consult()
-            except Exception as error:
-                if order is None: self.playing = False # an edit that is not allowed does not stop the run
-                self._fail(error)
-            if order: self._orders.popleft()
-            self._acting = False
-            with self._news: self._news.notify_all()
 
     def _obey(self, order):
         self.error, self._visit = None, None # an order may change what the doctor was looking at
@@ -346,6 +365,10 @@ class Lab(Panel):
         if self._drawn.is_due(): self._drawn.measure(next(self._pictures))
         if self._asked.is_due(): self._asked.measure(self._consult)
         self.played_seconds += time.perf_counter() - began
+
+    def _restless(self): return self._unseen
+
+    def _rest(self): self._consult()
 
     def _consult(self):
         "One part of the doctor's visit. What goes wrong there becomes a line; the lab goes on."
@@ -369,8 +392,6 @@ class Lab(Panel):
         self._passed.clear()
         self._drawn.next = max(self._drawn.next, time.perf_counter() + self._drawn.least)
 
-    def _stop(self): self.playing = False
-    def _end(self): self.playing = False
     def _forget(self): self.findings = None
 
     def _step_once(self, what):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Population', 'heat_map', 'small_multiples']
 
-# %% ../nbs/75_population.ipynb #580ca9cf
+# %% ../nbs/75_population.ipynb #58e4799e
 import copy
 import dataclasses
 import itertools
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from .compiled import Graph, arrange, compiled, listed, mapped, member, refill, stacked
-from .core import check_whole, nearest, use_threads
+from .core import check_room, check_whole, nearest, stream, use_threads
 from .games import State, draw, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, recipe
 from .plots import Picture
 from .records import Records, columns, measured
 from .training import Run, play_seen, structure, tensors
 
-# %% ../nbs/75_population.ipynb #fb90395f
+# %% ../nbs/75_population.ipynb #c6ce0e55
 _zero_is_off = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', *(f'{name}_{p}' for name in ('momentum', 'weight_decay', 'early_momentum') for p in ('gen', 'disc')))
 
 class Population:
@@ -119,6 +119,17 @@ class Population:
         rows = torch.stack([row[i] for row in self._rows]).numpy() if self._rows else np.empty((0, len(columns)))
         return Records(rows if self.diverged[i] < 0 else rows[:self.diverged[i]])
 
+    def trace(self,
+        column:str, # Of the records
+        most:int=1000, # Rounds, spread evenly
+    ) -> tuple: # (rounds, values (rounds, members)); nan where a member had diverged
+        "One column of all members' records."
+        if column not in measured: raise nearest('column', column, measured)
+        at = np.unique(np.linspace(0, self.round - 1, min(self.round, most)).round().astype(int)) if self.round else np.empty(0, int)
+        values = np.array([self._rows[k][:, columns.index(column)].numpy() for k in at]).reshape(len(at), len(self))
+        values[(self.diverged >= 0) & (at[:, None] >= self.diverged)] = np.nan
+        return at + 1, values
+
     def run(self,
         i:int, # Which member
     ) -> Run:
@@ -137,6 +148,19 @@ class Population:
     ) -> Tensor: # (n, *shape of the data)
         "Samples of a member's generator."
         return self.run(i).samples(n, seed)
+
+    @torch.no_grad()
+    def all_samples(self,
+        n:int=4, # Of each
+        seed:int=0, # Decides the latents, the same for all
+    ) -> Tensor: # (members, n, *shape of the data)
+        "Samples of every member's generator, as `samples` would give them."
+        weights = self._tree['average']['mean'] if self._tree['average'] else self._tree['params']['gen']
+        check_room(f"n: {check_whole('n', n, 1):,} samples of {len(self)} members", n * len(self) * math.prod(self.data.shape), self.games[0].device)
+        game, z = self.games[0], torch.randn(n, self.games[0].pair.z_dim, generator=stream(check_whole('seed', seed), 1 << 40)).to(self.games[0].device)
+        game.nets['gen'].eval()
+        try: return torch.stack([game.call('gen', member(weights, i), member(self._tree['buffers']['gen'], i), z)[0] for i in range(len(self))])
+        finally: game.nets['gen'].train()
 
     def table(self,
         score=None, # Called with each member's run; gives a number

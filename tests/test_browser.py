@@ -22,6 +22,7 @@ patience = 120_000                          # ms; a busy machine must not fail a
 ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
 sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
 digits = "Run('article', batch_size=32, hidden=(64, 64), threads=1)"
+many = "Population('ring', seeds=3, grid={'lr': [1e-4, 1e-3]}, hidden=(32, 32), batch_size=64, halflife=0)"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,8 @@ def browser():
 def panel(server, browser, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
     address, token, folder = server
-    cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(run := " + request.param + ")\nlab", "print('half', 6 * 7, run.round >= 0)",
+    imports, kind = ("population import Population", "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
+    cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab", "print('half', 6 * 7, run.round >= 0)",
              "import json; print('facts', json.dumps([[e.round, e.changes] for e in run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())"]
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
     name = f"{title}.ipynb"
@@ -181,6 +183,33 @@ def test_a_person_can_drive_the_lab(panel, tmp_path, request):
 
     press(page, "Reset")
     page.wait_for_function(f"() => ({read_round})() === 0")
+
+
+@pytest.mark.parametrize("panel", [many], ids=["many"], indirect=True)
+def test_a_person_can_drive_a_population(panel, tmp_path):
+    page = panel
+    before = page.evaluate(first_picture)
+    press(page, "Play")
+    until_round_above(page, 20)
+    page.wait_for_function(f"before => ({first_picture})() !== before", arg=before)
+    press(page, "Pause")
+    page.get_by_text("paused", exact=True).wait_for()
+    stopped = rounds(page)
+    press(page, "Step round")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+    page.get_by_text("seed 0, lr 0.0001").wait_for()
+    handle = page.get_by_text("member", exact=True).locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
+    handle.focus()
+    for _ in range(4): page.keyboard.press("ArrowRight")
+    page.get_by_text("seed 1, lr 0.001").wait_for()
+    press(page, "Open in a lab")
+    page.get_by_role("button", name="Step discriminator", exact=True).wait_for()
+    page.get_by_text("too early", exact=False).first.wait_for()
+    overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
+    assert overflow <= 1
+    page.set_viewport_size({"width": 1280, "height": 1900})
+    page.screenshot(path=tmp_path/"population.png")
+    print("picture:", tmp_path/"population.png")
 
 
 @pytest.mark.parametrize("panel", [sick], ids=["sick"], indirect=True)
