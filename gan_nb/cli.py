@@ -223,7 +223,7 @@ def finish(run, until, folder, asked=()) -> int:
     else: say(f'{progress(run, until)}; saved in {folder}')
     return 0 if run.round >= until else 130
 
-# %% ../nbs/90_cli.ipynb #123725c1
+# %% ../nbs/90_cli.ipynb #971887be
 def train(
     name:str, # Of a recipe
     rounds:int=None, # How many; none: the recipe's
@@ -232,6 +232,7 @@ def train(
     settings=(), # Pairs of a setting and its value
     autosave:float=60., # Seconds between two saves
     keep:int=2, # The last checkpoints that stay
+    compile:bool=False, # Compile the rounds first?
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     with noted_signals() as asked:
@@ -241,15 +242,16 @@ def train(
         made = planned.replace(rounds=rounds) if rounds else planned
         folder = Path(out or Path(made.run_folder)/f'{name}-seed{seed}')
         refuse_full(folder)
-        run = Run(made, seed, keep=keep)
+        run = Run(made, seed, keep=keep, compile=compile)
         if made.rounds < planned.rounds: say(f"{name}: {made.rounds:,} rounds instead of the recipe's {planned.rounds:,}, and its schedule is fitted to them")
         return play(run, made.rounds, folder, asked, autosave)
 
-# %% ../nbs/90_cli.ipynb #83ab53ce
+# %% ../nbs/90_cli.ipynb #addc417d
 def open_run(
     folder, # Of a run
     store=None, # The folder, if it is locked already
     best:bool=False, # The best checkpoint, if the run has kept one?
+    compile:bool=None, # Are its rounds compiled? none: as they were
 ):
     "The run in `folder`, on this machine's device. Raises `ValueError` if there is none."
     from gan_nb.recipes import built_in, local, recipe
@@ -258,13 +260,14 @@ def open_run(
     store = store or Store(folder)
     if not store.found(): raise ValueError(f"{folder}: holds no run; allowed is a folder that `gan-nb train` has made")
     here = recipe(next(iter(built_in)))
-    with heard(): return Run.load(folder, store=None if best else store, best=best, **{name: getattr(here, name) for name in local})
+    with heard(): return Run.load(folder, store=None if best else store, best=best, compile=compile, **{name: getattr(here, name) for name in local})
 
 def resume(
     folder:str, # Of a run
     rounds:int=None, # How many more; none: what is left of the recipe's
     settings=(), # Pairs of a setting and its new value
     autosave:float=60., # Seconds between two saves
+    compile:bool=None, # Are its rounds compiled? none: as they were
 ) -> int: # Exit status
     "Go on with a run, after an edit if there are `settings`. Raises `ValueError` for a folder without one, and for a setting that cannot change."
     from gan_nb.storage import Store
@@ -275,7 +278,7 @@ def resume(
         except OSError as error: raise cannot_write(folder, error) from None
         try:
             store.tidy()
-            run = open_run(folder, store)
+            run = open_run(folder, store, compile=compile)
             if settings: run.edit(**dict(settings))
             return _resume(run, rounds, Path(folder), asked, autosave)
         finally: store.lock.__exit__()
@@ -386,7 +389,7 @@ def lab(
     from jupyterlab.labapp import main
     return main([str(notebook)]) or 0
 
-# %% ../nbs/90_cli.ipynb #047805f0
+# %% ../nbs/90_cli.ipynb #d5bc7d3b
 def make_parser() -> Parser:
     "What may stand on the line."
     parser = Parser(prog='gan-nb', description='Train GANs with (sub)gradient methods. Exit status: 0 done, 2 bad input, 3 diverged, 130 interrupted with everything saved.', allow_abbrev=False)
@@ -405,11 +408,13 @@ def make_parser() -> Parser:
     saving = dict(type=seconds, default=60., metavar='SECONDS', help='how often to save, at the end of a round (default: 60)')
     add('--autosave', **saving)
     add('--keep', type=whole(1), default=2, metavar='N', help='how many of the last checkpoints stay in the folder (default: 2)')
+    add('--compile', action='store_true', help='compile the rounds first: half a minute or more at the beginning, then faster')
     add = command(resume, 'resume', 'go on with a run')
     add('folder', metavar='DIR', help="the run's folder")
     add('--rounds', type=whole(1), metavar='N', help='how many more rounds (default: what is left of those it was meant to have)')
     add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help='change a setting from here on, as the doctor advises; may be repeated')
     add('--autosave', **saving)
+    add('--compile', action=argparse.BooleanOptionalAction, help='compile the rounds, or do not (default: as they were, so that nothing changes)')
     add = command(sample, 'sample', 'write samples of a run')
     add('folder', metavar='DIR', help="the run's folder")
     add('--n', type=whole(1), required=True, metavar='N', help='how many')

@@ -107,7 +107,7 @@ def compile_round(run) -> Later:
             _rounds[key] = Later(lambda: compiled(Graph(fn, *args), threads))
         return _rounds[key]
 
-# %% ../nbs/35_training.ipynb #9f730519
+# %% ../nbs/35_training.ipynb #897128ba
 class Run:
     "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
     def __init__(self,
@@ -542,7 +542,7 @@ class Run:
     def load(cls,
         path, # A run folder or a checkpoint
         data=None, # Your own array, if it was trained on one
-        compile=False, # As of `Run`
+        compile=None, # As of `Run`; none: as it was, for the same bits
         of=None, # A Recipe, or the name of one, that the run must have
         store:Store=None, # The folder, if it is locked already
         best:bool=False, # The best checkpoint of the folder, to look at or to go on elsewhere?
@@ -580,8 +580,9 @@ class Run:
         real = sets.load(first.data, folder=first.data_folder or None)
         if real.fingerprint != about['fingerprint']: raise ValueError(f"trained on other data: {differences(about['data'] or {'fingerprint': about['fingerprint']}, describe_data(real))}")
         check_sizes(first, real.shape, flat)
-        run = cls(first, about['seed'], keep=about['keep'], compile=compile, _real=real)
+        run = cls(first, about['seed'], keep=about['keep'], compile=compile or False, _real=real)
         run._restore(at, about, flat)
+        if compile is None: run.compile = run._was_compiled()
         return run
 
     def _restore(self, at, about, flat):

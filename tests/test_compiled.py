@@ -80,9 +80,23 @@ def test_a_compiled_run_agrees_is_replayed_and_resumed(tmp_path):
     run.save(tmp_path/"a")
     on = Run.load(tmp_path/"a", compile=True).fit(5, progress=False)
     assert_same(run.fit(5, progress=False), on)
-    off = Run.load(tmp_path/"a").fit(1, progress=False)
+    assert_same(run, Run.load(tmp_path/"a").fit(5, progress=False)) # as it was, if nothing is said
+    off = Run.load(tmp_path/"a", compile=False).fit(1, progress=False)
     assert off.edits[-1].changes == {"compiled": False} # eager from here: noted, so that it can be replayed
     assert_same(off, off.fork())
+
+
+@needs_compiler
+def test_compiled_on_the_command_line(tmp_path, capsys):
+    from gan_nb.cli import main
+    words = ["--set", "hidden=6 7", "--set", "batch_size=8"]
+    assert main(["train", "ring", "--rounds", "20", "--out", str(tmp_path/"whole"), "--compile", *words]) == 0
+    assert main(["train", "ring", "--rounds", "20", "--out", str(tmp_path/"plain"), *words]) == 0
+    assert main(["resume", str(tmp_path/"whole"), "--rounds", "5"]) == 0
+    assert main(["resume", str(tmp_path/"plain"), "--rounds", "5", "--compile"]) == 0
+    assert main(["resume", str(tmp_path/"whole"), "--rounds", "5", "--no-compile"]) == 0
+    switches = lambda name: [(e.round, e.changes["compiled"]) for e in Run.load(tmp_path/name).edits if "compiled" in e.changes]
+    assert (switches("whole"), switches("plain")) == ([(0, True), (25, False)], [(20, True)])
 
 
 @needs_compiler
