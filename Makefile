@@ -1,7 +1,7 @@
 # make lab     JupyterLab on index.ipynb           make test    everything that CI runs
 # make train   the article's run, without a screen  make sync    modules and README.md from the notebooks
 # make clean   remove what is built; .venv and runs/ stay
-# make bench   how fast a round is, beside plain PyTorch, Lightning and JAX; wants an idle machine, ten minutes
+# make bench   how fast a round is, beside plain PyTorch, Lightning, Keras and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
 #
 # PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
