@@ -147,7 +147,7 @@ class Lock:
         os.close(self._file)
         self._file = None
 
-# %% ../nbs/32_storage.ipynb #2d809250
+# %% ../nbs/32_storage.ipynb #c4db204b
 checkpoint_name, best_name = 'checkpoint.safetensors', 'best.safetensors'
 _older = re.compile(r'checkpoint-(\d{1,18})\.safetensors')
 
@@ -206,9 +206,11 @@ class Store:
         "Put a new checkpoint in the place of the newest, which becomes an older one. Raises `OSError`; the newest is then as it was."
         last = self.known[-1] if self._newest_known and not self.foreign else 0 # round 0 needs no copy: it follows from the seed
         if last not in (0, round) and self.keep > 1 and self.newest.is_file(): _link(self.newest, self.older(last))
-        write_whole(self.newest, content)
-        self._mark = self._identity()
-        self._newest_known, self.known = True, [*(r for r in self.known if 0 < r < round), round][-self.keep:]
+        before = self._identity()
+        try: write_whole(self.newest, content)
+        finally:
+            if self._identity() != before: # also where an error came after the new file had taken its place
+                self._mark, self._newest_known, self.known = self._identity(), True, [*(r for r in self.known if 0 < r < round), round][-self.keep:]
         for file in self.found():
             if file != self.newest and int(_older.fullmatch(file.name)[1]) not in self.known[:-1]: file.unlink()
 
