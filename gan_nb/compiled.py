@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['listed', 'refill', 'arrange', 'Graph', 'compiled', 'can_compile', 'mapped', 'stacked', 'member', 'Later']
 
-# %% ../nbs/29_compiled.ipynb #390d3a3e
+# %% ../nbs/29_compiled.ipynb #f54a596f
 import copy
+import functools
 import math
 import shutil
 import threading
@@ -80,7 +81,21 @@ class Graph:
 
     def __repr__(self): return f"Graph({self.operations} operations on {len(listed(self.takes))} tensors)"
 
-# %% ../nbs/29_compiled.ipynb #b6ec9a8b
+# %% ../nbs/29_compiled.ipynb #5252b50a
+def _product(a, b):
+    "Products with an inner or outer dimension of 1 or 2 as sums, which become part of the loops around them: a call costs more than such a product."
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    if k <= 2: return functools.reduce(torch.add, [a[..., i:i + 1] * b[..., i:i + 1, :] for i in range(k)])
+    if n <= 2: return torch.cat([(a * b[..., i].unsqueeze(-2)).sum(-1, keepdim=True) for i in range(n)], -1)
+    if m <= 2: return torch.cat([(a[..., i, :].unsqueeze(-1) * b).sum(-2, keepdim=True) for i in range(m)], -2)
+    return NotImplemented
+
+def _sum_and_product(c, a, b, beta=1, alpha=1):
+    product = _product(a, b)
+    return product if product is NotImplemented else beta * c + alpha * product
+
+_thin_products = {_aten.mm.default: _product, _aten.bmm.default: _product, _aten.addmm.default: _sum_and_product, _aten.baddbmm.default: _sum_and_product}
+
 def compiled(
     graph:Graph,
     threads:int=1, # Threads that it will use on a CPU
@@ -88,9 +103,10 @@ def compiled(
     "The graph, compiled for the device of its tensors. Raises `ValueError` where there is no compiler."
     if not can_compile(listed(graph.takes)[0].device): raise ValueError("compile: there is no C++ compiler; install g++ or clang, or train without compile")
     import torch._inductor # takes a second: only who compiles waits for it
-    plain = torch.fx.GraphModule(graph.module, copy.deepcopy(graph.module.graph))
-    for node in plain.graph.nodes: node.meta.clear() # of the trace, or of an earlier compilation
-    options = {'cpp_wrapper': True, 'cpp.threads': threads} if listed(graph.takes)[0].device.type == 'cpu' else {}
+    on_cpu = listed(graph.takes)[0].device.type == 'cpu'
+    plain = make_fx(graph.module, decomposition_table=_thin_products if on_cpu else {})(*listed(graph.takes))
+    for node in plain.graph.nodes: node.meta.clear() # of the trace
+    options = {'cpp_wrapper': True, 'cpp.threads': threads} if on_cpu else {}
     with torch.no_grad(): run = torch._inductor.compile(plain, listed(graph.takes), options=options)
     fast = copy.copy(graph)
     fast.call = torch.no_grad()(run)
