@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['orders', 'State', 'Method', 'simultaneous', 'alternating', 'turn', 'extragradient', 'past_extragradient',
-           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'draw', 'play',
-           'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
+           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'draw',
+           'draw_from', 'addresses', 'play', 'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual',
+           'matrix_game']
 
 # %% ../nbs/30_games.ipynb #1794901e
 from dataclasses import dataclass, field, replace
@@ -331,9 +332,22 @@ def start(game, method, seed:int=0) -> State:
     params, buffers = game.init()
     return State(seed, 0, 0, params, buffers, method.init(params), method.memory(params))
 
-def draw(game, method, state:State) -> list:
-    "The batches of the next round. They depend on the seed and the number of moves only."
-    return [game.draw(stream(state.seed, state.moves, k, device=game.device), who) for k, who in enumerate(method.draws)]
+def draw(
+    game,
+    method,
+    state:State,
+    ahead:int=0, # Moves after the next one
+) -> list:
+    "The batches of a round. They depend on the seed and the number of moves only."
+    return draw_from(game, method, [stream(*at, device=game.device) for at in addresses(method, state, ahead)])
+
+def draw_from(game, method, generators) -> list:
+    "The batches of a round, each from a random generator of its own."
+    return [game.draw(rng, who) for rng, who in zip(generators, method.draws)]
+
+def addresses(method, state:State, ahead:int=0) -> list: # Of what `core.stream` takes
+    "Where the random numbers of a round are."
+    return [(state.seed, state.moves + ahead, k) for k in range(len(method.draws))]
 
 def play(game, method, state:State) -> tuple: # (state, seen)
     "One round: a pure function of the state."

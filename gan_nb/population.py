@@ -22,7 +22,8 @@ from .games import State, draw, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, recipe
 from .plots import Picture
 from .records import Records, columns, measured
-from .training import Run, play_seen, structure, tensors
+from .rounds import play_seen, structure, tensors
+from .training import Run
 
 # %% ../nbs/75_population.ipynb #c6ce0e55
 _zero_is_off = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', *(f'{name}_{p}' for name in ('momentum', 'weight_decay', 'early_momentum') for p in ('gen', 'disc')))

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from . import data, losses, models, rules, transforms
-from .core import brief, check_room, nearest, pick_device
+from .core import brief, check_room, nearest, pick_device, precisions
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
 # %% ../nbs/33_recipes.ipynb #19e69101
@@ -149,6 +149,7 @@ class Recipe:
     halflife: float = _set(0.0, _real(0), "rounds after which the generator's average has forgotten half; 0: no averaging by halflife")
     average: str = _set('halflife', _one_of(averages), 'how the generator is averaged: by its halflife, all rounds alike, or the second half of the rounds alike')
     on_divergence: str = _set('stop', _one_of(on_divergences), 'what to do at a number that is not finite: stop, or roll back and go on with half the learning rates, three times at most')
+    precision: str = _set('float32', _one_of(precisions), 'bf16: the networks compute in 16 bits; tf32: products on a CUDA device are rounded to 10 digits')
     device: str = _set('auto', _device, 'auto, cpu, cuda, ... (local)')
     threads: object = _set('auto', _threads, 'torch threads on the CPU, or auto (local)')
     data_folder: str = _set('', _text, 'where image sets may lie (local)')
@@ -326,4 +327,4 @@ def build_game(
     device = pick_device(recipe.device)
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
     check_memory(recipe, real.shape)
-    return Gan(real, build_pair(recipe, real.shape, seed), device=device, **game_settings(recipe))
+    return Gan(real, build_pair(recipe, real.shape, seed), device=device, precision=recipe.precision, **game_settings(recipe))

@@ -81,6 +81,13 @@ class Records:
             self._fetch()
             return self._moves
 
+    @property
+    def last(self) -> Record: # None if there is none
+        "The newest record."
+        with self._lock:
+            if self._new: return self._new[-1]
+            return Record(int(self._table[-1, 0]), *self._table[-1, 1:2], torch.from_numpy(self._table[-1, 2:])) if len(self._table) else None
+
     def since(self, move:int) -> np.ndarray: # (n, columns)
         "The rows in memory from that move on."
         with self._lock: return self.table()[np.searchsorted(self.moves, move):]

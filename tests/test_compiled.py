@@ -11,7 +11,7 @@ from gan_nb.compiled import Graph, can_compile, compiled, listed
 from gan_nb.games import draw
 from gan_nb.population import Population
 from gan_nb.recipes import methods
-from gan_nb.training import _numbers, round_of, structure, tensors
+from gan_nb.rounds import CapturedRounds, _numbers, round_of, structure, tensors
 
 small = dict(hidden=(8, 8), z_dim=2, batch_size=16, rounds=100, device="cpu", halflife=5.)
 variants = {
@@ -87,6 +87,29 @@ def test_a_compiled_run_agrees_is_replayed_and_resumed(tmp_path):
 
 
 @needs_compiler
+def test_many_rounds_in_a_call_have_the_bits_of_single_ones(tmp_path):
+    from gan_nb.rounds import CompiledRounds
+    settings, lengths = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1), []
+    def play(self, game, method, state, n=1):
+        lengths.append(n)
+        return CompiledRounds.play(self, game, method, state, n)
+    together, alone, asked = Run("ring", compile=True, folder=tmp_path, **settings), Run("ring", compile=True, **settings), []
+    together.step()
+    together._fast.play, until = play.__get__(together._fast), 0
+    for until, lr in ((33, 5e-4), (160, 2e-3), (230, 1e-3)):
+        together.fit(until - together.round, progress=False, metric=lambda run: asked.append(run.round) or 0., every=7).edit(lr=lr)
+        while alone.round < until: alone.step()
+        alone.edit(lr=lr)
+    assert max(lengths) > 3 and asked == [*range(7, 33, 7), 33, *range(35, 160, 7), 160, *range(161, 230, 7), 230]
+    assert_same(together, alone)
+    assert_same(together.fork(87), alone.fork(87))
+    a, b = (run.records.table().copy() for run in (together, alone))
+    a[:, 1] = b[:, 1] = 0 # seconds
+    np.testing.assert_array_equal(a, b)
+    assert together.records.last.round == 230 and (np.diff(together.records["seconds"]) > 0).all()
+
+
+@needs_compiler
 def test_compiled_on_the_command_line(tmp_path, capsys):
     from gan_nb.cli import main
     words = ["--set", "hidden=6 7", "--set", "batch_size=8"]
@@ -122,11 +145,11 @@ def test_divergence_in_a_compiled_round_is_recorded_as_in_an_eager_one():
 
 
 def test_without_a_compiler_there_is_one_clear_line(monkeypatch):
-    import gan_nb.training
+    import gan_nb.rounds
     monkeypatch.setattr("gan_nb.compiled.can_compile", lambda device: False)
-    gan_nb.training._rounds.clear()
+    gan_nb.rounds._rounds.clear()
     with pytest.raises(ValueError, match="there is no C"): Run("ring", compile=True, **small).step()
-    gan_nb.training._rounds.clear()
+    gan_nb.rounds._rounds.clear()
     run = Run("ring", compile="background", **small)
     with pytest.warns(UserWarning, match="training goes on eagerly"): run.fit(200, progress=False)
     assert run.round == 200

@@ -355,7 +355,7 @@ def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
     with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
     assert run.round == len(run.records) == 5 == Run.load(tmp_path/"a", device="cpu").round
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    run.rounds = lambda n: (signal.raise_signal(signal.SIGINT) for _ in range(2))  # a second one does not wait
+    run.several = lambda most: [signal.raise_signal(signal.SIGINT) for _ in range(2)]  # a second one does not wait
     with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
     assert run.round == 5
 

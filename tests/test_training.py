@@ -101,10 +101,10 @@ def test_bad_input_changes_nothing(tmp_path):
 
 def test_ctrl_c_leaves_a_saved_run(tmp_path):
     run = Run("ring", folder=tmp_path/"run", **small)
-    def rounds(n):
-        yield from Run.rounds(run, 7)
-        raise KeyboardInterrupt
-    run.rounds = rounds
+    def several(most):
+        if run.round == 7: raise KeyboardInterrupt
+        Run.several(run, most)
+    run.several = several
     with pytest.raises(KeyboardInterrupt): run.fit(100, progress=False)
     assert Run.load(tmp_path/"run", device="cpu").round == 7 == run.round
 
