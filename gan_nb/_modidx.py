@@ -615,6 +615,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.rounds.CompiledRounds.play': ('nbs/rounds.html#compiledrounds.play', 'gan_nb/rounds.py'),
                                'gan_nb.rounds.compile_rounds': ('nbs/rounds.html#compile_rounds', 'gan_nb/rounds.py'),
                                'gan_nb.rounds.cuda_graph': ('nbs/rounds.html#cuda_graph', 'gan_nb/rounds.py'),
+                               'gan_nb.rounds.fast_rounds': ('nbs/rounds.html#fast_rounds', 'gan_nb/rounds.py'),
+                               'gan_nb.rounds.play_on': ('nbs/rounds.html#play_on', 'gan_nb/rounds.py'),
                                'gan_nb.rounds.play_seen': ('nbs/rounds.html#play_seen', 'gan_nb/rounds.py'),
                                'gan_nb.rounds.round_of': ('nbs/rounds.html#round_of', 'gan_nb/rounds.py'),
                                'gan_nb.rounds.structure': ('nbs/rounds.html#structure', 'gan_nb/rounds.py'),
