@@ -156,6 +156,71 @@ def test_without_a_compiler_there_is_one_clear_line(monkeypatch):
     with pytest.raises(ValueError, match="compile: 'yes' came"): Run("ring", compile="yes", **small)
 
 
+# Captured rounds and short numbers
+
+def again(fn, generators):
+    "In the place of a CUDA graph: what is replayed is called."
+    for _ in range(3): fn()
+    return fn
+
+
+@pytest.mark.parametrize("variant", variants)
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_captured_rounds_have_the_bits_of_eager_ones_also_after_an_edit(method, variant):
+    run = Run("ring", **small | variants[variant] | method)
+    rounds = CapturedRounds(run.game, run.method, run.average, run.state, capture=again, round=round_of(run.game, run.method, run.average, run.state))
+    for change in ({}, {"lr": 3e-3}, {"r1": .7} if run.recipe.r1 else {}, {"noise": .3, "wgan_gp": .2} if run.recipe.noise else {}):
+        if change: run.edit(**change)
+        tree, rows, fine = rounds.play(run.game, run.method, run.state, 3)
+        records = [run.step()._values for _ in range(3)]
+        assert fine.all()
+        for now, before in zip((*listed(tree), *rows), (*listed(tensors(run.state)), *records)): assert torch.equal(now.nan_to_num(), before.nan_to_num())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_captured_on_a_gpu(method):
+    settings = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1, noise=.1, device="cuda") | method
+    fast, eager = Run("ring", compile=True, **settings), Run("ring", **settings)
+    for run in (fast, eager): run.fit(30, progress=False).edit(lr_gen=5e-4, r1=.3, noise=.2)
+    kept = dict(gan_nb_rounds())
+    for run in (fast, eager): run.fit(30, progress=False)
+    assert gan_nb_rounds() == kept # no new capture for numbers
+    np.testing.assert_allclose(fast.records["loss_disc"], eager.records["loss_disc"], rtol=1e-2, atol=1e-3)
+    assert_same(fast, fast.fork(60))
+
+
+def gan_nb_rounds():
+    import gan_nb.rounds
+    return gan_nb.rounds._rounds
+
+
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_every_method_plays_in_bf16(method):
+    losses = [Run("ring", precision=precision, **small | variants["adam, r1 and r2"] | method).fit(5, progress=False).records["loss_disc"] for precision in ("bf16", "float32")]
+    np.testing.assert_allclose(*losses, rtol=.02)
+    assert not np.array_equal(*losses)
+
+
+def test_convolutions_in_bf16_and_what_is_kept_of_it(tmp_path):
+    settings = dict(width=8, batch_size=8, device="cpu")
+    run, exact = (Run("dcgan", precision=precision, **settings).fit(4, progress=False) for precision in ("bf16", "float32"))
+    np.testing.assert_allclose(run.records["loss_disc"], exact.records["loss_disc"], rtol=.05)
+    assert all(t.dtype == torch.float32 and t.is_contiguous() for t in listed(run.state.params)) and run.samples(2).dtype == torch.float32
+    run.save(tmp_path)
+    on = Run.load(tmp_path, device="cpu").fit(2, progress=False)
+    assert on.recipe.precision == "bf16"
+    assert_same(run.fit(2, progress=False), on)
+    with pytest.raises(ValueError, match="cannot change while a run is under way"): run.edit(precision="float32")
+    with pytest.raises(ValueError, match="precision: 'fp16' is unknown"): Run("ring", precision="fp16")
+
+
+@needs_compiler
+def test_bf16_compiles():
+    a, b = (Run("ring", precision="bf16", compile=compile, **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(5, progress=False) for compile in (True, False))
+    np.testing.assert_allclose(a.records["loss_disc"], b.records["loss_disc"], rtol=.01)
+
+
 def assert_same(a, b):
     assert a.edits == b.edits and (a.round, a.state.moves) == (b.round, b.state.moves)
     for x, y in zip(listed(tensors(a.state)), listed(tensors(b.state)), strict=True): assert torch.equal(x, y)
