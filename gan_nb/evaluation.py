@@ -112,7 +112,7 @@ def evaluate(
         scores = found['scores'].values()
         for score in scores: score.interval, score.perfect # worked out here
     notes = list(dict.fromkeys(str(w.message) for w in said))
-    if n < few: notes = [note for note in notes if f' {n:,} samples are too few' not in note] # the next says it for all
+    if n < few and kind is not _stacked: notes = [note for note in notes if f' {n:,} samples are too few' not in note] # the next says it for all
     if n < few: notes.append(f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
     return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=tuple(notes))
 
@@ -145,10 +145,7 @@ def _stacked(data, fake, n_boot):
     def named(x): return critic.classify(to_bytes(x.flatten(0, 1)[:, None])).reshape(len(x), -1)
     _as_stored(fake) # checks
     made, real = named(fake.clamp(-1, 1)), named(data.all('train' if data.held_out is None else 'held_out', len(fake)).cpu())
-    floor = stacked_modes(real, len(critic.classes), 0)[:2]
-    if (made == made[0]).all(): found = [Score(value, len(made), None, known.perfect) for value, known in zip((1., made.shape[1] * math.log(len(critic.classes))), floor)] # one mode; chance has no part in it
-    else: found = stacked_modes(made, len(critic.classes), n_boot)[:2]
-    found, floor = (dict(zip(('modes', 'reverse KL'), scores)) for scores in (found, floor))
+    found, floor = ({'modes': m.modes, 'reverse KL': m.reverse_kl} for m in (stacked_modes(made, len(critic.classes), n_boot), stacked_modes(real, len(critic.classes), 0)))
     shares = made.flatten().bincount(minlength=len(critic.classes)) / made.numel()
     return {'scores': found, 'floors': floor, 'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, shares.tolist()))}
 

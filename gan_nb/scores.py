@@ -223,8 +223,8 @@ def stacked_modes(
 ) -> StackedModes:
     """How many combinations of classes occur, and the divergence of their shares from uniform (Metz et al. 2017).
 
-    Raises `ValueError` for labels that are not integers (n, channels) from 0 to `classes` - 1, for fewer than 10, for labels that are all the
-    same, and for more than 100,000 modes. Warns (`UserWarning`) below 10 samples a mode."""
+    Raises `ValueError` for labels that are not integers (n, channels) from 0 to `classes` - 1, for fewer than 10, and for more than 100,000
+    modes. Warns (`UserWarning`) below 10 samples a mode, and where all labels are the same."""
     y = as_tensor('labels', labels)
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool: raise ValueError(f"labels: {y.dtype} came; allowed are integers")
     if y.ndim != 2 or len(y) < 10 or y.shape[1] == 0: raise ValueError(f"labels: shape {tuple(y.shape)} came; allowed is (n, channels) with n at least 10")
@@ -232,7 +232,7 @@ def stacked_modes(
     if y.shape[1] * math.log(classes) > math.log(_MOST) + 1e-9: raise ValueError(f"labels: {y.shape[1]} channels of {classes} classes came; allowed are {_MOST:,} combinations")
     y = y.detach().cpu().long()
     if y.min() < 0 or y.max() >= classes: raise ValueError(f"labels: {y.min()} to {y.max()} came; allowed are 0 to {classes - 1}")
-    if (y == y[0]).all(): raise ValueError(f"labels: all {len(y):,} are {y[0].tolist()}; allowed are labels that differ")
+    if (y == y[0]).all(): warnings.warn(f"labels: all {len(y):,} are {y[0].tolist()}, which is one mode; whether the samples differ at all cannot be seen from labels", stacklevel=2)
     mode = (y * classes**torch.arange(y.shape[1] - 1, -1, -1)).sum(1)
     k = classes**y.shape[1]
     warn_few(10 * k, labels=len(y))
