@@ -72,7 +72,7 @@ def _images(x):
     y = to_float(images.detach().cpu())
     if not y.isfinite().all(): raise ValueError("x: not every pixel is finite; allowed are floats in [-1, 1]")
     if images.is_floating_point(): _check_floats(y)
-    elif not getattr(images, 'range_is_stated', False): _check_bytes(images)
+    elif not getattr(images, 'range_is_stated', False): _check_bytes(images.cpu())
     return y
 
 def _check_floats(y):
