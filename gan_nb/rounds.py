@@ -108,7 +108,7 @@ class CapturedRounds:
         torch._foreach_copy_(listed(self.state), listed(after))
         self.rows.index_copy_(0, self.at, row[None])
         self.fine.index_copy_(0, self.at, fine[None])
-        self.at.add_(1)
+        self.at.add_(1).remainder_(self.most)
 
     def play(self,
         game, # Its weights of penalties count; data and batch are those that were recorded
