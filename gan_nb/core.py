@@ -12,6 +12,7 @@ import difflib
 import math
 import os
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -45,9 +46,9 @@ def tree_add(
     b:Tree, # The same names as `a`
     scale=1.0, # A number or 0-dim tensor
 ) -> Tree: # a + scale * b
-    "Add `scale` times `b` to `a`."
+    "Add `scale` times `b` to `a`, by name; the result has the order of `a`."
     if isinstance(scale, Tensor): b, scale = tree_scale(b, scale), 1.0
-    return dict(zip(a, torch._foreach_add(list(a.values()), list(b.values()), alpha=scale)))
+    return dict(zip(a, torch._foreach_add(list(a.values()), [b[name] for name in a], alpha=scale)))
 
 # %% ../nbs/00_core.ipynb #75729090
 def block_norms(tree:Tree) -> Tree: # A 0-dim tensor for each name
@@ -171,8 +172,8 @@ def check_number(
     below:float=math.inf, # The value must stay below this
     above:float=-math.inf, # And above this
 ) -> float:
-    "A finite number in its range. Raises `ValueError` for anything else."
-    try: number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    "A finite number in its range, as a float. Raises `ValueError` for anything else."
+    try: number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan # numpy's are real too
     except OverflowError: number = math.inf
     if math.isfinite(number) and number >= least and above < number < below: return number
     bounds = [f'of at least {least:g}'] * (least > -math.inf) + [f'above {above:g}'] * (above > -math.inf) + [f'below {below:g}'] * (below < math.inf)
@@ -183,9 +184,9 @@ def check_whole(
     n, # What came
     least:int=0, # Smallest number allowed
 ) -> int:
-    "A whole number of at least `least`. Raises `ValueError` for anything else."
-    if isinstance(n, bool) or not isinstance(n, int) or n < least: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
-    return n
+    "A whole number of at least `least`, as an int. Raises `ValueError` for anything else."
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < least: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
+    return int(n)
 
 def brief(value, most:int=60) -> str: # At most `most` characters, in one line
     "A value as an error shows it."

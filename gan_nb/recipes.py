@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from . import data, losses, models, rules, transforms
-from .core import brief, check_room, nearest, pick_device, precisions
+from .core import brief, check_number, check_room, nearest, pick_device, precisions
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
 # %% ../nbs/33_recipes.ipynb #19e69101
@@ -276,7 +276,10 @@ def _own_settings(recipe, player, rule):
     has = {'sgd': ('momentum', 'nesterov', 'weight_decay'), 'graft': ('momentum', 'nesterov', 'weight_decay'), 'rmsprop': ('momentum',), 'adam': ('momentum',), 'optimistic_adam': ('momentum',)}.get(rule, ())
     for name, value in given.items():
         if value and name not in has: raise ValueError(f"{name}_{player}: {brief(value)} came; the rule {rule} has no {name}")
-    if rule in ('adam', 'optimistic_adam'): return {'betas': (given['momentum'], 0.999)}
+    if given['nesterov'] and not given['momentum']: raise ValueError(f"nesterov_{player}: True came; it needs a momentum_{player} other than 0")
+    if rule in ('adam', 'optimistic_adam'):
+        check_number(f'momentum_{player} (the beta1 of {rule})', given['momentum'], least=0, below=1)
+        return {'betas': (given['momentum'], 0.999)}
     return {name: given[name] for name in has}
 
 def build_method(
