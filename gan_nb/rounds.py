@@ -73,15 +73,18 @@ def cuda_graph(
     generators:list, # Where its random numbers come from
 ) -> Callable: # Of no arguments: does it again
     "Record the kernels that `fn` starts. `fn` runs three times before."
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3): fn()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators: graph.register_generator_state(generator)
-    with torch.cuda.graph(graph, capture_error_mode='thread_local'): fn() # others may use the GPU meanwhile
-    return graph.replay
+    device, graph = generators[0].device, torch.cuda.CUDAGraph()
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3): fn()
+        torch.cuda.current_stream().wait_stream(side)
+        for generator in generators: graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, capture_error_mode='thread_local'): fn() # others may use the GPU meanwhile
+    def replay():
+        with torch.cuda.device(device): graph.replay()
+    return replay
 
 class CapturedRounds:
     "Rounds recorded once and played again with other numbers in the same places."
@@ -100,7 +103,7 @@ class CapturedRounds:
         self.game.penalties, self.game.deviation = held(game.penalties), held(game.deviation)
         self.rows = torch.empty(self.most, len(measured), dtype=torch.float64, device=game.device)
         self.fine = torch.empty(self.most, dtype=torch.bool, device=game.device)
-        self.at = torch.zeros(1, dtype=torch.int64, device=game.device)
+        self.at, self.lock = torch.zeros(1, dtype=torch.int64, device=game.device), threading.Lock() # several runs may share the places
         self.replay = capture(lambda: self._once(fn, method), self.generators)
 
     def _once(self, fn, method):
@@ -117,13 +120,14 @@ class CapturedRounds:
         n:int=1, # Rounds, at most `most`
     ) -> tuple: # (tensors of the state after them, rows (n, measured), finite? (n,))
         "The next `n` rounds."
-        places = [*listed(self.state), *listed(self.game.penalties), *listed(self.game.deviation)]
-        torch._foreach_copy_(places, [*listed(tensors(state)), *listed(game.penalties), *listed(game.deviation)])
-        self.at.zero_()
-        for i in range(n):
-            for generator, place in zip(self.generators, addresses(method, state, i)): generator.manual_seed(address(*place))
-            self.replay()
-        return refill(self.state, [t.clone() for t in listed(self.state)]), self.rows[:n].clone(), self.fine[:n].clone()
+        with self.lock:
+            places = [*listed(self.state), *listed(self.game.penalties), *listed(self.game.deviation)]
+            torch._foreach_copy_(places, [*listed(tensors(state)), *listed(game.penalties), *listed(game.deviation)])
+            self.at.zero_()
+            for i in range(n):
+                for generator, place in zip(self.generators, addresses(method, state, i)): generator.manual_seed(address(*place))
+                self.replay()
+            return refill(self.state, [t.clone() for t in listed(self.state)]), self.rows[:n].clone(), self.fine[:n].clone()
 
 # %% ../nbs/34_rounds.ipynb #85bea545
 _numbers = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', 'method_weight', 'lookahead', 'lookahead_alpha', 'warmup', 'rounds', 'halflife',
