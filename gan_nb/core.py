@@ -80,8 +80,8 @@ def stream(
 
 def address(seed:int, *counters:int) -> int: # From 0 to below 2**63
     "The number that `stream` seeds its generator with."
-    key = seed & _MASK
-    for counter in counters: key = _mix(key ^ _mix((counter + 1) & _MASK))
+    key = int(seed) & _MASK
+    for counter in counters: key = _mix(key ^ _mix((int(counter) + 1) & _MASK))
     return _mix(key) >> 1
 
 _MASK = (1 << 64) - 1
