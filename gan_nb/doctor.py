@@ -109,7 +109,7 @@ def shorten(
 def steady(
     run, # A `gan_nb.training.Run`
     back:int|None=None, # The round to start from; None: the present one
-    rounds:int=600, # That the rates shrink over, at least
+    rounds:int=800, # That the rates shrink over, at least
 ) -> dict: # Settings
     "Settings under which this game is known to settle, without those that the run has."
     tamed = Recipe().replace(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), momentum=.5, **_shrinking(run, back, rounds)).settings() # all else as it is by default: no clip, no projection, no noise
@@ -262,7 +262,7 @@ def _finding(run, name, seen, picture):
     why = _why[name](seen)
     if name in ('healthy', 'too_early'): return Finding(name, seen, why=_capital(why), picture=picture)
     back = _calm_round(run.records) if name in ('diverged', 'exploding_gradient') else None
-    rounds = 600 if run.game.data.shape == (2,) else 2000
+    rounds = 800 if run.game.data.shape == (2,) else 2000
     return Finding(name, seen, steady(run, back, rounds), _capital(why), rounds=rounds, back=back, picture=picture)
 
 def _calm_round(records, margin=20):
@@ -283,14 +283,14 @@ def line(
 
 # %% ../nbs/45_doctor.ipynb #2dd823e7
 _small = dict(data='ring', z_dim=2, hidden=(32, 32), batch_size=128, rounds=400, halflife=0., device='cpu', threads=1)
-_adam, _ends_early = dict(rule='adam', momentum=.5), dict(schedule='linear', rounds=200)
+_adam, _ends_early, _long = dict(rule='adam', momentum=.5), dict(schedule='linear', rounds=200), dict(schedule='linear', rounds=1200)
 
 gallery = { # name -> kind -> settings
     'healthy': {
-        'adam': dict(_adam, loss='r3', r1=.5, r2=.5, lr=3e-3, schedule='linear'),
-        'orthogonal': dict(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), lr=.02, momentum=.5, schedule='linear'),
-        'non_saturating': dict(_adam, loss='non_saturating', r1=.2, r2=.2, lr=4e-3, schedule='linear'),
-        'strong penalty': dict(_adam, loss='r3', r1=2., r2=2., lr=3e-3, schedule='linear')},
+        'adam': dict(_adam, loss='r3', r1=.5, r2=.5, lr=6e-3, **_long),
+        'orthogonal': dict(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), lr=.02, momentum=.5, **_long),
+        'non_saturating': dict(_adam, loss='non_saturating', r1=.2, r2=.2, lr=6e-3, **_long),
+        'strong penalty': dict(_adam, loss='r3', r1=2., r2=2., lr=6e-3, **_long)},
     'diverged': {
         'momentum': dict(loss='r3', lr=.15, momentum=.9),
         'free critic': dict(loss='wasserstein', lr_disc=.07, lr_gen=.0005)},
