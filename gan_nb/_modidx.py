@@ -211,6 +211,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.doctor._of_the_gradient': ('nbs/doctor.html#_of_the_gradient', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._once': ('nbs/doctor.html#_once', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._open': ('nbs/doctor.html#_open', 'gan_nb/doctor.py'),
+                               'gan_nb.doctor._percent': ('nbs/doctor.html#_percent', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._picture': ('nbs/doctor.html#_picture', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._reach': ('nbs/doctor.html#_reach', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._read': ('nbs/doctor.html#_read', 'gan_nb/doctor.py'),

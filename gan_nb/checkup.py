@@ -141,9 +141,9 @@ def _real_features(run, shown, n, seed):
 _described = {}
 
 def _reached(which, names, n):
-    "`which` mode or class each of the samples is at, of `n`; where fewer than a twentieth are at any, shares are of a twentieth."
+    "`which` mode or class each of the samples is at, of `n`; where fewer than a fifth are at any, to be missing is measured by a fifth."
     counts, k = torch.bincount(which, minlength=len(names)).double(), len(names)
-    base = max(len(which), n / 20)
+    base = max(len(which), n / 5)
     missing = counts < _FAIR * base / k
     starved = [not gone and _at_most(c, len(which), _STARVED / k) < .05 for gone, c in zip(missing, counts.long().tolist())]
     pick = lambda signs: [name for name, sign in zip(names, signs) if sign]

@@ -76,8 +76,8 @@ _numbers = { # words -> how to read it from the evidence
     'clearly below a quarter of its share': lambda s: ', '.join(s['starved']) or None,
     'unevenness (reverse KL less its floor)': lambda s: f"{s['uneven']:.2g}",
     'judged by': lambda s: s['judge'],
-    'samples that lie at a mode': lambda s: f"{s['near']:.0%}",
-    'samples within three deviations of a mode': lambda s: f"{s['sharp']:.0%}",
+    'samples that lie at a mode': lambda s: f"{s['near']:.1%}",
+    'samples within three deviations of a mode': lambda s: f"{s['sharp']:.1%}",
     'samples that are copies (real ones)': lambda s: f"{s['duplicates']:.0%} ({s['duplicates_real']:.0%})",
     'real ranked above generated (a coin: 50 %)': lambda s: f"{s['told_apart']:.1%}",
     "strength of the generator's loss (undecided: 1)": lambda s: f"{s['flatness']:.3g}",
@@ -183,12 +183,14 @@ def _reach(s):
     uneven = f", as unevenly as if there were {s['of'] * math.exp(-s['uneven']):.2g} of them" if is_uneven(s) and not s['missing'] else ''
     return f"the samples reach {s['reached']} of {s['of']} {s['kind']}{without}{starved}{uneven}{_copies_too(s)}{_unsharp(s)}"
 
+def _percent(x): return f'{x:.1%}' if x < .1 else f'{x:.0%}'
+
 def _listed(names, most=10): return ', '.join(names if len(names) <= most else [*names[:most - 1], f'and {len(names) - most + 1} more'])
 
 def _copies_too(s): return f", {s['duplicates']:.0%} of them copies of others" if is_copied(s) else ''
 
 def _unsharp(s):
-    if s.get('near', 1.) < .2: return f", but only {s['near']:.0%} of them lie at one"
+    if s.get('near', 1.) < .2: return f", but only {_percent(s['near'])} of them lie at one"
     if s.get('sharp', 1.) < .05: return f", but only {s['sharp']:.1%} of them lie within three standard deviations of one"
     return f", but cover {s['covered']:.0%} of what a real batch covers" if s.get('covered', 1.) < .1 else ''
 
