@@ -371,7 +371,7 @@ def doctor(
     if as_json:
         say(json.dumps({'findings': [{'name': f.name, 'reason': f.why} for f in found], 'evidence': found[0].evidence, 'remedy': remedy or None, 'rounds': found[0].rounds}, ensure_ascii=False, allow_nan=False, indent=1))
         return 0
-    for f in found: say(f"{f.name.replace('_', ' ').capitalize()}: {f.why}")
+    for f in found: say(f"{f.title}: {f.why}")
     width = max(map(len, found[0].numbers))
     for words, text in found[0].numbers.items(): say(f'  {words.ljust(width)}  {text}')
     if remedy: say(f'Remedy; look again after {found[0].rounds:,} rounds:\n  {remedy}')

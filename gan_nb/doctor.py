@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from .checkup import age, cover, covers, examine, examining, is_settled, is_well, read_losses
+from .checkup import age, cover, covers, examine, examining, is_copied, is_settled, is_sharp, is_uneven, is_well, lacking, read_losses
 from .core import nearest
 from .gan import players
 from .recipes import Recipe
@@ -40,6 +40,11 @@ class Finding:
 
     @property
     def is_ill(self): return self.name not in ('healthy', 'too_early')
+
+    @property
+    def title(self): # 'Undecided': 'too_early' of a run that has had its time
+        "The name for people to read."
+        return 'Undecided' if self.name == 'too_early' and _had_its_time(self.evidence) else self.name.replace('_', ' ').capitalize()
 
     def figure(self,
         size=(8.2, 2.2), # Of the figure in inches
@@ -68,9 +73,12 @@ _numbers = { # words -> how to read it from the evidence
     'reached': lambda s: f"{s['reached']:.0%} of what a real batch covers" if s['kind'] == 'points' else f"{s['reached']} of {s['of']} {s['kind']}",
     'covered, of what a real batch covers': lambda s: f"{s['covered']:.0%}",
     'missing': lambda s: ', '.join(s['missing']) or None,
+    'clearly below a quarter of its share': lambda s: ', '.join(s['starved']) or None,
+    'unevenness (reverse KL less its floor)': lambda s: f"{s['uneven']:.2g}",
     'judged by': lambda s: s['judge'],
-    'samples that lie at a mode': lambda s: f"{s['near']:.0%}",
-    'samples that are copies': lambda s: f"{s['duplicates']:.0%}",
+    'samples that lie at a mode': lambda s: f"{s['near']:.1%}",
+    'samples within three deviations of a mode': lambda s: f"{s['sharp']:.1%}",
+    'samples that are copies (real ones)': lambda s: f"{s['duplicates']:.0%} ({s['duplicates_real']:.0%})",
     'real ranked above generated (a coin: 50 %)': lambda s: f"{s['told_apart']:.1%}",
     "strength of the generator's loss (undecided: 1)": lambda s: f"{s['flatness']:.3g}",
     'deviation of the logits': lambda s: f"{s['logit_spread']:.3g}",
@@ -81,6 +89,8 @@ _numbers = { # words -> how to read it from the evidence
         ('steps clipped', lambda s, p=p: f"{s[f'clipped_{p}']:.0%}"))},
     'changes of the lead in 200 rounds': lambda s: f"{s['lead_changes']}",
     "wandering, in the data's radius": lambda s: f"{s['drift']:.2g} in the next {s['ahead']} rounds",
+    'what came in these rounds': lambda s: ', '.join(s['come']) or 'nothing of what is missing',
+    **{words: lambda s, part=part: s['read'][part] for words, part in (("what the generator's loss says", 'gen'), ("what the discriminator's loss says", 'disc'), ('who is ahead', 'ahead'))},
 }
 
 def _read(read, seen):
@@ -99,7 +109,7 @@ def shorten(
 def steady(
     run, # A `gan_nb.training.Run`
     back:int|None=None, # The round to start from; None: the present one
-    rounds:int=400, # That the rates shrink over, at least
+    rounds:int=800, # That the rates shrink over, at least
 ) -> dict: # Settings
     "Settings under which this game is known to settle, without those that the run has."
     tamed = Recipe().replace(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), momentum=.5, **_shrinking(run, back, rounds)).settings() # all else as it is by default: no clip, no projection, no noise
@@ -134,6 +144,12 @@ def _ripe(s):
     "Has it had the time to reach the data? A third of its plan, and 200 rounds; 1000 are enough for points with modes."
     return age(s) >= max(200, min(s['rounds'] / 3, 1000 if s['kind'] == 'modes' else math.inf))
 
+def _had_its_time(s): return 'kind' in s and is_settled(s) and _ripe(s)
+
+def _is_partial(s): return s['kind'] != 'points' and s['reached'] >= s['of'] / 2
+
+def _is_coming(s): return _is_partial(s) and bool(s.get('come'))
+
 def _stay(s):
     "Do the samples keep their place? An average hardly moves in 50 rounds even if its generator does, so both must."
     return all(d is not None and d < .25 for d in (s['drift'], s.get('own_drift', 0.)))
@@ -146,7 +162,7 @@ _signs = { # name -> is the sign there?
     'discriminator_saturated': lambda s: s['told_apart'] > .99 and s['flatness'] >= .05 and not _at_least(s['drift'], .25),
     'exploding_gradient': lambda s: _at_least(s['growth_gen'], 100) or _at_least(s['growth_disc'], 100),
     'oscillation': lambda s: _ripe(s) and _at_least(s['drift'], .25),
-    'mode_collapse': lambda s: _ripe(s) and _stay(s) and not covers(s),
+    'mode_collapse': lambda s: _ripe(s) and _stay(s) and (is_copied(s) or not covers(s) and not _is_coming(s)),
 }
 
 def decide(
@@ -160,12 +176,23 @@ def decide(
 
 # %% ../nbs/45_doctor.ipynb #9f68d005
 def _reach(s):
-    if s['kind'] == 'points': return f"the samples cover {s['reached']:.0%} of what a real batch covers"
-    missing = s['missing'] if len(s['missing']) <= 10 else [*s['missing'][:9], f"and {len(s['missing']) - 9} more"]
-    without = f", without {', '.join(missing)}" if missing else ''
+    if s['kind'] == 'points': return f"the samples cover {s['reached']:.0%} of what a real batch covers{_copies_too(s)}"
     if not s['reached']: return f"the samples reach none of the {s['of']} {s['kind']}"
-    few = f", but only {s['near']:.0%} of them lie at one" if s.get('near', 1.) < .2 else f", but cover {s['covered']:.0%} of what a real batch covers" if covers(s) and s.get('covered', 1.) < .1 else ''
-    return f"the samples reach {s['reached']} of {s['of']} {s['kind']}{without}{few}"
+    without = f", without {_listed(s['missing'])}" if s['missing'] else ''
+    starved = f", with next to nothing at {_listed(s['starved'])}" if s.get('starved') else ''
+    uneven = f", as unevenly as if there were {s['of'] * math.exp(-s['uneven']):.2g} of them" if is_uneven(s) and not s['missing'] else ''
+    return f"the samples reach {s['reached']} of {s['of']} {s['kind']}{without}{starved}{uneven}{_copies_too(s)}{_unsharp(s)}"
+
+def _percent(x): return f'{x:.1%}' if x < .1 else f'{x:.0%}'
+
+def _listed(names, most=10): return ', '.join(names if len(names) <= most else [*names[:most - 1], f'and {len(names) - most + 1} more'])
+
+def _copies_too(s): return f", {s['duplicates']:.0%} of them copies of others" if is_copied(s) else ''
+
+def _unsharp(s):
+    if s.get('near', 1.) < .2: return f", but only {_percent(s['near'])} of them lie at one"
+    if s.get('sharp', 1.) < .05: return f", but only {s['sharp']:.1%} of them lie within three standard deviations of one"
+    return f", but cover {s['covered']:.0%} of what a real batch covers" if s.get('covered', 1.) < .1 else ''
 
 def _times(x): return 'an unknown factor' if x is None else f'{x:,.0f} times' if x >= 10 else f'{x:.2g} times'
 
@@ -176,16 +203,44 @@ def _where_not_finite(s):
     layer = f", first in {noted['layer']}" if noted['layer'] else ''
     return f"round {noted['round']:,} was not finite, in the {player}{layer}{ahead and f'; {ahead}'}"
 
+def _of_the_gradient(s):
+    "Which sign says that it has vanished, in numbers."
+    if s['flatness'] < .05: return f"where the generated samples are, the generator's loss reacts with {s['flatness']:.2g} of the strength that it has when the discriminator is undecided"
+    if s['logit_spread'] < .02: return f"the discriminator says nearly the same of all samples, real and generated (its logits deviate by {s['logit_spread']:.2g})"
+    return f"the generator's gradient has shrunk to {s['lately_gen'] / s['first_gen']:.2g} of what it was in the first rounds"
+
+def _then(s):
+    "What the next rounds brought, if they were played."
+    if s.get('drift') is None: return ''
+    came = '' if 'come' not in s or not lacking(s) else f", and {_listed(s['come'])} came" if s['come'] else ', and nothing of what is missing came'
+    return f" In the next {s['ahead']} rounds they wandered by {s['drift']:.2g} of the data's radius{came}."
+
+def _so_far(s):
+    if s['since_edit'] is not None: return f"{s['since_edit']:,} rounds after the last edit"
+    return f"{s['round']:,} of {s['rounds']:,} rounds" if s['round'] < s['rounds'] else f"{s['round']:,} rounds"
+
+def _open(s):
+    "Why nothing is named."
+    if not _had_its_time(s): return f"{_so_far(s)} are too few to tell. So far {_reach(s)}."
+    blind = '' if s.get('drift') is not None else ' The next rounds were not played, without which neither a collapse nor an oscillation can be told.'
+    return f"{_so_far(s)}, and no disease that is known here matches: {_reach(s)}.{_then(s)}{blind}"
+
 _why = {
-    'diverged': lambda s: f"{_where_not_finite(s)}. A step was too long for the slope it met, and the next one was longer still; past this point nothing can be computed.",
-    'generator_gradient_vanished': lambda s: f"the generator's gradient is {s['gradient_gen']:.2g}, too short to move it. " + (f"Where the generated samples are its loss is flat: it reacts with {s['flatness']:.2g} of the strength that it has when the discriminator is undecided" if s['flatness'] < .05 else f"The discriminator is nearly constant (its logits vary by {s['logit_spread']:.2g} over all samples), so it shows no direction") + f"; {_reach(s)}.",
-    'discriminator_saturated': lambda s: f"the discriminator ranks a real sample above a generated one in {s['told_apart']:.1%} of all pairs. It has won: what it says no longer changes with small changes of the samples, and {_reach(s)}.",
-    'exploding_gradient': lambda s: f"the gradients have grown, the generator's {_times(s['growth_gen'])} and the discriminator's {_times(s['growth_disc'])} since the first rounds. Nothing keeps the discriminator's slopes in bounds, and {_reach(s)}.",
-    'oscillation': lambda s: f"{_reach(s)}, and in the next {s['ahead']} rounds they wander by {s['drift']:.2g} of the data's radius. The players chase each other: the generator goes where the discriminator is wrong at the moment, and the discriminator follows; the lead changed {s['lead_changes']} times in the last 200 rounds.",
-    'mode_collapse': lambda s: f"{_reach(s)}. They stay where they are ({s['drift']:.2g} of the data's radius in the next {s['ahead']} rounds), so the rest will not come by itself.",
-    'healthy': lambda s: f"{_reach(s)}. " + (f"The gradients have grown {_times(max(s['growth_gen'] or 0, s['growth_disc'] or 0))} since the first rounds, which these steps bear." if _at_least(s['growth_gen'], 100) or _at_least(s['growth_disc'], 100) else f"The discriminator ranks a real sample above a generated one in {s['told_apart']:.0%} of all pairs."),
-    'too_early': lambda s: (f"{s['since_edit']:,} rounds after the last edit" if s['since_edit'] is not None else f"{s['round']:,} of {s['rounds']:,} rounds" if s['round'] < s['rounds'] else f"{s['round']:,} rounds") + f" are too few to tell. So far {_reach(s)}.",
+    'diverged': lambda s: f"{_where_not_finite(s)}. Past this point nothing can be computed; mostly a step was too long for the slope that it met.",
+    'generator_gradient_vanished': lambda s: f"{_of_the_gradient(s)}; its gradient is {s['gradient_gen']:.2g} now{_once(s, 'gen')}. {_capital(_reach(s))}.",
+    'discriminator_saturated': lambda s: f"the discriminator ranks a real sample above a generated one in {s['told_apart']:.1%} of all pairs. {_capital(_reach(s))}; the generator's gradient is {s['gradient_gen']:.2g}{_once(s, 'gen')}.",
+    'exploding_gradient': lambda s: f"the gradients have grown, the generator's {_times(s['growth_gen'])} and the discriminator's {_times(s['growth_disc'])} since the first rounds. {_capital(_reach(s))}.",
+    'oscillation': lambda s: f"{_reach(s)}, and in the next {s['ahead']} rounds they wander by {s['drift']:.2g} of the data's radius. The lead changed {s['lead_changes']} times in the last 200 rounds; where players chase each other, the generator goes where the discriminator is wrong at the moment, and the discriminator follows.",
+    'mode_collapse': lambda s: f"{'partial, ' if _is_partial(s) else ''}{_reach(s)}.{_then(s)}",
+    'healthy': lambda s: f"{_reach(s)}{_how_close(s)}. " + (f"The gradients have grown {_times(max(s['growth_gen'] or 0, s['growth_disc'] or 0))} since the first rounds, which these steps bear." if _at_least(s['growth_gen'], 100) or _at_least(s['growth_disc'], 100) else f"The discriminator ranks a real sample above a generated one in {s['told_apart']:.0%} of all pairs."),
+    'too_early': _open,
 }
+
+def _once(s, p): return '' if s[f'first_{p}'] is None else f", and was {s[f'first_{p}']:.2g} in the first rounds"
+
+def _how_close(s): return f", {s['sharp']:.0%} of them within three standard deviations" if 'sharp' in s else ''
+
+def _capital(words): return words[:1].upper() + words[1:]
 
 def diagnose(
     run, # A `gan_nb.training.Run`; it may have raised `Diverged`, be loaded, or be a fork
@@ -207,10 +262,10 @@ def diagnosing(
 
 def _finding(run, name, seen, picture):
     why = _why[name](seen)
-    if name in ('healthy', 'too_early'): return Finding(name, seen, why=why[0].upper() + why[1:], picture=picture)
+    if name in ('healthy', 'too_early'): return Finding(name, seen, why=_capital(why), picture=picture)
     back = _calm_round(run.records) if name in ('diverged', 'exploding_gradient') else None
-    rounds = 400 if run.game.data.shape == (2,) else 2000
-    return Finding(name, seen, steady(run, back, rounds), why[0].upper() + why[1:], rounds=rounds, back=back, picture=picture)
+    rounds = 800 if run.game.data.shape == (2,) else 2000
+    return Finding(name, seen, steady(run, back, rounds), _capital(why), rounds=rounds, back=back, picture=picture)
 
 def _calm_round(records, margin=20):
     "A round before the norms left what they were used to: before either was first ten times its median so far."
@@ -226,18 +281,18 @@ def line(
 ) -> str:
     "The first finding as one sentence, for a status line."
     first = findings[0]
-    return f"{first.name.replace('_', ' ').capitalize()}: {first.why[0].lower()}{first.why[1:].split('. ')[0].rstrip('.')}."
+    return f"{first.title}: {first.why[0].lower()}{first.why[1:].split('. ')[0].rstrip('.')}."
 
 # %% ../nbs/45_doctor.ipynb #2dd823e7
 _small = dict(data='ring', z_dim=2, hidden=(32, 32), batch_size=128, rounds=400, halflife=0., device='cpu', threads=1)
-_adam, _ends_early = dict(rule='adam', momentum=.5), dict(schedule='linear', rounds=200)
+_adam, _ends_early, _long = dict(rule='adam', momentum=.5), dict(schedule='linear', rounds=200), dict(schedule='linear', rounds=1200)
 
 gallery = { # name -> kind -> settings
     'healthy': {
-        'adam': dict(_adam, loss='r3', r1=.5, r2=.5, lr=3e-3, schedule='linear'),
-        'orthogonal': dict(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), lr=.02, momentum=.5, schedule='linear'),
-        'non_saturating': dict(_adam, loss='non_saturating', r1=.2, r2=.2, lr=4e-3, schedule='linear'),
-        'strong penalty': dict(_adam, loss='r3', r1=2., r2=2., lr=3e-3, schedule='linear')},
+        'adam': dict(_adam, loss='r3', r1=.5, r2=.5, lr=6e-3, **_long),
+        'orthogonal': dict(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), lr=.02, momentum=.5, **_long),
+        'non_saturating': dict(_adam, loss='non_saturating', r1=.2, r2=.2, lr=6e-3, **_long),
+        'strong penalty': dict(_adam, loss='r3', r1=2., r2=2., lr=6e-3, **_long)},
     'diverged': {
         'momentum': dict(loss='r3', lr=.15, momentum=.9),
         'free critic': dict(loss='wasserstein', lr_disc=.07, lr_gen=.0005)},

@@ -290,7 +290,7 @@ def test_the_doctors_remedy_can_be_pasted(tmp_path, monkeypatch, capsys):
     assert words[:3] == ["gan-nb", "resume", "a run"] and main([*words[1:], "--rounds", "30"]) == 0
     run = Run.load(tmp_path/"a run", device="cpu")
     assert run.round == 280 and run.recipe.loss == "r3" and run.recipe.normalize_gen == ("orthogonal", 1.)
-    assert [e.round for e in run.edits] == [250] and run.recipe.rounds == 650
+    assert [e.round for e in run.edits] == [250] and run.recipe.rounds == 1050
     assert "Too early" in said(capsys, "doctor", "a run")
 
 

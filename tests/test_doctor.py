@@ -8,11 +8,14 @@ import torch
 
 from gan_nb import Run
 from gan_nb.core import Diverged
-from gan_nb.doctor import Finding, apply, cover, decide, diagnose, diagnosing, examine, gallery, line, names, patient, read_losses, steady
+from gan_nb.data import load
+from gan_nb.doctor import _why, Finding, apply, cover, decide, diagnose, diagnosing, examine, gallery, line, names, patient, read_losses, steady
 from gan_nb.losses import losses
 from gan_nb.recipes import Recipe
 
 tiny = dict(hidden=(16, 16), batch_size=32)
+images = dict(next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000, rounds=3000, since_edit=None, told_apart=.98, flatness=1.5, logit_spread=1.,
+              first_gen=1., gradient_gen=1., lately_gen=1., growth_gen=1., growth_disc=1., drift=.05, own_drift=.05)
 
 
 def points(x):
@@ -79,11 +82,94 @@ def test_collapse_names_the_modes_that_are_missing():
     assert found[0].evidence["duplicates"] > .99
 
 
-def test_one_missing_mode_of_eight_is_no_disease():
-    run = put_records(Run(patient("healthy", **tiny)))
-    centers = run.game.data.centers
-    run.samples = lambda n=64, seed=0: centers[torch.arange(n) % 7]
-    assert checked(diagnose(run)) == ["healthy"]
+def resting(samples, data="ring", rounds=600, **settings):
+    "A run whose records are calm, whose networks stay as they are, and whose samples are `samples(run, n, rng)`."
+    run = Run(patient("healthy", data=data, rounds=rounds, **{**tiny, **settings}))
+    run = put_records(run, rounds)
+    run.edit(lr=1e-9); run.edits = []
+    run.samples = lambda n=64, seed=0: samples(run, n, torch.Generator().manual_seed(seed))
+    return run
+
+
+def at(run, which, sigmas=1., rng=None):
+    "Samples at the modes `which`, `sigmas` times as wide as the data."
+    data = run.game.data
+    return data.centers[which] + sigmas * data.sigma * torch.randn(len(which), 2, generator=rng)
+
+
+def few_of_some(run, n, rng):
+    "Two of eight points get a seventh of their share."
+    which = torch.arange(n) % 8
+    return at(run, torch.where((which < 2) & (torch.rand(n, generator=rng) < .86), which + 2, which), rng=rng)
+
+
+partial = {                                                                # name -> (data, samples, words of the reason)
+    "one of eight is never drawn": ("ring", lambda run, n, rng: at(run, torch.arange(n) % 7, rng=rng), ("partial", "7 of 8 modes", "without (0.71, -0.71)")),
+    "three of twenty-five": ("grid", lambda run, n, rng: at(run, torch.arange(n) % 22, rng=rng), ("partial", "22 of 25", "(4, 0), (4, 2), (4, 4)")),
+    "four samples in five at one": ("ring", lambda run, n, rng: at(run, torch.where(torch.arange(n) % 5 > 0, 0, torch.arange(n) // 5 % 8), rng=rng), ("partial", "unevenly")),
+    "eight spots": ("ring", lambda run, n, rng: at(run, torch.arange(n) % 8, 0., rng=rng), ("partial", "copies")),
+    "two are starved": ("ring", few_of_some, ("partial", "next to nothing at (1, 0), (0.71, 0.71)")),
+}
+
+@pytest.mark.parametrize("kind", partial)
+def test_a_partial_collapse_is_one_and_names_what_is_missing(kind):
+    data, samples, words = partial[kind]
+    found = diagnose(resting(samples, data))
+    assert checked(found) == ["mode_collapse"]
+    for word in words: assert word in line(found), line(found)
+
+
+def test_digits_without_a_class():
+    held = {}
+    def no_seven(run, n, rng):
+        if not held: held["x"] = run.game.data.all("train", 4000)[run.game.data.labels != 7]
+        return held["x"][torch.randint(len(held["x"]), (n,), generator=rng)]
+    run = resting(no_seven, "digits", 1200, halflife=0.)
+    found = diagnose(run)
+    assert checked(found) == ["mode_collapse"] and found[0].evidence["missing"] == ["7"] and "partial, the samples reach 9 of 10 classes, without 7" in line(found)
+
+
+def test_even_shares_with_chance_are_no_collapse():
+    for data in ("ring", "grid"):
+        for seed in range(5):
+            def share(run, n, rng): return at(run, torch.randint(len(run.game.data.centers), (n,), generator=rng), 2., rng)
+            def half(run, n, rng):   # one mode gets half of its share, which is no disease either
+                which = torch.randint(len(run.game.data.centers), (n,), generator=rng)
+                return at(run, torch.where((which == 0) & (torch.rand(n, generator=rng) < .5), 1, which), 2., rng)
+            for samples in (share, half): assert checked(diagnose(resting(lambda run, n, rng: samples(run, n, rng.manual_seed(rng.initial_seed() + seed)), data))) == ["healthy"]
+
+
+def test_too_wide_is_not_healthy_and_has_no_name():
+    run = resting(lambda run, n, rng: at(run, torch.arange(n) % 8, 15., rng))
+    found = diagnose(run)
+    assert checked(found) == ["too_early"] and line(found).startswith("Undecided: 600 rounds, and no disease that is known here matches: the samples reach 8 of 8 modes, but only 2.0% of them")
+    assert "too few" not in found[0].why and found[0].title == "Undecided"
+
+
+def test_past_its_plan_no_run_is_called_too_young():
+    def astray(run, n, rng): return torch.where(torch.rand(n, 1, generator=rng) < .15, at(run, torch.arange(n) % 8, rng=rng), .3 * torch.randn(n, 2, generator=rng))
+    found = diagnose(resting(astray, rounds=5000))
+    assert checked(found) == ["too_early"] and "too few" not in found[0].why and "no disease that is known here matches" in found[0].why and "% of them lie at one" in found[0].why
+    assert "were not played" in diagnose(resting(lambda run, n, rng: at(run, torch.arange(n) % 4, rng=rng)), ahead=0)[0].why
+
+
+def test_what_is_still_coming_is_waited_for():
+    seen = dict(images, missing=["1", "7"], reached=8, come=["7"])
+    assert decide(seen) == ["too_early"] and decide({**seen, "come": []}) == ["mode_collapse"]
+
+
+@pytest.mark.parametrize("level", [0., .3, 1., -254 / 255, -1.])
+def test_a_generator_of_one_grey_is_diagnosed(level):
+    run = resting(lambda run, n, rng: torch.full((n, 1, 28, 28), level), "digits", 1200, halflife=0.)
+    found = diagnose(run)
+    assert "mode_collapse" in checked(found) and found[0].evidence["duplicates"] > .99 and found[0].evidence["covered"] == 0
+
+
+def test_a_file_called_digits_is_not_judged_as_digits(tmp_path):
+    for shape in ((500, 5), (300, 1, 8, 8), (300, 1, 28, 28)):
+        np.save(tmp_path/"digits.npy", np.random.default_rng(0).uniform(-1, 1, shape).astype("float32"))
+        run = Run(patient("healthy", data=load(tmp_path/"digits.npy"), **tiny))
+        assert run.game.data.name == "digits" and cover(run)["kind"] == "points" and checked(diagnose(run)) == ["too_early"]
 
 
 def test_oscillation():
@@ -136,11 +222,52 @@ def test_nothing_is_touched():
 
 
 @pytest.mark.parametrize("loss", losses)
+def test_who_is_ahead_is_what_the_ranking_says(loss):
+    run = put_records(Run(patient("healthy", loss=loss, wgan_gp=10., r1=0., r2=0., **tiny)), loss_disc=900., loss_gen=-50.)   # levels that mislead
+    for gap, offset, words in ((1.9, 0., ": it is ahead"), (0., 40., "neither"), (-1.9, -40., "the generator is ahead")):
+        answers = offset + torch.tensor([[gap], [0.]]) + torch.randn(2, 500, generator=torch.Generator().manual_seed(0))
+        share = (answers[0][:, None] > answers[1]).double().mean()
+        run.real, run.samples, run.score = (lambda n, seed=0: 0), (lambda n, seed=0: 1), lambda which: answers[which]
+        said = read_losses(run)
+        assert words in said["ahead"] and f"{share:.0%} of all pairs" in said["ahead"], said["ahead"]
+        assert "wgan_gp" in said["disc"] and not any(word in said[p] for p in ("gen", "disc") for word in ("ahead", "coin", "wrong more"))
+    assert "level means nothing" in said["gen"] if loss in ("hinge", "wasserstein") else "level means nothing" not in said["gen"]
+    if loss == "least_squares": assert "no direction" in said["gen"]
+
+
+def test_a_wasserstein_critic_is_a_distance_only_with_slopes_of_one():
+    says = lambda **settings: read_losses(Run(patient("healthy", loss="wasserstein", r1=0., r2=0., **{**tiny, **settings})))["disc"]
+    assert "is an estimate" in says(wgan_gp=10.) and "is an estimate" in says(spectral=True) and "only the sign" in says() and "only the sign" in says(project_disc=("box", .1))
+
+
+def test_losses_of_a_run_that_is_not_finite_are_read():
+    run = Run(patient("healthy", **tiny))
+    run.score = lambda x: x[:, 0] * float("nan")
+    assert "not measured" in read_losses(run)["ahead"]
+
+
+vanished = dict(next_round_finite=True, kind="modes", reached=0, of=8, missing=list("abcdefgh"), near=0., told_apart=.9, gradient_gen=11.8, first_gen=.155, lately_gen=11.8, growth_gen=76., growth_disc=1., drift=0., ahead=50, lead_changes=0, flatness=1., logit_spread=7.5)
+
+@pytest.mark.parametrize("changes, there, absent", [
+    (dict(flatness=.01), "0.01 of the strength", "deviate"), (dict(logit_spread=.01), "logits deviate by 0.01", "strength"),
+    (dict(gradient_gen=1e-3, lately_gen=1e-3), "shrunk to 0.0065 of what it was", "says nearly the same")], ids=str)
+def test_a_vanished_gradient_is_told_by_the_sign_that_fired(changes, there, absent):
+    why = _why["generator_gradient_vanished"]({**vanished, **changes})
+    assert there in why and absent not in why
+
+
+def test_saturation_claims_no_flat_slope():
+    why = _why["discriminator_saturated"]({**vanished, "told_apart": .999})
+    assert "99.9%" in why and "11.8" not in why.split(".")[0] and "12, and was 0.15" in why.replace("0.155", "0.15") and "no longer changes" not in why
+
+
+@pytest.mark.parametrize("loss", losses)
 def test_every_loss_is_read_and_every_run_of_it_can_be_tamed(loss):
     run = Run(patient("healthy", loss=loss, method="simultaneous", rule="rmsprop", clip=("value", .1), nesterov=False, **tiny)).fit(3, progress=False)
     said = read_losses(run)
     for player in ("gen", "disc"): assert loss in said[player] and f"{losses[loss].equilibrium[player]:.3g}" in said[player]
-    checked(diagnose(run))
+    found = diagnose(run)
+    assert checked(found) and said["ahead"] in found[0].numbers.values() and "r1, r2" in said["disc"]
     apply(run, Finding("oscillation", {}, steady(run)))
     assert run.recipe.loss == "r3" and run.edits[-1].changes and steady(run) == {}
     run.fit(2, progress=False)
@@ -150,7 +277,7 @@ def test_the_remedy_begins_with_a_full_step_however_old_the_run_is():
     run = Run(patient("healthy", n_gen=3, schedule="linear", **tiny)).fit(30, progress=False)
     run.edit(**steady(run)); run.step()
     begun = int(run.state.rules["gen"]["step"]) - 1
-    assert begun == 30 and run.recipe.rounds >= 430
+    assert begun == 30 and run.recipe.rounds >= 830
     assert np.isclose(run.recipe.lr_gen * (1 - begun / run.recipe.rounds), .02, rtol=.01)
 
 
@@ -218,9 +345,6 @@ def test_what_wanders_below_an_average_is_no_collapse(halflife):
     assert seen["own_drift"] > .25 and (seen["own_drift"] == seen["drift"]) == (halflife == 0)
     assert "mode_collapse" not in checked(found)
 
-
-images = dict(next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000, rounds=3000, since_edit=None, told_apart=.98, flatness=1.5, logit_spread=1.,
-              first_gen=1., gradient_gen=1., lately_gen=1., growth_gen=1., growth_disc=1., drift=.05, own_drift=.05)
 
 @pytest.mark.parametrize("changes, names", [
     ({}, ["healthy"]), (dict(told_apart=1.), ["healthy"]),                 # a discriminator that leads is no disease of images
