@@ -1,6 +1,7 @@
 """A run is stopped in every way, its disk fails, its files come from strangers: nothing is lost, or it is said.
 
 KILLS=200 makes the long version of the kill test; the quick one kills 20 times."""
+import dataclasses
 import errno
 import io
 import json
@@ -16,6 +17,7 @@ import time
 import tracemalloc
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -360,6 +362,121 @@ def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
     assert run.round == 5
 
 
+class Lines:
+    "Which lines of gan_nb are run, and Ctrl-C before the `at`-th of them."
+    root = os.path.dirname(training.__file__)
+    def __init__(self, at=0): self.at, self.seen = at, []
+    def __call__(self, frame, event, _):
+        if not frame.f_code.co_filename.startswith(self.root): return None
+        if event == "line":
+            self.seen.append((os.path.basename(frame.f_code.co_filename), frame.f_lineno))
+            if len(self.seen) == self.at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+    def run(self, do):
+        sys.settrace(self)
+        try: do()
+        except KeyboardInterrupt: pass
+        finally: sys.settrace(None)
+        return self
+
+def interrupted(prepare, do, stride=1):
+    "What `prepare` makes, after `do` was stopped before each line of the modules that change a run or a file: before its first time and its last."
+    made = prepare()
+    seen = Lines().run(lambda: do(made)).seen
+    lines = [line for line in seen if line[0] in ("training.py", "records.py", "storage.py", "data.py")]
+    places = {seen.index(line) + 1 for line in lines} | {len(seen) - seen[::-1].index(line) for line in lines}
+    assert len(places) > 20
+    for at in sorted(places)[::stride]:
+        made = prepare()
+        Lines(at).run(lambda: do(made))
+        yield made, f"before {'%s:%d' % seen[at - 1]}"
+
+class Together:
+    "Rounds in one call, as compiled ones are."
+    most = 50
+    def __init__(self, average): self.average = average
+    def play(self, game, method, state, n=1):
+        told = []
+        for _ in range(n):
+            tree, row, fine = training.round_of(game, method, self.average, state)(training.tensors(state), training.draw(game, method, state))
+            state = dataclasses.replace(state, round=state.round + 1, moves=state.moves + 1, **tree)
+            told.append((row, fine))
+        return tree, *map(torch.stack, zip(*told))
+
+def several(run):
+    run._fast, run._settled, run._pace = Together(run.average), True, 1e-6
+    run.several(2)
+
+@pytest.mark.parametrize("move", ["step", "step of one player", "several", "edit", "roll back"])
+def test_ctrl_c_at_any_line(tmp_path, monkeypatch, move):
+    "where nobody waits for the end of the round: in `step`, in `several`, at the second Ctrl-C in `fit`, in an edit"
+    monkeypatch.setattr(record_room, "_together", 4)
+    do = {"step": lambda run: run.step(), "step of one player": lambda run: run.step("disc"), "several": several,
+          "edit": lambda run: run.edit(rule="sgd", lr=.05, momentum=0., batch_size=12), "roll back": lambda run: run.step()}[move]
+    def prepare():
+        run = Run("ring", on_divergence="roll back", **tiny)
+        if move == "roll back": spoil(run, 7)
+        for _ in range(7): run.step()
+        return run
+    def go_on(run):
+        while run.round < 9: run.step()
+        return run
+    do(through := prepare())
+    ends = [go_on(through)] if move in ("step", "several", "roll back") else [go_on(prepare()), go_on(through)] # made or not made, nothing between
+    for i, (run, where) in enumerate(interrupted(prepare, do, 5 if move == "roll back" else 1)):
+        assert run.records.total - run.state.moves in (0, 1, 2, 3)
+        run.save(tmp_path/f"{i}")
+        again = run if move == "roll back" else Run.load(tmp_path/f"{i}", device="cpu")
+        again.folder = tmp_path/f"{i}"
+        go_on(again).save(again.folder)
+        if move == "several": again._fast = None
+        assert any(same_run(again, end) and again.rollbacks == end.rollbacks and again.recipe == end.recipe for end in ends), where
+        assert again.records["round"].tolist() == sorted(again.records["round"]) and len(csv_of(again.folder)) == again.state.moves + 1, where
+        if not i % 5: assert same_run(again.fork(), again), where
+        shutil.rmtree(tmp_path/f"{i}")
+
+
+def test_ctrl_c_at_any_line_of_a_save(tmp_path):
+    "the folder holds a whole checkpoint, and can be saved to again"
+    def prepare():
+        shutil.rmtree(tmp_path/"a", ignore_errors=True)
+        run = Run("ring", **tiny)
+        run.step()
+        run.save(tmp_path/"a")
+        run.step()
+        return run
+    for run, where in interrupted(prepare, lambda run: run.save(tmp_path/"a"), 4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert Run.load(tmp_path/"a", device="cpu").round in (1, 2), where
+            run.step()
+            run.save(tmp_path/"a")
+            assert Run.load(tmp_path/"a", device="cpu").round == 3 and len(csv_of(tmp_path/"a")) == 4, where
+        Store(tmp_path/"a").tidy()
+        left = [name for name in os.listdir(tmp_path/"a") if name.startswith(".")]
+        assert left in ([], [".lock"]), (where, left)  # the lock, if it came just before that is let go
+
+
+def test_two_ctrl_c_while_records_are_fetched(tmp_path, monkeypatch):
+    "the checkpoint that `fit` then saves can be read"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(record_room, "_together", 4)
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(3, progress=False)
+    stacked = np.column_stack
+    def twice(*args):
+        if run.round >= 6: signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)
+        return stacked(*args)
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(record_room.np, "column_stack", twice)
+        try: run.fit(20, progress=False)
+        finally: m.setattr(record_room.np, "column_stack", stacked)
+    run.save(tmp_path/"a")
+    again = Run.load(tmp_path/"a", device="cpu").fit(20 - run.round, progress=False)
+    assert same_run(again, Run("ring", **tiny).fit(20, progress=False)) and len(csv_of(tmp_path/"a")) == 21
+
+
 def test_a_folder_that_holds_another_run_is_not_written_over(tmp_path):
     first = Run("ring", folder=tmp_path/"a", **tiny).fit(3, progress=False)
     with pytest.raises(ValueError, match="holds another run"): Run("ring", seed=1, folder=tmp_path/"a", **tiny).fit(1)
@@ -518,7 +635,7 @@ def failing(monkeypatch, at, code):
             if seen[0] == at: raise OSError(code, os.strerror(code))
             return real(*args, **kwargs)
         return call
-    def opened(*args, **kwargs):
+    def opened(open, *args, **kwargs):
         file = open(*args, **kwargs)
         return Failing(file, passing(file.write)) if "r" != args[1][0] or "+" in args[1] else file
     class Failing:
@@ -528,7 +645,8 @@ def failing(monkeypatch, at, code):
         def __exit__(self, *_): self.file.close()
     with monkeypatch.context() as m:
         for name in ("fsync", "replace", "link", "mkdir"): m.setattr(os, name, passing(getattr(os, name)))
-        for room in (data_room, record_room): m.setattr(room, "open", passing(opened), raising=False)
+        m.setattr(data_room, "open", passing(partial(opened, open)), raising=False)
+        m.setattr(os, "fdopen", passing(partial(opened, os.fdopen)))
         yield seen
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
@@ -653,8 +771,8 @@ def spoil(run, at, player="gen", name="0.weight", value=float("nan")):
             if run.state.round == at and spoil.on and not run.rollbacks: state.params[player][name] = state.params[player][name].clone().fill_(value)
             return state, seen
         run.method.step = step
-    def set_recipe(changed):
-        before(changed)
+    def set_recipe(*args, **parts):
+        before(*args, **parts)
         wrap()
     before, run._set_recipe, spoil.on = run._set_recipe, set_recipe, True
     wrap()
