@@ -48,7 +48,7 @@ def check_tensor(
     if came is None: raise ValueError(f"{name} is missing")
     numbers = came.ndim == 0 and came.is_floating_point() and like.is_floating_point() # a setting has fewer digits on some devices
     if came.shape != like.shape or came.dtype != like.dtype and not numbers: raise ValueError(f"{name} is {str(came.dtype)[6:]} of shape {tuple(came.shape)}; the recipe needs {str(like.dtype)[6:]} of shape {tuple(like.shape)}")
-    if came.is_floating_point() and not like.is_meta and (came.isnan().any() and not like.isnan().any() or name.startswith('average/mean/') and not came.isfinite().all()): raise ValueError(f"{name} is not finite")
+    if came.is_floating_point() and not like.is_meta and (came.isnan().any() and not like.isnan().any() or 'average/mean/' in name and not came.isfinite().all()): raise ValueError(f"{name} is not finite")
 
 # %% ../nbs/34_checkpoints.ipynb #6d1bc980
 def upgrade(
@@ -121,6 +121,9 @@ def _check_recipes(about, need):
         if e['changes'] in ({'step': 'gen'}, {'step': 'disc'}, {'compiled': True}, {'compiled': False}): continue
         need(set(e['changes']) <= set(live), 'edits', 'changes of settings that can change')
         for name, value in e['changes'].items(): edited[name] = _read[name](f'edits: {name}', value)
+    changed = max((k + 1 for k, e in enumerate(about['edits']) if 'compiled' not in e['changes']), default=0) # edits that are not gone back over
+    good = lambda b: isinstance(b, dict) and all(type(b.get(k)) is int for k in ('round', 'moves', 'edits')) and 0 <= b['round'] <= b['moves'] < about['moves'] and changed <= b['edits'] <= len(about['edits'])
+    need(isinstance(about.get('back', []), list) and len(about.get('back', [])) < 3 and all(map(good, about.get('back', []))), 'back', 'up to two places to go back to, since the last edit')
     first, at = Recipe(**about['start_recipe']), Recipe(**about['recipe'])
     for name in _settings:
         wanted = edited.get(name, getattr(first, name))

@@ -403,7 +403,8 @@ class Run:
         with self.lock:
             self._mend()
             other = Run(self.start_recipe, self.seed, _real=self.game.data)
-            for moves, state, at, n_edits in [k for k in self._kept if k[1].round <= round][-1:]:
+            ahead = 100 if self.recipe.on_divergence == 'roll back' else 0 # Moves in which the places to go back to become those of this run
+            for moves, state, at, n_edits in [k for k in self._kept if k[1].round <= round - ahead][-1:]:
                 other._set_recipe(at, state=state, records=other._noted(self.records.until(moves)), edits=self.edits[:n_edits], _good=[(moves, state, at, n_edits)])
             script = self.edits[len(other.edits):]
         other.compile = other._was_compiled()
@@ -516,10 +517,11 @@ class Run:
     def _to_bytes(self, **more):
         self._mend()
         s, store = self.state, self._store
-        tensors = {'params': s.params, 'buffers': s.buffers, 'rules': s.rules, 'method': s.method, 'average': s.average, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
+        back = [g for g in self._good if g[0] < s.moves] if self.recipe.on_divergence == 'roll back' else [] # where it may go back to; the recipe is the same there
+        tree = {**tensors(s), 'back': {str(k): tensors(g[1]) for k, g in enumerate(back)}, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
         about = {'gan_nb': gan_nb.__version__, 'torch': torch.__version__, 'device': self.device.type, 'seed': s.seed, 'round': s.round, 'moves': s.moves, 'seconds': self._seconds, 'recipe': self._settings_of(self.recipe), 'start_recipe': self._settings_of(self.start_recipe),
-                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, 'diverged': self._diverged, **more}
-        return pack(about, flatten(tensors))
+                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, 'diverged': self._diverged, 'back': [{'round': state.round, 'moves': moves, 'edits': n} for moves, state, _, n in back], **more}
+        return pack(about, flatten(tree))
 
     def _ini(self):
         write = lambda v: 'none' if v is None else ' '.join(map(str, v)) if isinstance(v, tuple) else str(v)
@@ -584,14 +586,17 @@ class Run:
     def _restore(self, at, about, flat):
         method, average, fresh = build_method(at, self.game.nets), build_average(at), self.state
         template = {'params': fresh.params, 'buffers': fresh.buffers, 'rules': method.init(fresh.params), 'method': method.memory(fresh.params), 'average': average.init(fresh.params['gen']) if average else {}}
-        for name, like in flatten(template).items(): check_tensor(name, like, flat)
-        state = State(about['seed'], about['round'], about['moves'], **fill(template, flat, self.device))
-        where = _first_not_finite(state)
-        if where: raise ValueError(f"params/{'/'.join(where)} is not finite")
+        def read(at, prefix=''):
+            for name, like in flatten(template, prefix).items(): check_tensor(name, like, flat)
+            made = State(about['seed'], at['round'], at['moves'], **fill(template, flat, self.device, prefix))
+            where = _first_not_finite(made)
+            if where: raise ValueError(f"{prefix}params/{'/'.join(where)} is not finite")
+            return made
+        state, back = read(about), [(b['moves'], read(b, f'back/{k}/'), at, b['edits']) for k, b in enumerate(about.get('back', []))]
         records = Records(flat['records'].numpy(), flat['record_moves'].numpy(), about['total'])
         edits = [Edit(e['round'], e['moves'], {k: tuple(v) if isinstance(v, list) else v for k, v in e['changes'].items()}) for e in about['edits']]
         self._unlogged, self.best = about['unlogged'], about.get('best') and {**about['best'], 'round': about['round']}
-        self._set_recipe(at, method, state=state, records=self._noted(records), edits=edits, rollbacks=about['rollbacks'], _seconds=about['seconds'], _diverged=about.get('diverged'), _good=[(state.moves, state, at, len(edits))])
+        self._set_recipe(at, method, state=state, records=self._noted(records), edits=edits, rollbacks=about['rollbacks'], _seconds=about['seconds'], _diverged=about.get('diverged'), _good=back or [(state.moves, state, at, len(edits))])
 
     def _take(self, store):
         "Go on in the folder that this run was read from. The last rows of records.csv are written again: another process may have added to them."
