@@ -208,7 +208,7 @@ def find_settings(
     folder = Path(folder).resolve()
     return next((f/'settings.ini' for f in (folder, *folder.parents) if (f/'settings.ini').is_file()), None)
 
-_most_bytes, _most_sections = 2**20, 1000 # Of a settings file
+_most_bytes, _most_sections = 2**17, 1000 # Of a settings file: a megabyte of lines would take a second
 
 def _sections(path):
     parser = configparser.ConfigParser(interpolation=None, default_section='\0')
