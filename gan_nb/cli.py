@@ -444,7 +444,7 @@ def main(
     try:
         chosen = vars(make_parser().parse_args(argv))
         return chosen.pop('do')(**chosen)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         complain(error)
         return 2
     except (MemoryError, RuntimeError) as error:

@@ -11,6 +11,8 @@ __all__ = ['methods', 'averages', 'on_divergences', 'local', 'live', 'built_in',
 import configparser
 import dataclasses
 import math
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +81,9 @@ def _data(name, value):
 
 def _device(name, value): return value if pick_device(value) else value
 
-def _threads(name, value): return 'auto' if value == 'auto' else _whole(1)(name, value)
+_most_threads = max(64, 4 * (os.cpu_count() or 1)) # PyTorch starts as many as it is told, and the process dies of it
+
+def _threads(name, value): return 'auto' if value == 'auto' else _whole(1, _most_threads)(name, value)
 
 def _text(name, value):
     text = str(value)
@@ -204,10 +208,15 @@ def find_settings(
     folder = Path(folder).resolve()
     return next((f/'settings.ini' for f in (folder, *folder.parents) if (f/'settings.ini').is_file()), None)
 
+_most_bytes, _most_sections = 2**17, 1000 # Of a settings file: a megabyte of lines would take a second
+
 def _sections(path):
     parser = configparser.ConfigParser(interpolation=None, default_section='\0')
-    try: parser.read_string(path.read_text(encoding='utf-8') if path else '')
-    except (configparser.Error, UnicodeDecodeError) as error: raise ValueError(f"{path}: not a settings file: {str(error).splitlines()[0]}") from None
+    try: text = data.read_regular(path, _most_bytes).decode() if path else ''
+    except UnicodeDecodeError as error: raise ValueError(f"{path}: not a settings file: {error}") from None
+    if (n := len(re.findall(r'^\s*\[', text, re.MULTILINE))) > _most_sections: raise ValueError(f"{path}: {n:,} sections came; allowed are {_most_sections:,}")
+    try: parser.read_string(text)
+    except configparser.Error as error: raise ValueError(f"{path}: not a settings file: {str(error).splitlines()[0]}") from None
     return {name: dict(parser[name]) for name in parser.sections()}
 
 def recipes(

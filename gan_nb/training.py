@@ -28,7 +28,7 @@ from torch import Tensor
 
 import gan_nb
 from . import data as sets
-from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, upgrade
+from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, refusing, upgrade
 from .core import Diverged, brief, check_room, check_whole, nearest, stream, use_precision, use_threads
 from .data import write_whole
 from .games import State, alternating, draw, players, start
@@ -53,20 +53,24 @@ most_skips, most_rollbacks = 50, 3
 
 # %% ../nbs/35_training.ipynb #897128ba
 class Run:
-    "A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it."
+    """A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it.
+
+    Its records take at most 21 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of them in records.csv, if it has a folder.
+    Raises `ValueError` for what is not allowed."""
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch
         folder=None, # Where `fit` saves; none: it does not
-        keep:int=2, # The last checkpoints that stay in the folder
+        keep:int=2, # The last checkpoints that stay in the folder, below 2**63
         compile=False, # True: rounds are compiled first, which takes a while; 'background': they become compiled when it is done
         _real=None, # The recipe's data, if they are loaded already
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        if check_whole('seed', seed) >= 2**63: raise ValueError(f"seed: {seed} came; allowed is a whole number below 2**63")
+        for name, n, least in (('seed', seed, 0), ('keep', keep, 1)):
+            if check_whole(name, n, least) >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
         if compile not in (False, True, 'background'): raise ValueError(f"compile: {compile!r} came; allowed are False, True and 'background'")
-        self.seed, self.folder, self.keep, self.compile, self.lock = seed, folder, check_whole('keep', keep, 1), compile, threading.RLock()
+        self.seed, self.folder, self.keep, self.compile, self.lock = seed, folder, keep, compile, threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
         self._every = 1 if self.game.device.type == 'cpu' else 50 # Moves between two looks for numbers that are not finite
@@ -76,24 +80,31 @@ class Run:
     def reset(self):
         "Back to round 0, with the settings it started with."
         with self.lock:
-            self._set_recipe(self.start_recipe)
-            self.state = start(self.game, self.method, self.seed)
-            if self.average: self.state = dataclasses.replace(self.state, average=self.average.init(self.state.params['gen']))
-            self.edits, self.rollbacks, self._seconds, self._kept, self._diverged = [], [], 0.0, [], None
-            self._use(Records())
-            self._cut(0)
-            self._good = [self._point()]
+            first, method, average = self.start_recipe, build_method(self.start_recipe, self.game.nets), build_average(self.start_recipe)
+            state = start(self.game, method, self.seed)
+            if average: state = dataclasses.replace(state, average=average.init(state.params['gen']))
+            self._set_recipe(first, method, state=state, records=self._noted(Records()), edits=[], rollbacks=[], _seconds=0.0, _kept=[], _good=[(0, state, first, 0)], _diverged=None)
+            self._mend()
 
-    def _use(self, records):
+    def _noted(self, records):
+        "The same, written to the run's folder before some of them leave the memory."
         log = weakref.WeakMethod(self._write_log) # a circle would keep the states of finished runs in memory
-        self.records, records.before_thinning = records, lambda: log()()
+        records.before_thinning = lambda: log()()
+        return records
 
-    def _set_recipe(self, changed):
-        method, settings = build_method(changed, self.game.nets), game_settings(changed)
-        self.game.set(**settings)
-        self.recipe, self.method, self.average = changed, method, build_average(changed)
-        self._fast = self._coming = self._pace = None
-        self._settled = False
+    def _set_recipe(self, changed, method=None, **parts):
+        "Take another recipe, and `parts` with it, all at once: Ctrl-C comes before or after."
+        method = method or build_method(changed, self.game.nets)
+        self._told = False # the game may have heard of a recipe that never comes: see `_mend`
+        self.game.set(**game_settings(changed))
+        self.__dict__.update(parts, recipe=changed, method=method, average=build_average(changed), _fast=None, _coming=None, _pace=None, _settled=False, _told=True)
+
+    def _mend(self):
+        "Forget what Ctrl-C in the middle of something has left: records of moves that the state has not made, also on disk, and a recipe that was told to the game alone."
+        moves = self.state.moves
+        if self.records.total > moves: self.records = self._noted(self.records.until(moves))
+        for store in self._stores.values(): store.log.cut(moves)
+        if not self._told: self._set_recipe(self.recipe, self.method)
 
     def _threads(self):
         chosen = self.start_recipe.threads
@@ -125,7 +136,10 @@ class Run:
 
     @contextmanager
     def _computing(self):
-        with self.lock, use_threads(self.threads), use_precision(self.recipe.precision, self.device): yield
+        with self.lock, use_threads(self.threads), use_precision(self.recipe.precision, self.device):
+            self._mend()
+            try: yield
+            finally: self._mend()
 
     def several(self,
         most:int=50, # Rounds, at least 1
@@ -165,9 +179,10 @@ class Run:
             state = dataclasses.replace(state, **tensors(after))
         record = Record(state.round if what == 'round' else self.round, self._seconds + time.perf_counter() - begun, values)
         self.records.append(record)
-        if what != 'round': self.edits.append(Edit(self.round, self.state.moves, {'step': what}))
-        self.state, self._seconds = dataclasses.replace(state, round=record.round), record.seconds
-        if what != 'round': self._good = [self._point()]
+        state, edits = dataclasses.replace(state, round=record.round), self.edits
+        if what != 'round': edits = [*edits, Edit(before.round, before.moves, {'step': what})]
+        good = self._good if what == 'round' else [(state.moves, state, self.recipe, len(edits))]
+        self.state, self._seconds, self.edits, self._good = state, record.seconds, edits, good # in one line, and last: until then there was no move
         return record
 
     # -- compiling --
@@ -179,8 +194,8 @@ class Run:
             if self.compile is True: raise ValueError(f"compile: this recipe cannot be compiled here: {str(error).splitlines()[0][:200]}") from error
             warnings.warn(f"not compiled, training goes on eagerly: {str(error).splitlines()[0][:200]}", stacklevel=2)
             self.compile = False
-        self._settled = not self.compile or self._fast is not None
         if (self._fast is not None) != self._was_compiled(): self.edits.append(Edit(self.round, self.state.moves, {'compiled': self._fast is not None}))
+        self._settled = not self.compile or self._fast is not None # last: whoever comes back here notes nothing twice
 
     def _was_compiled(self): return next((e.changes['compiled'] for e in reversed(self.edits) if 'compiled' in e.changes), False)
 
@@ -238,24 +253,17 @@ class Run:
 
     def _point(self): return self.state.moves, self.state, self.recipe, len(self.edits)
 
-    def _back_to(self, point):
-        moves, self.state, at, n_edits = point
-        self._set_recipe(at)
-        self.edits, self._kept, self._good = self.edits[:n_edits], [k for k in self._kept if k[0] <= moves], [point]
-        self._use(self.records.until(moves))
-        self._cut(moves)
-
-    def _cut(self, moves):
-        "What was written of later moves is no longer this run's."
-        for store in self._stores.values(): store.log.cut(moves)
+    def _back_to(self, point, **parts):
+        moves, state, at, n_edits = point
+        self._set_recipe(at, state=state, records=self._noted(self.records.until(moves)), edits=self.edits[:n_edits], _kept=[k for k in self._kept if k[0] <= moves], _good=[point], **parts)
+        self._mend()
 
     def _roll_back(self, error):
         "Go on from an earlier state with half the learning rates, if that is wanted and was not done too often."
         if self.recipe.on_divergence != 'roll back' or len(self.rollbacks) >= most_rollbacks: return False
-        self._back_to(self._good[0])
-        self._diverged = None
-        self.rollbacks.append({'round': error.round, 'to': self.round, 'error': str(error)})
-        self.edit(**{f'lr_{p}': getattr(self.recipe, f'lr_{p}') / 2 for p in players})
+        self._back_to(self._good[0], _diverged=None)
+        back = {'round': error.round, 'to': self.round, 'error': str(error)}
+        self._change({f'lr_{p}': getattr(self.recipe, f'lr_{p}') / 2 for p in players}, rollbacks=[*self.rollbacks, back])
         return True
 
     @property
@@ -370,17 +378,20 @@ class Run:
     # -- steering --
     def edit(self, **changes):
         "Change settings from the next move on. Raises `ValueError` for one that is not allowed, and then changes nothing."
-        changes = expand(changes)
+        self._change(expand(changes))
+
+    def _change(self, changes, **parts):
         for name in changes:
             if name not in live: raise ValueError(f"{name}: cannot change while a run is under way; these can: {', '.join(live)}")
         with self.lock:
-            before, method, changed = self.state, self.method, self.recipe.replace(**changes)
+            self._mend()
+            before, changed = self.state, self.recipe.replace(**changes)
             if 'batch_size' in changes: check_memory(changed, self.game.pair.shape)
-            self._set_recipe(changed)
-            average = self.average.edited(before.average) if self.average else before.average
-            self.state = self.method.carry(dataclasses.replace(before, rules=self.method.init(before.params), method=self.method.memory(before.params), average=average), before, method)
-            self.edits.append(Edit(self.round, self.state.moves, {name: getattr(changed, name) for name in changes}))
-            self._good = [self._point()]
+            method, average = build_method(changed, self.game.nets), build_average(changed)
+            mean = average.edited(before.average) if average else before.average
+            state = method.carry(dataclasses.replace(before, rules=method.init(before.params), method=method.memory(before.params), average=mean), before, self.method)
+            edits = [*self.edits, Edit(before.round, before.moves, {name: getattr(changed, name) for name in changes})]
+            self._set_recipe(changed, method, state=state, edits=edits, _good=[(state.moves, state, changed, len(edits))], **parts)
 
     def fork(self,
         round:int=None, # Where to branch off; none: here
@@ -390,12 +401,11 @@ class Run:
         round = self.round if round is None else _count('round', round)
         if round > self.round: raise ValueError(f"round: {round} came; the run has come to {self.round}")
         with self.lock:
+            self._mend()
             other = Run(self.start_recipe, self.seed, _real=self.game.data)
-            for moves, state, at, n_edits in [k for k in self._kept if k[1].round <= round][-1:]:
-                other._set_recipe(at)
-                other.state, other.edits = state, self.edits[:n_edits]
-                other._use(self.records.until(moves))
-                other._good = [other._point()]
+            ahead = 100 if self.recipe.on_divergence == 'roll back' else 0 # Moves in which the places to go back to become those of this run
+            for moves, state, at, n_edits in [k for k in self._kept if k[1].round <= round - ahead][-1:]:
+                other._set_recipe(at, state=state, records=other._noted(self.records.until(moves)), edits=self.edits[:n_edits], _good=[(moves, state, at, n_edits)])
             script = self.edits[len(other.edits):]
         other.compile = other._was_compiled()
         while other.round < round: other._replay(script)
@@ -409,10 +419,9 @@ class Run:
     ):
         "Take over what was played elsewhere, as in a population."
         with self.lock:
-            self.state = self.method.carry(dataclasses.replace(state, rules=self.method.init(state.params), method=self.method.memory(state.params), average=state.average if self.average else {}), state)
-            self._use(records)
-            self._cut(0)
-            self._kept, self._good = [], [self._point()]
+            for store in self._stores.values(): store.log.cut(0) # what was written is of other moves
+            state = self.method.carry(dataclasses.replace(state, rules=self.method.init(state.params), method=self.method.memory(state.params), average=state.average if self.average else {}), state)
+            self.state, self.records, self._kept, self._good = state, self._noted(records), [], [(state.moves, state, self.recipe, len(self.edits))]
 
     def _replay(self, script):
         "The next move as it was made, with the edits before it."
@@ -458,19 +467,27 @@ class Run:
         "Write the run so that it can go on exactly. Raises `OSError` where it cannot write, `ValueError` if another process trains there or the folder holds another run."
         path = Path(path)
         with self.lock:
+            self._mend()
             self._surely_finite()
-            if path.suffix == '.safetensors':
-                write_whole(path, self._to_bytes())
-                return path
-            claimed = self._store_of(path).lock.held # then it was looked at before
-            with self._store as store:
-                if store.foreign and not claimed:
-                    if not overwrite: raise ValueError(f"{path}: holds another run; Run.load({str(path)!r}) goes on with it, overwrite=True puts this one in its place")
-                    store.best.unlink(missing_ok=True)
-                parts = [lambda: store.log.write(self.records), lambda: store.write(self.round, self._to_bytes())]
+            if path.suffix != '.safetensors': return self._save_folder(path, overwrite)
+            write_whole(path, self._to_bytes())
+            return path
+
+    def _save_folder(self, path, overwrite):
+        claimed = self._store_of(path).lock.held # then it was looked at before
+        with self._store as store:
+            if store.foreign and not claimed:
+                if not overwrite: raise ValueError(f"{path}: holds another run; Run.load({str(path)!r}) goes on with it, overwrite=True puts this one in its place")
+                store.best.unlink(missing_ok=True)
+            parts = [lambda: store.log.write(self.records, over=overwrite), lambda: store.write(self.round, self._to_bytes())]
+            try:
                 for part in parts if store.newest.is_file() else parts[::-1]: part() # a checkpoint counts rows that are on the disk; a new folder is a run's as soon as it has one
                 write_whole(path/'recipe.ini', self._ini().encode())
-                return store.newest
+                if not self.divergence: (path/'diverged.json').unlink(missing_ok=True)
+            except OSError as error:
+                if error.errno is None or self.round in (last := store.known[-1:]): raise
+                raise OSError(error.errno, f"{error.strerror}, so round {self.round:,} is not saved{f'; round {last[0]:,} is' if last else ''}", error.filename) from error
+            return store.newest
 
     def _save_best(self, said):
         with self.lock:
@@ -498,11 +515,13 @@ class Run:
     def _settings_of(self, recipe): return {**recipe.settings(), **({} if isinstance(recipe.data, str) else {'data': None})}
 
     def _to_bytes(self, **more):
+        self._mend()
         s, store = self.state, self._store
-        tensors = {'params': s.params, 'buffers': s.buffers, 'rules': s.rules, 'method': s.method, 'average': s.average, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
+        back = [g for g in self._good if g[0] < s.moves] if self.recipe.on_divergence == 'roll back' else [] # where it may go back to; the recipe is the same there
+        tree = {**tensors(s), 'back': {str(k): tensors(g[1]) for k, g in enumerate(back)}, 'records': torch.from_numpy(self.records.table()), 'record_moves': torch.from_numpy(self.records.moves)}
         about = {'gan_nb': gan_nb.__version__, 'torch': torch.__version__, 'device': self.device.type, 'seed': s.seed, 'round': s.round, 'moves': s.moves, 'seconds': self._seconds, 'recipe': self._settings_of(self.recipe), 'start_recipe': self._settings_of(self.start_recipe),
-                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, 'diverged': self._diverged, **more}
-        return pack(about, flatten(tensors))
+                 'edits': [dataclasses.asdict(e) for e in self.edits], 'rollbacks': self.rollbacks, 'fingerprint': self.game.data.fingerprint, 'data': describe_data(self.game.data), 'total': self.records.total, 'unlogged': store.log.missing if store else 0, 'keep': self.keep, 'diverged': self._diverged, 'back': [{'round': state.round, 'moves': moves, 'edits': n} for moves, state, _, n in back], **more}
+        return pack(about, flatten(tree))
 
     def _ini(self):
         write = lambda v: 'none' if v is None else ' '.join(map(str, v)) if isinstance(v, tuple) else str(v)
@@ -520,61 +539,71 @@ class Run:
         **settings, # device, threads, data_folder; others must be what they were, but `rounds` may grow
     ) -> 'Run':
         """The run that was saved at `path`. A folder's newest checkpoint that is whole is taken; a warning says if that is not the newest.
+        The folder is then the run's `folder`, where `fit` saves; a `fork` has none, nor has what was read from a file.
 
         Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint, and for data or a recipe other than the run's: it then says what differs."""
         path = Path(path)/best_name if best else Path(path)
         if best and not path.is_file(): raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
         store = store or (Store(path) if path.is_dir() else None)
-        if store: file, about, flat, wrong = store.read()
-        elif path.is_file(): file, (about, flat), wrong = path, read_checkpoint(path), []
-        else: raise FileNotFoundError(f"{path}: there is no checkpoint; save a run there first")
         wanted = {k: v for k, v in expand(settings).items() if k not in local}
-        try: run = cls._made(about, flat, data, compile, {k: v for k, v in settings.items() if k in local})
-        except (KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error: raise Damaged(f"{file}: not a checkpoint that a run has written: {type(error).__name__} {str(error)[:200]}") from error
-        except ValueError as error: raise ValueError(f"{file}: {str(error)[:2000]}") from None
+        here = {k: v for k, v in settings.items() if k in local}
+        make = lambda about, flat, file: (cls._opened(file, about, flat, data, compile, here), about.get('device'))
+        if store: file, (run, device), wrong = store.read(make)
+        elif path.is_file(): file, (run, device), wrong = path, make(*read_checkpoint(path), path), []
+        else: raise FileNotFoundError(f"{path}: there is no checkpoint; save a run there first")
         for line in wrong: warnings.warn(f"{line}. Going on from {file.name}, round {run.round}", stacklevel=2)
-        if about.get('device', run.device.type) != run.device.type: warnings.warn(f"{file}: was trained on {about['device']} and goes on on {run.device.type}: from here the bits may differ, as random numbers and sums do", stacklevel=2)
+        if device not in (None, run.device.type): warnings.warn(f"{file}: was trained on {device} and goes on on {run.device.type}: from here the bits may differ, as random numbers and sums do", stacklevel=2)
         if store: run._take(store)
         if of is not None: wanted = (of if isinstance(of, Recipe) else recipe(of)).replace(**wanted).settings()
         run._grow(wanted, file)
         return run
 
     @classmethod
+    def _opened(cls, file, *parts):
+        "As `_made`, whose errors name the file."
+        try: return cls._made(*parts)
+        except (KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error: raise Damaged(f"{file}: not a checkpoint that a run has written: {type(error).__name__} {str(error)[:200]}") from error
+        except ValueError as error: raise (Damaged if isinstance(error, Damaged) else ValueError)(f"{file}: {str(error)[:2000]}") from None
+
+    @classmethod
     def _made(cls, about, flat, data, compile, local_settings):
-        about, flat = upgrade(about, flat)
-        check_about(about, flat)
+        with refusing():
+            about, flat = upgrade(about, flat)
+            check_about(about, flat)
         named = about['start_recipe']['data']
         if named is None and data is None: raise ValueError("trained on your own array; give it again as data=")
         if named is not None and data is not None: raise ValueError(f"trained on the data set {brief(named)}; allowed is data= for a run on your own array alone")
-        made = lambda s: Recipe(**{**s, **local_settings, **({'data': data} if s['data'] is None else {})})
-        first, at = made(about['start_recipe']), made(about['recipe'])
+        first, at = (Recipe(**{**about[name], **local_settings, **({'data': data} if about[name]['data'] is None else {})}) for name in ('start_recipe', 'recipe'))
         real = sets.load(first.data, folder=first.data_folder or None)
-        if real.fingerprint != about['fingerprint']: raise ValueError(f"trained on other data: {differences(about['data'] or {'fingerprint': about['fingerprint']}, describe_data(real))}")
-        check_sizes(first, real.shape, flat)
+        if real.fingerprint != about['fingerprint']: raise ValueError(f"trained on other data: {differences({**(about['data'] or {}), 'fingerprint': about['fingerprint']}, describe_data(real))}")
+        with refusing(): check_sizes(first, real.shape, flat)
+        check_memory(at, real.shape)
         run = cls(first, about['seed'], keep=about['keep'], compile=compile or False, _real=real)
-        run._restore(at, about, flat)
+        with refusing(): run._restore(at, about, flat)
         if compile is None: run.compile = run._was_compiled()
         return run
 
     def _restore(self, at, about, flat):
-        self._set_recipe(at)
-        fresh = self.state
-        template = {'params': fresh.params, 'buffers': fresh.buffers, 'rules': self.method.init(fresh.params), 'method': self.method.memory(fresh.params), 'average': self.average.init(fresh.params['gen']) if self.average else {}}
-        for name, like in flatten(template).items(): check_tensor(name, like, flat)
-        self.state = State(about['seed'], about['round'], about['moves'], **fill(template, flat, self.device))
-        where = _first_not_finite(self.state)
-        if where: raise ValueError(f"params/{'/'.join(where)} is not finite")
-        self._use(Records(flat['records'].numpy(), flat['record_moves'].numpy(), about['total']))
-        self._seconds, self.rollbacks, self._unlogged, self._diverged = about['seconds'], about['rollbacks'], about['unlogged'], about.get('diverged')
-        self.best = about.get('best') and {**about['best'], 'round': about['round']}
-        self.edits = [Edit(e['round'], e['moves'], {k: tuple(v) if isinstance(v, list) else v for k, v in e['changes'].items()}) for e in about['edits']]
-        self._good = [self._point()]
+        method, average, fresh = build_method(at, self.game.nets), build_average(at), self.state
+        template = {'params': fresh.params, 'buffers': fresh.buffers, 'rules': method.init(fresh.params), 'method': method.memory(fresh.params), 'average': average.init(fresh.params['gen']) if average else {}}
+        def read(at, prefix=''):
+            for name, like in flatten(template, prefix).items(): check_tensor(name, like, flat)
+            made = State(about['seed'], at['round'], at['moves'], **fill(template, flat, self.device, prefix))
+            where = _first_not_finite(made)
+            if where: raise ValueError(f"{prefix}params/{'/'.join(where)} is not finite")
+            return made
+        state, back = read(about), [(b['moves'], read(b, f'back/{k}/'), at, b['edits']) for k, b in enumerate(about.get('back', []))]
+        records = Records(flat['records'].numpy(), flat['record_moves'].numpy(), about['total'])
+        edits = [Edit(e['round'], e['moves'], {k: tuple(v) if isinstance(v, list) else v for k, v in e['changes'].items()}) for e in about['edits']]
+        self._unlogged, self.best = about['unlogged'], about.get('best') and {**about['best'], 'round': about['round']}
+        self._set_recipe(at, method, state=state, records=self._noted(records), edits=edits, rollbacks=about['rollbacks'], _seconds=about['seconds'], _diverged=about.get('diverged'), _good=back or [(state.moves, state, at, len(edits))])
 
     def _take(self, store):
         "Go on in the folder that this run was read from. The last rows of records.csv are written again: another process may have added to them."
-        self._store, moves = self._stores.setdefault(store.folder, store), self.records.moves
+        self.folder, moves = store.folder, self.records.moves
+        self._store = self._stores.setdefault(store.folder, store)
         gaps = np.flatnonzero(np.diff(moves) != 1)
-        rewound = min(2000, len(moves) - (int(gaps[-1]) + 1 if len(gaps) else 0))
+        rewound = min(2000, max(len(moves) - (int(gaps[-1]) + 1 if len(gaps) else 0) - 1, 0)) # one row is left to see that those before are this run's
         store.log.logged, store.log.missing = self.records.total - rewound, self._unlogged
 
     def _grow(self, wanted, file):
