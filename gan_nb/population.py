@@ -38,7 +38,7 @@ class Population:
         **overrides, # Any setting of the recipe
     ):
         base = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        self.seeds = list(range(check_whole('seeds', seeds, 1))) if isinstance(seeds, int) else [check_whole('seeds', s) for s in seeds]
+        self.seeds = list(range(check_whole('seeds', seeds, 1))) if isinstance(seeds, (int, np.integer)) else [check_whole('seeds', s) for s in seeds]
         self.grid = {name: list(values) for name, values in (grid or {}).items()}
         if not self.seeds or not all(self.grid.values()): raise ValueError("seeds and grid: something is empty; allowed are lists of at least one value")
         points = [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]

@@ -67,8 +67,9 @@ class Run:
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        for name, n, least in (('seed', seed, 0), ('keep', keep, 1)):
-            if check_whole(name, n, least) >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
+        seed, keep = check_whole('seed', seed), check_whole('keep', keep, 1)
+        for name, n in (('seed', seed), ('keep', keep)):
+            if n >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
         if compile not in (False, True, 'background'): raise ValueError(f"compile: {compile!r} came; allowed are False, True and 'background'")
         self.seed, self.folder, self.keep, self.compile, self.lock = seed, folder, keep, compile, threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
@@ -119,8 +120,9 @@ class Run:
     def live(self): return live
 
     def __repr__(self):
+        precision = '' if self.recipe.precision == 'float32' else f', {self.recipe.precision}'
         threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.device.type == 'cpu' else ''
-        return f"Run({self.recipe.name}, seed {self.seed}: round {self.round:,} of {self.recipe.rounds:,} on {self.device}{threads}, {len(self.edits)} edits)"
+        return f"Run({self.recipe.name}, seed {self.seed}: round {self.round:,} of {self.recipe.rounds:,} on {self.device}{threads}{precision}, {len(self.edits)} edits)"
 
     # -- moving --
     def step(self,

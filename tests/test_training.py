@@ -141,6 +141,12 @@ def test_what_is_wrong_is_said_in_one_line(kind):
     assert "\n" not in str(error.value) and len(str(error.value)) < 700
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    run = Run("ring", seed=np.int64(3), lr=np.float32(1e-3), hidden=(4,), batch_size=np.int64(8), device="cpu").fit(np.int64(2), progress=False)
+    run.save(tmp_path)
+    assert Run.load(tmp_path, device="cpu").seed == 3 and run.fork(np.int64(1)).round == 1
+
+
 def test_score_takes_what_an_array_holds():
     run = Run("ring", hidden=(4,), batch_size=8, device="cpu")
     assert torch.equal(run.score(np.ones((3, 2))), run.score(torch.ones(3, 2)))
