@@ -128,7 +128,7 @@ WRONG = {
     "a kind of clipping in a list": (lambda run: Recipe(clip_gen=([1], 1)), r"clip_gen: \[1\] is unknown"),
     "a name of two lines": (lambda run: Recipe(name="a]\n[b"), "name: .* came; allowed is text in one line"),
     "a long text": (lambda run: Recipe(lr_gen="9" * 10**6 + "x"), "^lr_gen: '9{50,60}.* came; allowed is a finite number from 0$"),
-    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]), "A: .* came; allowed are numbers, the same count in each row"),
+    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]), "A: .* came; allowed are finite real numbers, the same count in each row"),
     "no matrix": (lambda run: bilinear(None), "A: None came"),
     "a clip without its weights": (lambda run: (t := adaptive_clip(.1)).update(g := {"w": torch.ones(2, 2)}, t.init(g)), "params: None came; adaptive_clip compares"),
     "numbers as text": (lambda run: Run("ring", data=np.array([["1", "2"]])), "dtype <U1 came; allowed are numbers"),
