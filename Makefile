@@ -3,6 +3,7 @@
 # make clean   remove what is built; .venv and runs/ stay
 # make bench   how fast a round is, beside plain PyTorch, Lightning, Keras and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
+# make kills   a run killed at 200 random moments (KILLS=; a quarter of an hour); make test does it 20 times
 #
 # PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
 # constraints.txt changes, or when PYTHON names another version than the one it holds.
@@ -10,6 +11,7 @@
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 ROUNDS ?= 1800
 FUZZ_RUNS ?= 1000000
+KILLS ?= 200
 LAB_ARGS ?=
 
 bin := .venv/bin
@@ -19,7 +21,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test fuzz bench sync clean
+.PHONY: help lab train test fuzz kills bench sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -62,6 +64,12 @@ fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(dev)
 	$(bin)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
 	$(bin)/python tests/fuzz/parsers.py -runs=$(FUZZ_RUNS) -timeout=20
+	$(bin)/python tests/fuzz/parsers.py -runs=$$(($(FUZZ_RUNS) / 100)) -max_len=1048576 -timeout=60
+
+kills: export OMP_NUM_THREADS := 1
+kills: export MPLBACKEND := Agg
+kills: $(dev)
+	KILLS=$(KILLS) $(bin)/python -m pytest -s tests/test_nothing_lost.py -k kill_9
 
 bench: $(dev)
 	$(bin)/python -m pip install -q -c constraints.txt -e '.[peers]'

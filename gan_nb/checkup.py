@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from .core import global_norm, stream, use_threads
-from .evaluation import judged
+from .evaluation import judge_for
 from .gan import gradient, players
 from .games import play
-from .judges import judge
+from .judges import to_bytes
 from .metrics import density_coverage
 
 # %% ../nbs/43_checkup.ipynb #f42ebc08
@@ -96,7 +96,7 @@ def cover(
 ) -> dict: # 'kind', 'reached', 'of', names 'missing' and 'starved', 'shares', 'uneven', 'duplicates' and those of real samples; 'near' and 'sharp' for modes; for classes 'covered', and the 'judge' with its version
     "Which parts of the data the samples reach."
     data = run.game.data
-    kind, n = (_modes, 2500) if data.centers is not None else (_classes, 400) if _critic(data) else (_points, 1000 if len(data.shape) == 1 else 400)
+    kind, n = (_modes, 2500) if data.centers is not None else (_classes, 400) if judge_for(data) else (_points, 1000 if len(data.shape) == 1 else 400)
     fake = (run.samples(n) if fake is None else fake).nan_to_num()
     return {**kind(run, fake), 'duplicates': _copies(run, fake), 'duplicates_real': _copies(run, run.real(len(fake), seed=7))}
 
@@ -115,27 +115,17 @@ def _modes(run, fake):
     names = [f"({', '.join(f'{v:.2g}' for v in c)})" for c in (centers + 0.).tolist()]
     return {'kind': 'modes', **_reached(which[near], names, len(fake)), 'near': near.double().mean().item(), 'sharp': (distance < 3 * sigma).double().mean().item()}
 
-def _critic(data):
-    "The judge of these data, or None: their name alone does not make them digits."
-    shown = judge(judged[data.name]) if data.name in judged else None
-    return shown if shown and data.shape == (1, 28, 28) and data.classes == shown.classes else None
-
 def _classes(run, fake):
-    shown = _critic(run.game.data)
-    made = shown.features(_bytes(fake))
+    shown = judge_for(run.game.data)
+    made = shown.features(to_bytes(fake.clamp(-1, 1)))
     which = shown.net['head'](made.cpu()).argmax(1)
     real, other = (_real_features(run, shown, len(fake), seed) for seed in (1, 2))
     return {'kind': 'classes', **_reached(which, shown.classes, len(fake)), 'covered': _relative_coverage(real, other, made), 'judge': f'{shown.name} {shown.version}'}
 
-def _bytes(fake):
-    "Pictures that no judge refuses: grey ones as floats look like another range, and bytes of 0 and 1 like a mask."
-    x = ((fake.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return x if x.max() > 1 else torch.zeros_like(x)
-
 def _real_features(run, shown, n, seed):
     "Those of a batch of real images, computed once: the lab's doctor comes often."
     key = run.game.data.fingerprint, shown.version, n, seed
-    if key not in _described: _described[key] = shown.features(run.real(n, seed=seed)).cpu()
+    if key not in _described: _described[key] = shown.features(to_bytes(run.real(n, seed=seed).clamp(-1, 1))).cpu()
     return _described[key]
 
 _described = {}

@@ -190,16 +190,16 @@ def _loop(run, until, folder, asked, pause):
     shown, saving, drawing = time.monotonic(), Clock(pause), Clock(max(pause, 60.))
     with tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=' rounds', disable=None) as bar: # None: hidden where stderr is no terminal
         while run.round < until and not asked or not run.check_finite():
-            record = run.step()
+            run.several(max(until - run.round, 1))
             bar.update(run.round - bar.n)
             if time.monotonic() > shown + .5 and not bar.disable:
-                bar.set_postfix_str(losses(record), refresh=False)
+                bar.set_postfix_str(losses(run.records.last), refresh=False)
                 shown = time.monotonic()
             if saving.due():
                 with heard(): saving.measure(run.autosave)
             if drawing.due():
                 with heard(): drawing.measure(lambda: _try_to_draw(run, folder))
-                if bar.disable: say(f'{progress(run, until)}: {losses(record)}')
+                if bar.disable: say(f'{progress(run, until)}: {losses(run.records.last)}')
 
 def _try_to_draw(run, folder):
     try: draw(run, folder)
@@ -444,7 +444,7 @@ def main(
     try:
         chosen = vars(make_parser().parse_args(argv))
         return chosen.pop('do')(**chosen)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         complain(error)
         return 2
     except (MemoryError, RuntimeError) as error:

@@ -76,6 +76,19 @@ class Graph:
 
     def __call__(self, *trees): return refill(self.gives, self.call(*[t.contiguous() for t in listed(trees)])) # compiled code counts on the layout
 
+    def repeat(self,
+        tree, # Its first argument
+        others, # The second argument of each call
+    ) -> tuple: # (the first tree that the last call gave, what else each call gave, as lists of tensors)
+        "Call it again and again, each time with the tree that it gave before."
+        state, told = [t.contiguous() for t in listed(tree)], []
+        n = len(state)
+        for other in others:
+            given = self.call(*state, *[t.contiguous() for t in listed(other)])
+            state = given[:n]
+            told.append(given[n:])
+        return refill(tree, state), told
+
     @property
     def operations(self): return sum(node.op == 'call_function' for node in self.module.graph.nodes)
 

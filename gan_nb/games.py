@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['orders', 'State', 'Method', 'simultaneous', 'alternating', 'turn', 'extragradient', 'past_extragradient',
-           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'draw', 'play',
-           'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual', 'matrix_game']
+           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'start', 'draw',
+           'draw_from', 'addresses', 'play', 'trajectory', 'Gan', 'bilinear', 'dirac', 'largest_residual',
+           'matrix_game']
 
 # %% ../nbs/30_games.ipynb #1794901e
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,9 @@ class Method:
         self.rules = {'both': rule} if isinstance(rule, Rule) else dict(zip(players, rule))
 
     def init(self, params): # The rules' states
-        "The states of the rules before the first round."
+        "The states of the rules before the first round. Raises `ValueError` where a player has nothing to move."
+        for p in players:
+            if not params[p] and self.steps[p]: raise ValueError(f"{type(self).__name__}: moves {' and '.join(q for q in players if self.steps[q])}, but {p} has no parameters in this game; allowed is alternating with n_{p}=0")
         if 'both' in self.rules: return {'both': self.rules['both'].init(join(params))}
         return {p: self.rules[p].init(params[p]) if params[p] else {} for p in players}
 
@@ -96,21 +99,21 @@ def _norms(player, state): return {f'{name}_{player}': value for name, value in 
 
 # %% ../nbs/30_games.ipynb #c96c94da
 class simultaneous(Method):
-    "Both players step at once from the same position."
+    "Both players step at once from the same position (Arrow, Hurwicz and Uzawa 1958)."
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
         return self.moved(state, *gradients(game, state.params, state.buffers, batches[0]))
 
 # %% ../nbs/30_games.ipynb #d098093e
 class alternating(Method):
-    "One player makes its steps, then the other. Raises `ValueError` for impossible counts or orders."
+    "One player makes its steps, then the other (Goodfellow et al. 2014). Raises `ValueError` for impossible counts or orders."
     def __init__(self,
         rule, # A Rule, or a pair (generator's, discriminator's)
         n_disc:int=1, # The discriminator's steps in a round
         n_gen:int=1, # The generator's
         order:str='disc_first', # Or 'gen_first'
     ):
-        for name, n in (('n_disc', n_disc), ('n_gen', n_gen)): check_whole(name, n, 0)
+        n_disc, n_gen = check_whole('n_disc', n_disc, 0), check_whole('n_gen', n_gen, 0)
         if n_disc + n_gen == 0: raise ValueError("n_disc and n_gen: both are 0; at least one player must move")
         if order not in orders: raise ValueError(f"order: {order!r} came; allowed are {' and '.join(orders)}")
         turns = ['disc'] * n_disc, ['gen'] * n_gen
@@ -225,7 +228,7 @@ class lookahead(Method):
 
 # %% ../nbs/30_games.ipynb #5828e948
 class consensus(Method):
-    "Both players also minimise half the squared length of all gradients (Mescheder et al. 2017)."
+    "Both players at once also minimise half the squared length of all gradients (Mescheder et al. 2017). In turns: put it into the losses, as `dirac(penalty='consensus')` does. Raises `ValueError` unless `weight` is a finite number."
     evaluations = 4
 
     def __init__(self,
@@ -252,7 +255,7 @@ class consensus(Method):
     def __repr__(self): return f"{super().__repr__()[:-1]}, weight={self.numbers['weight']:g})"
 
 class symplectic(consensus):
-    "Correct the gradients for the rotation of the game (Balduzzi et al. 2018)."
+    "Correct the gradients for the rotation of the game, both players at once (Balduzzi et al. 2018). Raises `ValueError` unless `weight` is a finite number."
     evaluations = 8
 
     def __init__(self,
@@ -271,7 +274,7 @@ class symplectic(consensus):
         if self.align: weight = weight * torch.sign(_dot(v, towards) * _dot(push, towards) / sum(t.numel() for t in join(v).values()) + 0.1)
         return {p: tree_add(v[p], push[p], weight) for p in players}
 
-def _dot(a, b): return sum((x * y).sum() for x, y in zip(join(a).values(), join(b).values()))
+def _dot(a, b): return sum((x * b[p][name]).sum() for p in players for name, x in a[p].items())
 
 # %% ../nbs/30_games.ipynb #11005a5e
 class unrolled(Method):
@@ -331,9 +334,22 @@ def start(game, method, seed:int=0) -> State:
     params, buffers = game.init()
     return State(seed, 0, 0, params, buffers, method.init(params), method.memory(params))
 
-def draw(game, method, state:State) -> list:
-    "The batches of the next round. They depend on the seed and the number of moves only."
-    return [game.draw(stream(state.seed, state.moves, k, device=game.device), who) for k, who in enumerate(method.draws)]
+def draw(
+    game,
+    method,
+    state:State,
+    ahead:int=0, # Moves after the next one
+) -> list:
+    "The batches of a round. They depend on the seed and the number of moves only."
+    return draw_from(game, method, [stream(*at, device=game.device) for at in addresses(method, state, ahead)])
+
+def draw_from(game, method, generators) -> list:
+    "The batches of a round, each from a random generator of its own."
+    return [game.draw(rng, who) for rng, who in zip(generators, method.draws)]
+
+def addresses(method, state:State, ahead:int=0) -> list: # Of what `core.stream` takes
+    "Where the random numbers of a round are."
+    return [(state.seed, state.moves + ahead, k) for k in range(len(method.draws))]
 
 def play(game, method, state:State) -> tuple: # (state, seen)
     "One round: a pure function of the state."
@@ -348,10 +364,10 @@ def trajectory(
     rounds:int,
     seed:int=0, # For games that draw random numbers
 ) -> Tensor: # (rounds + 1, dim) in the dtype of `start`
-    "Where the players stand after each round."
+    "Where the players stand after each round. Raises `ValueError` for another game, method, start or count than allowed, and for a method that moves a player who has nothing."
     for name, given, kind in (('game', game, Toy), ('method', method, Method)):
         if not isinstance(given, kind): raise ValueError(f"{name}: {given!r} came; allowed is a {'toy game, such as bilinear([[1.0]]) (for a GAN there is Run)' if kind is Toy else 'method, such as simultaneous(sgd(0.1))'}")
-    params = game.split(torch.as_tensor(start))
+    params = game.split(start)
     state, path = State(seed, 0, 0, params, {'gen': {}, 'disc': {}}, method.init(params), method.memory(params)), []
     position = lambda: torch.cat([t.flatten() for p in players for t in state.params[p].values()])
     path.append(position())

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from .core import Tree, check_number, check_whole, numbers, tree_map
+from .core import Tree, check_number, check_whole, nearest, numbers, precisions, tree_map
 from .losses import Loss, gradient_penalty, interpolate, perturb, zero_centered_penalty
 
 # %% ../nbs/28_gan.ipynb #5a1e60da
@@ -30,8 +30,10 @@ class Gan:
         wgan_gp:float=0.0, # Weight of the penalty for slopes other than 1 between real and generated samples
         dragan:float=0.0, # And around real samples
         noise:float=0.0, # Deviation of the noise on all that the discriminator sees
+        precision:str='float32', # 'bf16': the networks compute in 16 bits, their weights and everything else stay in 32
     ):
-        self.data, self.pair, self.device = data, pair, torch.device(device)
+        if precision not in precisions: raise nearest('precision', precision, precisions)
+        self.data, self.pair, self.device, self.precision = data, pair, torch.device(device), precision
         self.nets = {'gen': pair.generator.to(device).train(), 'disc': pair.discriminator.to(device).train()}
         self.set(loss, batch_size, r1, r2, wgan_gp, dragan, noise)
 
@@ -44,7 +46,8 @@ class Gan:
         if batch_size % pack: raise ValueError(f"batch_size: {batch_size} came; allowed are multiples of {pack}, since the discriminator judges {pack} samples at once")
         self.loss_pair, self.batch_size, self.noise = loss, batch_size, noise
         weights = {name: weight for name, weight in (('r1', r1), ('r2', r2), ('wgan_gp', wgan_gp), ('dragan', dragan)) if weight}
-        self.penalties = numbers(weights, dict(self.nets['disc'].named_parameters())) # tensors, so that they may change in a compiled step
+        like = dict(self.nets['disc'].named_parameters())
+        self.penalties, self.deviation = numbers(weights, like), numbers({'noise': noise} if noise else {}, like) # tensors, so that they may change in a compiled step
 
     def init(self) -> tuple: # (params, buffers), each by player
         "The networks' initial parameters and buffers, copied."
@@ -62,7 +65,9 @@ class Gan:
         if 'disc' in who: batch |= self.penalties
         if 'disc' in who and self.penalties.keys() & {'wgan_gp', 'dragan'}: batch['mix'] = rand(self.batch_size)
         if 'disc' in who and 'dragan' in self.penalties: batch['around'] = rand(batch['real'].shape)
-        if self.noise: batch['noise'] = self.noise * torch.randn(2, self.batch_size, *self.pair.shape, generator=rng, device=self.device)
+        if self.noise:
+            noise = torch.randn(2, self.batch_size, *self.pair.shape, generator=rng, device=self.device)
+            batch['noise'] = self.deviation['noise'].to(noise.dtype) * noise
         return batch
 
     def call(self,
@@ -77,10 +82,16 @@ class Gan:
         own = [held[key] for held, key, _ in places]
         try:
             for held, key, name in places: held[key] = lent[name]
-            out = net(x)
+            out = net(x) if self.precision != 'bf16' else self._in_bf16(net, x, places)
             return out, {**buffers, **{name: held[key] for held, key, name in places if name in buffers}}
         finally:
             for (held, key, _), t in zip(places, own): held[key] = t
+
+    def _in_bf16(self, net, x, places):
+        "Products in bfloat16, sums and normalisation in float32; convolutions with the channels last, as tensor cores want them."
+        last = lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t
+        for held, key, _ in places: held[key] = last(held[key])
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False): return net(last(x)).to(x.dtype)
 
     def loss(self, player, params, buffers, batch):
         "A player's loss on a batch; also its buffers afterwards, and the mean logits. Differentiable in all parameters that require a gradient."

@@ -4,24 +4,28 @@
 
 # %% auto #0
 __all__ = ['Ration', 'Rate', 'Steps', 'Choice', 'clip_control', 'normalize_control', 'Menu', 'game_controls', 'player_controls',
-           'Panel', 'Worker', 'Lab']
+           'Panel', 'Worker', 'Keeper', 'Lab', 'save_all']
 
 # %% ../nbs/55_lab.ipynb #cbdc9a6a
+import atexit
 import itertools
 import math
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
+from contextlib import ExitStack
 from html import escape
 
 from ipywidgets import HTML, Accordion, Button, Dropdown, FloatLogSlider, HBox, Image, IntSlider, Layout, VBox
 
+from .core import Diverged
 from .doctor import apply, diagnosing, line, shorten
 from .losses import losses
 from .plots import PLAYERS, bounds, draw_latest, draw_losses, draw_norms, draw_run, to_png
 from .recipes import methods
-from .training import Run
+from .training import Clock, Run
 from .transforms import clips, normalizers
 
 # %% ../nbs/55_lab.ipynb #9a897c0f
@@ -260,6 +264,38 @@ class Worker:
             self._acting = False
             with self._news: self._news.notify_all()
 
+# %% ../nbs/55_lab.ipynb #460ad8d5
+class Keeper:
+    "Saves a run that has a folder, for whoever plays it; without a folder it does nothing."
+    def __init__(self,
+        run,
+        pause:float=60., # Seconds between two saves
+    ): self.run, self.pause, self._saved, self._clock, self._claim = run, pause, run.state, None, ExitStack()
+
+    def begin(self):
+        "Claim the folder. Raises `ValueError` if another run or process has it, `OSError` if it cannot be written."
+        if not self.run.folder or self._clock: return
+        self._claim.enter_context(self.run.claim())
+        self._clock = Clock(self.pause)
+
+    def look(self):
+        "Save if it is time."
+        if self._clock and self._clock.due(): self._clock.measure(self.run.autosave)
+
+    def end(self,
+        error:Diverged=None, # What ended it
+    ):
+        "Save what is new, and let the folder go. Raises as `Run.save` does."
+        try:
+            if not self.run.folder or self.run.state is self._saved and not error or not self.run.state.moves: return
+            self.begin()
+            if error: self.run.save_divergence(error)
+            else: self.run.save(self.run.folder)
+            self._saved = self.run.state
+        finally:
+            self._claim.close()
+            self._clock = None
+
 # %% ../nbs/55_lab.ipynb #ca4c48b2
 _labs = weakref.WeakKeyDictionary() # The open labs of each run: only one of them plays
 
@@ -327,7 +363,7 @@ class Lab(Worker, Panel):
         return self.findings
 
     def close(self):
-        "Stop and take the panel off the page. The run stays as it is."
+        "Stop, save the run if it has a folder, and take the panel off the page. The run stays as it is."
         self._dismiss()
         if hasattr(self, '_siblings'): self._siblings.discard(self)
         super().close()
@@ -347,6 +383,8 @@ class Lab(Worker, Panel):
 
     def _join(self, run):
         "Be one of the labs of `run`."
+        if run is not getattr(self, 'run', None) and hasattr(self, '_keeper'): self._keeper.end()
+        if not hasattr(self, '_keeper') or run is not self._keeper.run: self._keeper = Keeper(run)
         if hasattr(self, '_siblings'): self._siblings.discard(self)
         self.run, self._siblings = run, _labs.setdefault(run, weakref.WeakSet())
         self._siblings.add(self)
@@ -364,6 +402,7 @@ class Lab(Worker, Panel):
         if self._said.is_due(): self._said.measure(self._say)
         if self._drawn.is_due(): self._drawn.measure(next(self._pictures))
         if self._asked.is_due(): self._asked.measure(self._consult)
+        self._keeper.look()
         self.played_seconds += time.perf_counter() - began
 
     def _restless(self): return self._unseen
@@ -382,12 +421,22 @@ class Lab(Worker, Panel):
         except Exception as error: self.show_findings(found := error)
         self._visit, self._unseen, self.findings, self._asked.least = None, False, found, 2. # seconds to the next visit, at least
 
+    def _stop(self):
+        self.playing = False
+        self._keeper.end()
+
+    def _end(self): self._stop()
+
     def _fail(self, error):
         self.error, self._visit, self._unseen = error, None, True
+        try:
+            if not self.playing: self._keeper.end(error if isinstance(error, Diverged) else None)
+        except Exception as other: warnings.warn(f"not saved at round {self.run.round}: {other}")
         self._show(draw=False)
 
     # -- orders --
     def _start(self):
+        self._keeper.begin()
         self.playing = True
         self._passed.clear()
         self._drawn.next = max(self._drawn.next, time.perf_counter() + self._drawn.least)
@@ -395,11 +444,11 @@ class Lab(Worker, Panel):
     def _forget(self): self.findings = None
 
     def _step_once(self, what):
-        self.playing = False
+        self._stop()
         self.run.step(what)
 
     def _start_over(self):
-        self.playing = False
+        self._stop()
         self.run.reset()
 
     def _apply(self, findings):
@@ -438,3 +487,10 @@ class Lab(Worker, Panel):
         while self._passed[0][0] < self._passed[-1][0] - 2: self._passed.popleft()
         (t0, r0), (t1, r1) = self._passed[0], self._passed[-1]
         return (r1 - r0) / (t1 - t0) if t1 > t0 else 0.
+
+@atexit.register
+def save_all():
+    "Save what open labs have played, as the kernel does before it ends or starts anew."
+    for lab in {lab for siblings in list(_labs.values()) for lab in siblings}:
+        try: lab._dismiss() if lab.playing else lab._keeper.end()
+        except Exception as error: warnings.warn(f"not saved at round {lab.run.round}: {error}")

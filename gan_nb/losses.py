@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from .core import nearest
+from .core import check_number, nearest
 from .models import input_slopes, row_norms
 
 # %% ../nbs/15_losses.ipynb #8e40125e
@@ -59,8 +59,9 @@ def smoothed(
     loss:Loss, # minimax, non_saturating or least_squares
     amount:float, # Taken off the label of real samples, in [0, 0.5); 0 gives the loss itself
 ) -> Loss:
-    "`loss` with the real label 1 - `amount` (one-sided label smoothing, Salimans 2016). Raises `ValueError` for a loss without labels."
-    if not 0 <= amount < 0.5: raise ValueError(f"amount: {amount!r} came; allowed is at least 0 and below 0.5")
+    "`loss` with the real label 1 - `amount` (one-sided label smoothing, Salimans 2016). Raises `ValueError` for a loss without labels, and for an amount out of range."
+    if not isinstance(loss, Loss): raise ValueError(f"loss: {loss!r} came; allowed is a Loss, such as losses.loss('minimax')")
+    amount = check_number('amount', amount, least=0, below=0.5)
     if amount == 0: return loss
     if loss.soften is None: raise ValueError(f"loss: {loss.name!r} has no labels 1 and 0 to smooth; allowed are minimax, non_saturating and least_squares")
     disc, undecided = loss.soften(1 - amount)

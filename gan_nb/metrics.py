@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['frechet_distance', 'kernel_distance', 'inception_score', 'PrecisionRecall', 'DensityCoverage', 'precision_recall',
-           'density_coverage', 'ndb', 'sliced_wasserstein', 'features', 'Judge', 'judge', 'Score', 'Modes',
+           'density_coverage', 'ndb', 'sliced_wasserstein', 'features', 'Judge', 'judge', 'to_bytes', 'Score', 'Modes',
            'modes_captured', 'StackedModes', 'stacked_modes']
 
 # %% ../nbs/40_metrics.ipynb #7e1b97d8
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from .core import stream
-from .judges import Judge, judge
-from .scores import Modes, Score, StackedModes, bootstrap, check_features, check_pair, distances, draw_weights, modes_captured, stacked_modes, warn_few
+from .judges import Judge, as_tensor, judge, to_bytes
+from .scores import Modes, Score, StackedModes, bootstrap, check_count, check_features, check_pair, distances, draw_weights, modes_captured, stacked_modes, warn_few
 
 # %% ../nbs/40_metrics.ipynb #851d6da7
-_all_ = ['Judge', 'judge', 'Score', 'Modes', 'modes_captured', 'StackedModes', 'stacked_modes'] # all that measures can be had from here
+_all_ = ['Judge', 'judge', 'to_bytes', 'Score', 'Modes', 'modes_captured', 'StackedModes', 'stacked_modes'] # all that measures can be had from here
 
 # %% ../nbs/40_metrics.ipynb #2c2662b3
 def frechet_distance(
@@ -32,11 +32,10 @@ def frechet_distance(
 ) -> Score: # At least 0, in the squared unit of the features
     """The squared Fréchet distance between the Gaussians with the means and covariances of `a` and `b` (Dowson and Landau 1982, Heusel et al. 2017).
 
-    Computed in float64 with unbiased covariances. Raises `ValueError` for arrays that are not (n, d), of fewer than two rows, of different
-    widths, not finite or with all rows the same. Warns (`UserWarning`) where n <= d, which is too few to estimate a covariance."""
+    Computed in float64 with unbiased covariances. Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of different
+    widths, not finite or with all rows the same. Warns (`UserWarning`) below 100 samples and below 10 a feature, too few to estimate a covariance."""
     a, b = check_pair('ab', a, b)
-    for name, x in (('a', a), ('b', b)):
-        if len(x) <= x.shape[1]: warnings.warn(f"{name}: {len(x)} samples are too few to estimate the covariance of {x.shape[1]} features; take more than {x.shape[1]}", stacklevel=2)
+    warn_few(max(100, 10 * a.shape[1]), a=len(a), b=len(b))
     value = _frechet(a, b)
     def redraw(rng): return [_frechet(*(x[rng.integers(len(x), size=len(x))] for x in (a, b))) for _ in range(n_boot)]
     return Score(value, len(b), bootstrap(value, redraw, n_boot, seed), lambda: _by_halves(_frechet, a, len(b), seed))
@@ -53,9 +52,8 @@ def _mean_and_root(x):
     return mean, torch.linalg.qr((x - mean) / math.sqrt(len(x) - 1), mode='r').R
 
 def _by_halves(distance, real, m, seed, power=1.0, splits=5):
-    "The distance of random halves of the real samples, scaled to all of them against `m`; None below four."
+    "The distance of random halves of the real samples, scaled to all of them against `m`."
     half = len(real) // 2
-    if half < 2: return None
     orders = [torch.randperm(len(real), generator=stream(seed, i)) for i in range(splits)]
     mean = sum(distance(real[o[:half]], real[o[half:2 * half]]) for o in orders) / splits
     return mean * ((1 / len(real) + 1 / m) / (2 / half))**power
@@ -69,7 +67,7 @@ def kernel_distance(
 ) -> Score: # 0 on average if both are of one distribution; can be negative
     """The unbiased squared maximum mean discrepancy with the kernel (x.y/d + 1)^3 (Gretton et al. 2012, Bińkowski et al. 2018).
 
-    Computed in float64 from all pairs. Raises `ValueError` for arrays that are not (n, d), of fewer than two rows, of different widths,
+    Computed in float64 from all pairs. Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of different widths,
     not finite or with all rows the same. Warns (`UserWarning`) below 100 samples."""
     a, b = check_pair('ab', a, b)
     warn_few(100, a=len(a), b=len(b))
@@ -93,28 +91,46 @@ def _kernel_sum(x, y, u, v, block=1000):
 
 # %% ../nbs/40_metrics.ipynb #a41b12e6
 def inception_score(
-    outputs, # Of a classifier, (n, classes): probabilities if the rows are at least 0 and add up to 1, logits otherwise
+    outputs, # Of a classifier, (n, classes), probabilities or logits
     real=None, # The same of real samples; with it `perfect` is known
     splits:int=10, # Parts that are scored apart and averaged, in the order of the samples
     n_boot:int=200, # Draws for the interval; 0: none
     seed:int=0, # Of the draws
+    logits:bool|None=None, # Are `outputs` and `real` logits? None: it is seen from the numbers
 ) -> Score: # 1 to the number of classes
     """exp of the mean divergence of p(y|x) from its average, averaged over parts (Salimans et al. 2016).
 
-    Raises `ValueError` for arrays that are not (n, classes), not finite, with all rows the same, of one class, or with fewer than two rows a part.
-    Warns (`UserWarning`) where a part has fewer than 10 samples a class."""
-    p = _probabilities('outputs', outputs)
+    Raises `ValueError` for arrays that are not (n, classes), of fewer than ten rows, not finite, with all rows the same, of one class, or with fewer
+    than two rows a part, and where it cannot be seen whether they are probabilities. Warns (`UserWarning`) where a part has fewer than 10 samples a class, and of
+    probabilities that were rounded to few decimals."""
+    p = _probabilities('outputs', outputs, logits)
     n, classes = p.shape
-    if not 1 <= splits <= n // 2: raise ValueError(f"splits: {splits} came; {n:,} samples allow 1 to {n // 2}")
+    splits = check_count('splits', splits, 1, n // 2, f'{n:,} samples')
     warn_few(10 * classes * splits, outputs=n)
     value = _inception(p, splits).item()
     def redraw(rng): return _inception(p, splits, lambda m: draw_weights(rng, m, n_boot))
-    return Score(value, n, bootstrap(value, redraw, n_boot, seed, 1.0, float(classes)), _perfect_inception(p, real, splits, seed))
+    return Score(value, n, bootstrap(value, redraw, n_boot, seed, 1.0, float(classes)), _perfect_inception(p, real, logits, splits, seed), "pass those of real samples as `real`")
 
-def _probabilities(name, x):
+def _probabilities(name, x, logits):
     x = check_features(name, x)
     if x.shape[1] < 2: raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed is (n, classes) with 2 classes at least")
-    return x if (x >= 0).all() and ((x.sum(1) - 1).abs() < 1e-3).all() else x.softmax(1)
+    if logits not in (None, True, False): raise ValueError(f"logits: {logits!r} came; allowed are True, False and None")
+    if logits: return x.softmax(1)
+    total = x.sum(1, keepdim=True)
+    off = (total - 1).abs().max()
+    if (x >= 0).all() and off <= _slack(x.shape[1]):
+        if off > 0.01: warnings.warn(f"{name}: probabilities in rows that add up to {total.min():g} to {total.max():g} came, so they were rounded; the score is that of the rounded ones", stacklevel=3)
+        return x / total
+    if logits is None and not _is_unclear(x, total): return x.softmax(1)
+    raise ValueError(f"{name}: numbers from {x.min():g} to {x.max():g} in rows that add up to {total.min():g} to {total.max():g} came; allowed are probabilities, whose rows add up to 1, and logits, of which logits=True tells")
+
+def _slack(classes):
+    "How far rounding to two decimals can move a sum, for up to 20 classes; bfloat16 moves it less."
+    return 0.005 * min(classes, 20) + 1e-6
+
+def _is_unclear(x, total):
+    "Numbers from 0 to 1 or next to it, and rows that all add up to the same, such as per cents."
+    return (-0.01 <= x.min() and x.max() <= 1.01) or (x.min() >= 0 and total.max() - total.min() <= 0.1 * total.min())
 
 def _inception(p, splits, weights=lambda m: torch.ones(1, m, dtype=torch.float64)): # -> (r,)
     "`weights(m)` says how often each of the `m` samples of a part counts."
@@ -125,9 +141,9 @@ def _inception(p, splits, weights=lambda m: torch.ones(1, m, dtype=torch.float64
         total += (w @ torch.xlogy(part, part).sum(1) - torch.xlogy(mean, mean).sum(1)).exp()
     return total / splits
 
-def _perfect_inception(p, real, splits, seed):
+def _perfect_inception(p, real, logits, splits, seed):
     if real is None: return None
-    real = _probabilities('real', real)
+    real = _probabilities('real', real, logits)
     if real.shape[1] != p.shape[1]: raise ValueError(f"real: width {real.shape[1]} came; allowed is {p.shape[1]}, the width of outputs")
     def draw(i): # without replacement where there are enough
         order = torch.cat([torch.randperm(len(real), generator=stream(seed, i, k)) for k in range(-(-len(p) // len(real)))])
@@ -152,14 +168,13 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Which share of the generated samples is within balls around real ones, and the other way round (Kynkäänniemi et al. 2019).
 
-    The rim is outside. Raises `ValueError` for features that do not fit, are not finite or all the same, and for `k` below 1 or not below n and m.
-    Warns (`UserWarning`) below 100 samples."""
+    The rim is outside. Raises `ValueError` for features that do not fit, are fewer than ten, not finite or all the same, and for `k` that is not a
+    whole number from 1 to below n and m. Warns (`UserWarning`) below 100 samples."""
     real, fake = _neighbours(real, fake, k)
     warn_few(100, real=len(real), fake=len(fake))
     def share(points, centers):
         def measure(there, times): return (_hits(points, centers, k, there) > 0).double().mul(times).sum(1) / len(points)
-        def perfect(): return _neighbour_share(real[torch.randperm(len(real), generator=stream(seed))[:len(centers)]], k)
-        return _ball_score(measure, centers, points, len(fake), 1.0, perfect, n_boot, seed, present=True)
+        return _ball_score(measure, centers, points, len(fake), 1.0, lambda: _perfect_share(real, len(centers), k, seed), n_boot, seed, present=True)
     return PrecisionRecall(share(fake, real), share(real, fake))
 
 def density_coverage(
@@ -185,7 +200,7 @@ _ROWS = 1000 # Of a matrix of distances at a time
 
 def _neighbours(real, fake, k):
     real, fake = check_pair(('real', 'fake'), real, fake)
-    if not 1 <= k < min(len(real), len(fake)): raise ValueError(f"k: {k} came; {len(real):,} and {len(fake):,} samples allow 1 to {min(len(real), len(fake)) - 1}")
+    check_count('k', k, 1, min(len(real), len(fake)) - 1, f'{len(real):,} and {len(fake):,} samples')
     return real, fake
 
 def _radii(x, k): # -> (n,)
@@ -205,6 +220,17 @@ def _ball_score(measure, first, second, n, high, perfect, n_boot, seed, present=
         return measure((there > 0).float() if present else there, times)
     return Score(value, n, bootstrap(value, redraw, n_boot, seed, 0.0, high), perfect)
 
+def _perfect_share(real, m, k, seed):
+    "The share of samples in balls around `m` others, all of the real distribution."
+    n = len(real)
+    def missed(size, draws): return 1 - sum(_neighbour_share(real[torch.randperm(n, generator=stream(seed, size, i))[:size]], k) for i in range(draws)) / draws
+    if m <= n: return 1 - missed(min(m + 1, n), 1 if m + 1 >= n else 4) # one is left out each time, so that m are left
+    sizes = [s for s in (n // 4, n // 2, n) if s > k]
+    shares = [missed(s, 1 if s == n else 8) for s in sizes]
+    if len(sizes) < 2 or min(shares) <= 0: return 1 - shares[-1]
+    slope = np.polyfit(np.log(sizes), np.log(shares), 1)[0]
+    return 1 - shares[-1] * (m / n)**min(max(slope, -0.25), 0) # a steeper fall was chance wherever it was looked into
+
 def _neighbour_share(x, k):
     "The share of samples that are among the k nearest neighbours of another one."
     radii = _radii(x, k)[:, None]
@@ -215,22 +241,35 @@ def ndb(
     real, # Features (n, d), a numpy array or a tensor
     fake, # Features (m, d) of the generated samples
     bins:int=100, # Bins, at least 2
-    n_boot:int=1000, # Draws for the interval and for `perfect`; 0: none
+    n_boot:int=1000, # Draws for the interval; 0: none
     seed:int=0, # Of the bins and the draws
 ) -> Score: # 0 to 1
     """The share of bins in which real and generated samples differ at the 5 % level: NDB/K (Richardson and Weiss 2018).
 
-    Raises `ValueError` for features that do not fit, are not finite or all the same, and for more bins than different real samples.
+    Raises `ValueError` for features that do not fit, are fewer than ten, not finite or all the same, and for more bins than different real samples.
     Warns (`UserWarning`) below 10 samples a bin."""
     real, fake = check_pair(('real', 'fake'), real, fake)
-    if not 2 <= bins <= len(real): raise ValueError(f"bins: {bins} came; {len(real):,} real samples allow 2 to {len(real):,}")
+    check_count('bins', bins, 2, len(real), f'{len(real):,} real samples')
+    check_count('n_boot', n_boot, 0); check_count('seed', seed, 0)
     warn_few(10 * bins, real=len(real), fake=len(fake))
-    centers = _kmeans(real, bins, stream(seed))
-    a, b = (_owners(x, centers).bincount(minlength=bins).numpy() for x in (real, fake))
+    a, b = _bin_counts(real, fake, bins, stream(seed))
     value = _differing(a, b)
     def redraw(rng, p=a / a.sum(), q=b / b.sum()): return _differing(rng.multinomial(len(real), p, n_boot), rng.multinomial(len(fake), q, n_boot))
-    def perfect(): return redraw(np.random.default_rng(seed), *[(a + b) / (a + b).sum()] * 2).mean().item()
-    return Score(value, len(fake), bootstrap(value, redraw, n_boot, seed, 0.0, 1.0), perfect if n_boot else None)
+    return Score(value, len(fake), bootstrap(value, redraw, n_boot, seed, 0.0, 1.0), lambda: _perfect_differing(real, len(fake), bins, seed))
+
+def _bin_counts(real, fake, bins, rng):
+    "Of both in bins that are fitted to the real samples."
+    centers = _kmeans(real, bins, rng)
+    return [_owners(x, centers).bincount(minlength=bins).numpy() for x in (real, fake)]
+
+def _perfect_differing(real, m, bins, seed):
+    "The share of bins that differ where all samples are real: in splits of them, with as many samples in a bin."
+    n = len(real)
+    part = min(max(round(n * n / (n + m)), 2), n - 1)
+    few = max(round(bins * part / n), 2)
+    orders = [torch.randperm(n, generator=stream(seed, i)) for i in range(min(max(-(-1000 // few), 5), 50))] # about 1,000 bins in all
+    found = [_differing(*_bin_counts(real[o[:part]], real[o[part:]], min(few, len(real[o[:part]].unique(dim=0))), stream(seed, i))) for i, o in enumerate(orders)]
+    return float(np.mean(found))
 
 def _differing(a, b): # counts (..., k) -> (...)
     n, m = (c.sum(-1, keepdims=True) for c in (a, b))
@@ -266,10 +305,10 @@ def sliced_wasserstein(
 ) -> Score: # At least 0, in the unit of the features
     """The Wasserstein-1 distance along a random direction, on average (Rabin et al. 2011).
 
-    Raises `ValueError` for arrays that are not (n, d), of fewer than two rows, of different widths, not finite or with all rows the same,
+    Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of different widths, not finite or with all rows the same,
     and for no directions. Warns (`UserWarning`) below 100 samples."""
     a, b = check_pair('ab', a, b)
-    if directions < 1: raise ValueError(f"directions: {directions} came; allowed is 1 or more")
+    check_count('directions', directions, 1); check_count('seed', seed, 0)
     warn_few(100, a=len(a), b=len(b))
     d = a.shape[1]
     along = torch.ones(1, 1, dtype=torch.float64) if d == 1 else nn.functional.normalize(torch.randn(d, directions, generator=stream(seed), dtype=torch.float64), dim=0)
@@ -289,23 +328,35 @@ def _sliced(a, b, along, u, v): # weights (r, n) and (r, m) -> (r,)
 
 # %% ../nbs/40_metrics.ipynb #775d7d98
 def features(
-    module:nn.Module, # Turns (n, ...) into (n, d) or (n, ...), which is flattened
+    module:nn.Module, # Turns (n, ...) into (n, d), or into (n,) or (n, ...), which become (n, 1) and flattened
     x, # Inputs (n, ...), a numpy array or a tensor; floats are given the module's dtype
     batch:int=500, # Inputs at a time, so that memory does not grow with their number
 ) -> Tensor: # (n, d), where the module is
     """What a network makes of samples, in evaluation mode and without gradients; the module's mode is restored.
 
-    Raises `ValueError` for no samples, and unless each gets a row of finite numbers."""
-    x = torch.from_numpy(x) if isinstance(x, np.ndarray) and x.dtype.kind in 'uif' else x
-    if not isinstance(x, Tensor): raise TypeError(f"x: {type(x).__name__} came; allowed are a tensor and a numpy array of numbers")
-    if x.ndim == 0 or len(x) == 0 or batch < 1: raise ValueError(f"x, batch: shape {tuple(x.shape)} and {batch} came; allowed is 1 or more of each")
+    Raises `ValueError` for no samples, for integers that the network cannot take, and unless each sample gets a row of finite numbers; `TypeError`
+    for what is not an `nn.Module`."""
+    if not isinstance(module, nn.Module): raise TypeError(f"module: {type(module).__name__} came; allowed is an nn.Module{', and a judge has judge.features(x)' if isinstance(module, Judge) else ''}")
+    x = as_tensor('x', x)
+    if x.ndim == 0 or len(x) == 0: raise ValueError(f"x: shape {tuple(x.shape)} came; allowed is (n, ...) with n at least 1")
+    check_count('batch', batch, 1)
     modes = {part: part.training for part in module.modules()}
     like = next(module.parameters(), x)
     try:
         module.eval()
-        with torch.no_grad(): parts = [module(part.to(like.device, like.dtype if part.is_floating_point() else None)) for part in x.split(batch)]
+        with torch.no_grad(): parts = [_describe(module, part, like) for part in x.split(batch)]
     finally:
         for part, mode in modes.items(): part.training = mode
-    y = torch.cat(parts)
-    if len(y) != len(x) or not y.isfinite().all(): raise ValueError(f"module: gave {tuple(y.shape)} for {len(x)} samples, finite: {y.isfinite().all().item()}; allowed is one row of finite numbers for each")
-    return y.flatten(1)
+    if len({part.shape[1:] for part in parts}) > 1: raise ValueError(f"module: gave {tuple(parts[0].shape)} for one batch and {tuple(parts[-1].shape)} for another; allowed is one width")
+    return torch.cat(parts)
+
+def _describe(module, part, like): # -> (len(part), d)
+    "What the module makes of one batch, checked; `like` has its device and dtype."
+    try: y = module(part.to(like.device, like.dtype if part.is_floating_point() else None))
+    except RuntimeError as error:
+        if part.is_floating_point(): raise
+        raise ValueError(f"x: {part.dtype} came, which the module does not take ({' '.join(str(error).split())[:80]}); allowed are floats, as x / 127.5 - 1 makes of bytes") from error
+    if not isinstance(y, Tensor): raise ValueError(f"module: gave {type(y).__name__} for {len(part)} samples; allowed is a tensor with one row of finite numbers for each")
+    if y.ndim == 0 or len(y) != len(part) or y.numel() == 0 or y.is_complex() or not y.isfinite().all():
+        raise ValueError(f"module: gave {tuple(y.shape)} of {y.dtype} for {len(part)} samples, finite: {y.isfinite().all().item()}; allowed is one row of finite numbers for each")
+    return y.reshape(len(part), -1)

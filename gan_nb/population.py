@@ -22,7 +22,8 @@ from .games import State, draw, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, recipe
 from .plots import Picture
 from .records import Records, columns, measured
-from .training import Run, play_seen, structure, tensors
+from .rounds import play_seen, structure, tensors
+from .training import Run
 
 # %% ../nbs/75_population.ipynb #c6ce0e55
 _zero_is_off = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', *(f'{name}_{p}' for name in ('momentum', 'weight_decay', 'early_momentum') for p in ('gen', 'disc')))
@@ -37,7 +38,7 @@ class Population:
         **overrides, # Any setting of the recipe
     ):
         base = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        self.seeds = list(range(check_whole('seeds', seeds, 1))) if isinstance(seeds, int) else [check_whole('seeds', s) for s in seeds]
+        self.seeds = list(range(check_whole('seeds', seeds, 1))) if isinstance(seeds, (int, np.integer)) else [check_whole('seeds', s) for s in seeds]
         self.grid = {name: list(values) for name, values in (grid or {}).items()}
         if not self.seeds or not all(self.grid.values()): raise ValueError("seeds and grid: something is empty; allowed are lists of at least one value")
         points = [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]

@@ -11,6 +11,8 @@ __all__ = ['methods', 'averages', 'on_divergences', 'local', 'live', 'built_in',
 import configparser
 import dataclasses
 import math
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 from torch import nn
 
 from . import data, losses, models, rules, transforms
-from .core import brief, check_room, nearest, pick_device
+from .core import brief, check_number, check_room, nearest, pick_device, precisions
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
 # %% ../nbs/33_recipes.ipynb #19e69101
@@ -79,7 +81,9 @@ def _data(name, value):
 
 def _device(name, value): return value if pick_device(value) else value
 
-def _threads(name, value): return 'auto' if value == 'auto' else _whole(1)(name, value)
+_most_threads = max(64, 4 * (os.cpu_count() or 1)) # PyTorch starts as many as it is told, and the process dies of it
+
+def _threads(name, value): return 'auto' if value == 'auto' else _whole(1, _most_threads)(name, value)
 
 def _text(name, value):
     text = str(value)
@@ -149,6 +153,7 @@ class Recipe:
     halflife: float = _set(0.0, _real(0), "rounds after which the generator's average has forgotten half; 0: no averaging by halflife")
     average: str = _set('halflife', _one_of(averages), 'how the generator is averaged: by its halflife, all rounds alike, or the second half of the rounds alike')
     on_divergence: str = _set('stop', _one_of(on_divergences), 'what to do at a number that is not finite: stop, or roll back and go on with half the learning rates, three times at most')
+    precision: str = _set('float32', _one_of(precisions), 'bf16: the networks compute in 16 bits; tf32: products on a CUDA device are rounded to 10 digits')
     device: str = _set('auto', _device, 'auto, cpu, cuda, ... (local)')
     threads: object = _set('auto', _threads, 'torch threads on the CPU, or auto (local)')
     data_folder: str = _set('', _text, 'where image sets may lie (local)')
@@ -203,10 +208,15 @@ def find_settings(
     folder = Path(folder).resolve()
     return next((f/'settings.ini' for f in (folder, *folder.parents) if (f/'settings.ini').is_file()), None)
 
+_most_bytes, _most_sections = 2**17, 1000 # Of a settings file: a megabyte of lines would take a second
+
 def _sections(path):
     parser = configparser.ConfigParser(interpolation=None, default_section='\0')
-    try: parser.read_string(path.read_text(encoding='utf-8') if path else '')
-    except (configparser.Error, UnicodeDecodeError) as error: raise ValueError(f"{path}: not a settings file: {str(error).splitlines()[0]}") from None
+    try: text = data.read_regular(path, _most_bytes).decode() if path else ''
+    except UnicodeDecodeError as error: raise ValueError(f"{path}: not a settings file: {error}") from None
+    if (n := len(re.findall(r'^\s*\[', text, re.MULTILINE))) > _most_sections: raise ValueError(f"{path}: {n:,} sections came; allowed are {_most_sections:,}")
+    try: parser.read_string(text)
+    except configparser.Error as error: raise ValueError(f"{path}: not a settings file: {str(error).splitlines()[0]}") from None
     return {name: dict(parser[name]) for name in parser.sections()}
 
 def recipes(
@@ -275,7 +285,10 @@ def _own_settings(recipe, player, rule):
     has = {'sgd': ('momentum', 'nesterov', 'weight_decay'), 'graft': ('momentum', 'nesterov', 'weight_decay'), 'rmsprop': ('momentum',), 'adam': ('momentum',), 'optimistic_adam': ('momentum',)}.get(rule, ())
     for name, value in given.items():
         if value and name not in has: raise ValueError(f"{name}_{player}: {brief(value)} came; the rule {rule} has no {name}")
-    if rule in ('adam', 'optimistic_adam'): return {'betas': (given['momentum'], 0.999)}
+    if given['nesterov'] and not given['momentum']: raise ValueError(f"nesterov_{player}: True came; it needs a momentum_{player} other than 0")
+    if rule in ('adam', 'optimistic_adam'):
+        check_number(f'momentum_{player} (the beta1 of {rule})', given['momentum'], least=0, below=1)
+        return {'betas': (given['momentum'], 0.999)}
     return {name: given[name] for name in has}
 
 def build_method(
@@ -326,4 +339,4 @@ def build_game(
     device = pick_device(recipe.device)
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
     check_memory(recipe, real.shape)
-    return Gan(real, build_pair(recipe, real.shape, seed), device=device, **game_settings(recipe))
+    return Gan(real, build_pair(recipe, real.shape, seed), device=device, precision=recipe.precision, **game_settings(recipe))

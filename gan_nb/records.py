@@ -8,12 +8,15 @@ __all__ = ['measured', 'columns', 'most_rows', 'Record', 'Records', 'Log', 'as_c
 # %% ../nbs/31_records.ipynb #81a85f3c
 import os
 import threading
+import warnings
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from .core import nearest
-from .data import naming, write_whole
+from .data import naming, no_link, open_regular, write_whole
 
 # %% ../nbs/31_records.ipynb #0a852a94
 measured = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc', 'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake')
@@ -41,61 +44,80 @@ class Records:
         total:int=None, # Moves made; none: as many as rows
         most:int=most_rows, # Rows in memory
     ):
-        self._table = np.empty((0, len(columns))) if table is None else table
-        self._moves = np.arange(len(self._table)) if moves is None else moves
-        self.total, self.most = len(self._table) if total is None else total, most
-        self._new, self._lock, self.before_thinning = [], threading.RLock(), None
+        table = np.empty((0, len(columns))) if table is None else table
+        moves = np.arange(len(table)) if moves is None else moves
+        self._held = (table, moves, len(table) if total is None else total, []) # rows, the move of each, how many moves they stand for, and records still to be fetched: replaced together, so that Ctrl-C finds all or nothing done
+        self.most, self._lock, self.before_thinning = most, threading.RLock(), None
+
+    @property
+    def total(self) -> int:
+        "Moves made."
+        _, _, fetched, new = self._held
+        return fetched + len(new)
 
     def append(self, record):
         with self._lock:
-            self._new.append(record)
-            self.total += 1
-            if len(self._new) >= _together or len(self) == self.most: self._fetch()
-            if len(self._table) >= self.most and not self._new: self._thin()
+            self._held[-1].append(record)
+            if len(self._held[-1]) >= _together or len(self) == self.most: self._fetch()
+            if len(self._held[0]) >= self.most and not self._held[-1]: self._thin()
 
     def _fetch(self):
-        if self._new:
-            new, self._new = self._new, []
+        table, moves, fetched, new = self._held
+        if new:
             seen = torch.stack([r._values for r in new]).cpu().double().numpy()
-            self._table = np.concatenate([self._table, np.column_stack([[r.round for r in new], [r.seconds for r in new], seen])])
-            self._moves = np.concatenate([self._moves, np.arange(self.total - len(new), self.total)])
+            rows = np.column_stack([[r.round for r in new], [r.seconds for r in new], seen])
+            self._held = np.concatenate([table, rows]), np.concatenate([moves, np.arange(fetched, fetched + len(new))]), fetched + len(new), []
 
     def _thin(self):
         if self.before_thinning and self.before_thinning() is False: return # they could not be written: keep them
-        old = self._moves[:-self.most // 2]
+        table, moves, fetched, new = self._held
+        old = moves[:-self.most // 2]
         stride = int(old[1] - old[0]) # as it was: never finer again
         while (old % stride == 0).sum() > self.most // 4: stride *= 2
-        kept = np.concatenate([old % stride == 0, np.ones(len(self._moves) - len(old), bool)])
-        self._table, self._moves = self._table[kept], self._moves[kept]
+        kept = np.concatenate([old % stride == 0, np.ones(len(moves) - len(old), bool)])
+        self._held = table[kept], moves[kept], fetched, new
 
     def table(self) -> np.ndarray: # (n, columns)
         "All rows in memory as one array."
         with self._lock:
             self._fetch()
-            return self._table
+            return self._held[0]
 
     @property
     def moves(self) -> np.ndarray: # (n,) int64
         "Which move each row is of, from 0."
         with self._lock:
             self._fetch()
-            return self._moves
+            return self._held[1]
+
+    @property
+    def last(self) -> Record: # None if there is none
+        "The newest record."
+        with self._lock:
+            table, _, _, new = self._held
+            if new: return new[-1]
+            return Record(int(table[-1, 0]), *table[-1, 1:2], torch.from_numpy(table[-1, 2:])) if len(table) else None
 
     def since(self, move:int) -> np.ndarray: # (n, columns)
         "The rows in memory from that move on."
         with self._lock: return self.table()[np.searchsorted(self.moves, move):]
 
+    def round_at(self, move:int) -> int: # None if that row is not in memory
+        "The round that move is of."
+        at = np.searchsorted(self.moves, move)
+        return int(self.table()[at, 0]) if at < len(self.moves) and self.moves[at] == move else None
+
     def until(self, move:int) -> 'Records':
         "The records of the moves before that one."
         with self._lock:
             n = np.searchsorted(self.moves, move)
-            return Records(self._table[:n].copy(), self._moves[:n].copy(), min(move, self.total), self.most)
+            return Records(self.table()[:n].copy(), self.moves[:n].copy(), min(move, self.total), self.most)
 
     def __getitem__(self, name):
         if name not in columns: raise nearest('column', name, columns)
         return self.table()[:, columns.index(name)]
 
-    def __len__(self): return len(self._table) + len(self._new)
+    def __len__(self): return len(self._held[0]) + len(self._held[-1])
     def __repr__(self): return f"Records({self.total} moves{f', {len(self)} of them in memory' if len(self) < self.total else ''}: {', '.join(columns)})"
 
 # %% ../nbs/31_records.ipynb #5e7c56c9
@@ -106,54 +128,75 @@ class Log:
         logged:int|None=None, # Moves whose rows are in the file; none: it is not this run's, and is written anew
         missing:int=0, # How many of them had left the memory before there was a file
     ):
-        self.path, self.logged, self.missing = path, logged, missing
+        self.path, self.logged, self.missing = Path(path), logged, missing
         self._end = None # (rows, bytes) to the end of this run's rows
 
     def write(self,
         records:Records,
+        over:bool=False, # May it take the place of a file that is not this run's?
     ):
-        "Let the file hold the records, and force it to the disk. Raises `OSError` that names it."
-        if self.logged is None or not self._append(records.since(self.logged), self.logged - self.missing): self._anew(records)
+        "Let the file hold the records, and force it to the disk. A file that is not what was written is set aside, with a warning. Raises `OSError` that names it."
+        if self.logged is None or not self._append(records, self.logged - self.missing): self._anew(records, over)
         else: self.missing = records.total - self._end[0]
         self.logged = records.total
 
     def cut(self, move:int):
         "Forget the rows from that move on."
-        if self.logged is not None: self.logged = min(self.logged, move)
+        if self.logged is not None: self.logged, self.missing = min(self.logged, move), self.missing if move else 0
 
-    def _anew(self, records):
-        head, text = f"{','.join(columns)}\n".encode(), as_csv(records.table())
-        write_whole(self.path, head + text)
-        self._end, self.missing = (len(records), len(head) + len(text)), records.total - len(records)
+    def _anew(self, records, over=False):
+        content, lost = _head + as_csv(records.table()), records.total - len(records)
+        if not over and os.path.lexists(self.path) and (self.logged is not None or os.lstat(self.path).st_size > len(content)): self._set_aside(len(records), records.total)
+        elif self.logged is not None and lost > self.missing: warnings.warn(f"{self.path}: is gone; the {len(records):,} of {records.total:,} rows that are in memory are written anew", stacklevel=5)
+        write_whole(self.path, content)
+        self._end, self.missing = (len(records), len(content)), lost
 
-    def _append(self, rows, after):
-        with naming(self.path):
-            start = self._find(after)
+    def _set_aside(self, n, total):
+        names = (self.path.with_name(f"{self.path.stem}-damaged{i if i > 1 else ''}{self.path.suffix}") for i in count(1))
+        other = next(name for name in names if not os.path.lexists(name))
+        with naming(self.path): os.rename(self.path, other)
+        warnings.warn(f"{self.path}: is not what this run wrote, and is now {other.name}; the {n:,} of {total:,} rows that are in memory are written anew", stacklevel=6)
+
+    def _append(self, records, after):
+        "Put what is new behind that many rows; False if they are not there."
+        if not os.path.lexists(self.path): return False
+        rows = records.since(self.logged)
+        with naming(self.path), os.fdopen(open_regular(self.path, os.O_RDWR | no_link), 'r+b') as file:
+            start = self._find(file, after, records.round_at(self.logged - 1))
             if start is None: return False
             text = as_csv(rows)
-            with open(self.path, 'r+b') as file:
-                file.truncate(start)
-                file.seek(start)
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            file.truncate(start)
+            file.seek(start)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         self._end = (after + len(rows), start + len(text))
         return True
 
-    def _find(self, rows):
-        "Where that many rows end, in bytes; None if there are fewer."
-        if not os.path.isfile(self.path): return None
-        if self._end and self._end[0] == rows: return self._end[1] if os.path.getsize(self.path) >= self._end[1] else None
-        with open(self.path, 'rb') as file: return _skip_lines(file, rows + 1)
+    def _find(self, file, rows, round):
+        "Where that many rows end, in bytes; None if there are fewer, or something else, or if the last is not of that round."
+        if self._end and self._end[0] == rows and os.path.getsize(self.path) < self._end[1]: return None
+        end = self._end[1] if self._end and self._end[0] == rows else _skip_lines(file, rows)
+        if end is None or not rows or round is None: return end
+        file.seek(max(end - _longest, 0))
+        line = file.read(end - file.tell()).splitlines()[-1]
+        return end if line.startswith(b'%d,' % round) else None
+
+_head = f"{','.join(columns)}\n".encode()
+_longest = 1000 # Bytes of a row, and more
 
 def _skip_lines(file, n):
-    before = 0
+    "Behind the head and `n` rows; None if they are not there, or anything that is no number is."
+    if file.read(len(_head)) != _head: return None
+    before = len(_head)
+    if not n: return before
     while block := file.read(2**20):
-        lines = block.count(b'\n')
+        lines, end = block.count(b'\n'), len(block)
         if lines >= n:
             end = 0
             for _ in range(n): end = block.index(b'\n', end) + 1
-            return before + end
+        if block[:end].translate(None, b'0123456789.,+-einfa\n'): return None
+        if lines >= n: return before + end
         n, before = n - lines, before + len(block)
     return None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .core import Tree, check_number, global_norm, numbers, tree_add, tree_map, tree_scale, zeros_like
+from .core import Tree, brief, check_number, global_norm, numbers, tree_add, tree_map, tree_scale, zeros_like
 from .transforms import Transform, _ratio, carry, chain, clipped_share, skips
 
 # %% ../nbs/25_rules.ipynb #09b1a225
@@ -29,36 +29,36 @@ class Schedule:
     remember: Callable = lambda step, state: {} # (steps made before this one, rule state) -> new memory
 
 def constant(lr:float) -> Schedule:
-    "The same rate for ever."
+    "The same rate for ever. Raises `ValueError` for a rate below 0, as all schedules do."
     return Schedule(_rate(lr))
 
 def inverse_sqrt(lr:float) -> Schedule:
-    "lr / sqrt(t) at step t = 1, 2, ..."
+    "lr / sqrt(t) at step t = 1, 2, ... (Zinkevich 2003). Raises `ValueError` for a rate below 0."
     return Schedule(_rate(lr), lambda step, state: (step + 1.0)**-0.5)
 
 def inverse(lr:float) -> Schedule:
-    "lr / t at step t = 1, 2, ..."
+    "lr / t at step t = 1, 2, ... (Robbins and Monro 1951). Raises `ValueError` for a rate below 0."
     return Schedule(_rate(lr), lambda step, state: 1 / (step + 1.0))
 
 def linear(
     lr:float,
     steps:int, # After so many steps the rate is zero, and stays there
 ) -> Schedule:
-    "From lr in a straight line to zero."
+    "From lr in a straight line to zero. Raises `ValueError` for a rate below 0 or unless `steps` > 0."
     return Schedule(_rate(lr), lambda step, state: (1 - step / state['steps']).clamp(min=0), {'steps': _positive('steps', steps)})
 
 def cosine(
     lr:float,
     steps:int, # After so many steps the rate is zero, and stays there
 ) -> Schedule:
-    "From lr along half a cosine to zero (Loshchilov and Hutter 2017)."
+    "From lr along half a cosine to zero (Loshchilov and Hutter 2017). Raises `ValueError` for a rate below 0 or unless `steps` > 0."
     return Schedule(_rate(lr), lambda step, state: (1 + torch.cos(math.pi * (step / state['steps']).clamp(max=1))) / 2, {'steps': _positive('steps', steps)})
 
 def warmup(
     schedule, # A rate or a Schedule
     steps:int, # Steps until the full rate
 ) -> Schedule:
-    "Let the first `steps` rates of a schedule rise in a straight line."
+    "Let the first `steps` rates of a schedule rise in a straight line (Goyal et al. 2017). Raises `ValueError` unless `steps` > 0, and for a schedule that has a warm-up."
     of = _schedule(schedule)
     if 'warmup' in of.numbers: raise ValueError(f"schedule: {schedule!r} came; allowed is one without a warm-up of its own")
     shape = lambda step, state: of.shape(step, state) * ((step + 1) / state['warmup']).clamp(max=1)
@@ -105,7 +105,7 @@ def box(
 def ball(
     radius:float, # Largest norm allowed, of all tensors as one vector
 ) -> Projection:
-    "The player's parameters no longer than `radius`. Raises `ValueError` unless `radius` > 0."
+    "The player's parameters no longer than `radius`: gradient projection (Goldstein 1964). Raises `ValueError` unless `radius` > 0."
     def apply(params, state):
         norm = global_norm(params)
         return tree_scale(params, _ratio(state['radius'], norm))
@@ -150,7 +150,8 @@ class Rule:
         state:dict, # From `init` or the last `step`
         value:Tensor=None, # The loss where the gradient was taken, for step sizes that look at it
     ) -> tuple: # (params, state)
-        "One step. `state['seen']` holds the gradient's norm before and after the transform, and the share that was clipped."
+        "One step. `state['seen']` holds the gradient's norm before and after the transform, and the share that was clipped. Raises `ValueError` for gradients with other names than `params`, and for none."
+        _same_names(params, grads)
         before = global_norm(grads)
         changed, transformed = self.transform.update(grads, state['transform'], params)
         share = clipped_share(transformed)
@@ -176,6 +177,10 @@ class Rule:
         more = [f'{k}={v:g}' for k, v in {**self.numbers, **self.projection.numbers}.items() if v] + [repr(part) for part in self.parts.values()]
         return f"{self.name}({', '.join([f'lr={self.schedule.lr:g}', *more, *([repr(self.transform)] if self.transform.parts or self.transform.name != 'chain()' else [])])})"
 
+def _same_names(params, grads):
+    if not params: raise ValueError("params: a tree without tensors came; allowed are trees with at least one")
+    if grads.keys() != params.keys(): raise ValueError(f"grads: the names {brief(list(grads))} came; allowed are those of params, {brief(list(params))}")
+
 def zero_count(params): return torch.zeros((), dtype=torch.int64, device=next((p.device for p in params.values()), 'cpu'))
 
 _counts = ('skip', 'skipped', 'in_a_row')
@@ -193,7 +198,7 @@ def sgd(
     transform:Transform=None, # Clipping and normalising, applied first
     projection:Projection=None, # Applied after the step
 ) -> Rule:
-    "The (sub)gradient step, with momentum as in torch.optim.SGD. Raises `ValueError` for settings out of range."
+    "The (sub)gradient step (Robbins and Monro 1951; Shor 1962), with momentum (Polyak 1964; Nesterov 1983) as in torch.optim.SGD. Raises `ValueError` for settings out of range."
     check_number('momentum', momentum, above=-1, below=1)
     if nesterov and not momentum: raise ValueError(f"nesterov: needs a momentum, but {momentum!r} came")
     def direction(grads, state, params):
@@ -261,7 +266,7 @@ def adagrad(
     transform:Transform=None, # Applied to the gradient first
     projection:Projection=None, # Applied after the step
 ) -> Rule:
-    "AdaGrad (Duchi et al. 2011), as torch.optim.Adagrad."
+    "AdaGrad (Duchi et al. 2011), as torch.optim.Adagrad. Raises `ValueError` for settings out of range."
     def direction(grads, state, params):
         square = tree_map(lambda s, g: s + g * g, state['sum_of_squares'], grads)
         return tree_map(lambda g, s: g / (_root(s) + state['eps']), grads, square), {**state, 'sum_of_squares': square}
@@ -299,9 +304,14 @@ def graft(
         for name, part in parts.items():
             moves[name], after = part.direction(grads, {**state[name], 'step': state['step']}, params)
             inner[name] = {k: v for k, v in after.items() if k != 'step'}
-        scaled = lambda d, l: d * (torch.linalg.vector_norm(l) / torch.linalg.vector_norm(d).clamp(min=torch.finfo(d.dtype).tiny))
-        return tree_map(scaled, moves['direction'], moves['length']), {**state, **inner}
+        return tree_map(_as_long, moves['direction'], moves['length']), {**state, **inner}
     return _rule('graft', step, length.schedule, {}, lambda params: {}, transform, projection, parts)
+
+def _as_long(d, l):
+    "d with the length of l; zero where d is zero. The largest entry is taken out first: the squares of small numbers are zero."
+    top = d.abs().amax()
+    d = d / torch.where(top == 0, 1.0, top)
+    return d * (torch.linalg.vector_norm(l) / torch.where(top == 0, 1.0, torch.linalg.vector_norm(d)))
 
 # %% ../nbs/25_rules.ipynb #700bdda9
 @dataclass(frozen=True)
@@ -335,7 +345,7 @@ class Average:
         return {**state, **numbers({k: v for k, v in self.numbers.items() if k in ('after', 'halflife')}, state['mean'])}
 
 def uniform() -> Average:
-    "The mean of all that came, by weight (at least 0)."
+    "The mean of all that came, by weight, at least 0 (Ruppert 1988; Polyak and Juditsky 1992)."
     def share(state, weight, value):
         total = state['sum'] + weight
         return torch.where(total > 0, weight / total, 0.0), {'sum': total}
@@ -344,7 +354,7 @@ def uniform() -> Average:
 def tail(
     after:int, # How many to leave out at the beginning
 ) -> Average:
-    "The mean of all but the first `after`: suffix averaging."
+    "The mean of all but the first `after`: suffix averaging (Rakhlin, Shamir and Sridharan 2012). Raises `ValueError` unless `after` >= 0."
     def share(state, weight, value):
         begun = state['count'] >= state['after']
         total = state['sum'] + begun * weight
@@ -354,11 +364,11 @@ def tail(
 def ema(
     halflife:float, # Steps after which half is forgotten
 ) -> Average:
-    "The exponential moving average (Yazici et al. 2019 compare it with the uniform one on GANs)."
+    "The exponential moving average (Yazici et al. 2019 compare it with the uniform one on GANs). Raises `ValueError` unless `halflife` > 0."
     return Average('ema', lambda state, weight, value: (1 - 0.5**(1 / state['halflife']), {}), {'halflife': _positive('halflife', halflife)})
 
 def best() -> Average:
-    "The parameters with the lowest loss so far."
+    "The parameters with the lowest loss so far. Raises `ValueError` in `update` where no loss comes."
     def share(state, weight, value):
         if value is None: raise ValueError("best: no loss came; give it to update as value=")
         better = torch.as_tensor(value) < state['lowest']

@@ -14,18 +14,22 @@ import os
 import re
 import shutil
 import time
+import warnings
+import weakref
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from .core import brief
-from .data import naming, write_whole
+from .core import brief, check_room
+from .data import naming, no_link, open_regular, write_whole
 from .records import Log
 
 try: import fcntl
-except ImportError: fcntl = None # Windows: there a folder is not locked
+except ImportError: fcntl = None
+try: import msvcrt # Windows
+except ImportError: msvcrt = None
 
 # %% ../nbs/32_storage.ipynb #f36e37ae
 version = 4 # Of the format; since 3 there is a checksum
@@ -51,17 +55,31 @@ def unpack(
     name, # Of the file, for errors
 ) -> tuple: # (about, tensors)
     "What `pack` was given. Raises `Damaged`, or `ValueError` for another kind of file."
-    if len(content) < 8: raise Damaged(f"{name}: not a whole checkpoint: it has {len(content)} bytes")
-    end = 8 + int.from_bytes(content[:8], 'little')
-    if end > min(len(content), most_header): raise Damaged(f"{name}: not a whole checkpoint: its header claims {end - 8:,} bytes")
-    header = _json(content[8:end], name)
-    notes = header.pop('__metadata__', None)
+    end = _end_of_header(content[:8], len(content), name)
+    return _unpack(content, end, _header(content[8:end], len(content), name), name)
+
+def _end_of_header(start, size, name):
+    if len(start) < 8: raise Damaged(f"{name}: not a whole checkpoint: it has {len(start)} bytes")
+    end = 8 + int.from_bytes(start, 'little')
+    if end > min(size, most_header): raise Damaged(f"{name}: not a whole checkpoint: its header claims {end - 8:,} bytes")
+    return end
+
+def _header(text, size, name):
+    "The header, which describes a file of that many bytes."
+    header = _json(text, name)
+    notes = header.get('__metadata__')
     if not isinstance(notes, dict) or not isinstance(notes.get('gan_nb'), str): raise ValueError(f"{name}: a safetensors file, but not a checkpoint of gan_nb")
-    about = _json(notes['gan_nb'], name)
+    entries = {key: entry for key, entry in header.items() if key != '__metadata__'}
+    for key, entry in entries.items(): _check_entry(key, entry, name)
+    claimed = 8 + len(text) + max((entry['data_offsets'][1] for entry in entries.values()), default=0)
+    if claimed != size: raise Damaged(f"{name}: not a whole checkpoint: its header describes {claimed:,} bytes; the file has {size:,}")
+    return header
+
+def _unpack(content, end, header, name):
+    about = _json(header['__metadata__']['gan_nb'], name)
     _check_sum(content, end, about, name)
-    if about.get('version') not in range(1, version + 1): raise ValueError(f"{name}: written in format {about.get('version')!r}; this gan_nb reads formats 1 to {version}")
-    if type(about.get('round')) is not int or not 0 <= about['round'] < 2**63: raise Damaged(f"{name}: not a whole checkpoint: round is {_brief(about.get('round'))}; allowed is a whole number of at least 0")
-    for key, entry in header.items(): _check_entry(key, entry, name)
+    if about.get('version') not in range(1, version + 1): raise ValueError(f"{name}: written in format {_brief(about.get('version'))}; this gan_nb reads formats 1 to {version}")
+    if type(about.get('round')) is not int or not 0 <= about['round'] < 2**53: raise Damaged(f"{name}: not a whole checkpoint: round is {_brief(about.get('round'))}; allowed is a whole number from 0")
     try: tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error: raise Damaged(f"{name}: not a whole checkpoint: {_brief(error)}") from None
     return about, {k: t.view(torch.uint8) != 0 if t.dtype == torch.bool else t for k, t in tensors.items()} # a byte of 2 is no bool
@@ -82,9 +100,10 @@ def _check_sum(content, end, about, name):
     if digest.hexdigest() != claimed: raise Damaged(f"{name}: not a whole checkpoint: its checksum is wrong, so it was changed or damaged after it was written")
 
 def _check_entry(key, entry, name):
-    shape, kind = (entry.get('shape'), entry.get('dtype')) if isinstance(entry, dict) else (None, None)
-    fits = isinstance(shape, list) and len(shape) < 9 and all(type(n) is int and 0 <= n < 2**40 for n in shape) and kind in dtypes
-    if not fits: raise Damaged(f"{name}: not a whole checkpoint: {_brief(key)} has shape {_brief(shape)} and type {_brief(kind)}; allowed are shapes of up to 8 whole numbers and the types {', '.join(dtypes)}")
+    shape, kind, place = (entry.get(part) for part in ('shape', 'dtype', 'data_offsets')) if isinstance(entry, dict) else (None, None, None)
+    whole = lambda numbers, most: isinstance(numbers, list) and len(numbers) < most and all(type(n) is int and 0 <= n < 2**40 for n in numbers)
+    fits = whole(shape, 9) and isinstance(kind, str) and kind in dtypes and whole(place, 3) and len(place) == 2
+    if not fits: raise Damaged(f"{name}: not a whole checkpoint: {_brief(key)} has shape {_brief(shape)}, type {_brief(kind)} and place {_brief(place)}; allowed are shapes of up to 8 whole numbers, the types {', '.join(dtypes)}, and two places in the file")
 
 def _brief(error):
     "In one line that fits on a screen."
@@ -94,61 +113,100 @@ def _brief(error):
 def read_checkpoint(
     file, # A path
 ) -> tuple: # (about, tensors)
-    "Read a file that `pack` made. Raises `Damaged`, `ValueError` for another kind of file, or `OSError`."
-    with naming(file): content = Path(file).read_bytes()
-    return unpack(content, file)
+    "Read a file that `pack` made; its header first, which must describe the file's length. Raises `Damaged`, `ValueError` for another kind of file or one that does not fit into memory, or `OSError`."
+    with naming(file), os.fdopen(open_regular(file), 'rb') as f:
+        size, start = os.fstat(f.fileno()).st_size, f.read(8)
+        end = _end_of_header(start, size, file)
+        text = f.read(end - 8)
+        header = _header(text, size, file)
+        check_room(f"{file}: {size:,} bytes", size // 2) # four bytes each: the file and its tensors
+        try: return _unpack(start + text + f.read(size - end), end, header, file)
+        except MemoryError: raise ValueError(f"{file}: {size:,} bytes do not fit into the memory that is free") from None
+
 
 # %% ../nbs/32_storage.ipynb #11f48777
 class Lock:
     "An exclusive hold on a folder, for `with`. Raises `ValueError` that names the holder, or `OSError`."
-    def __init__(self, folder): self.path, self._file, self._depth = Path(folder)/'.lock', None, 0
+    def __init__(self, folder):
+        self.path, self._file, self._depth = Path(folder)/'.lock', None, 0
+        _locks.add(self)
 
     def __enter__(self):
         if not self._depth: self._acquire()
-        self._depth += 1
-        return self
+        self._depth += 1; return self # in one line: Ctrl-C between them would leave it held
 
     def __exit__(self, *_):
-        self._depth -= 1
+        self._depth = max(self._depth - 1, 0) # 0 before: in a process that was forked off
         if not self._depth: self._release()
 
     @property
     def held(self): return self._depth > 0
 
     def _acquire(self):
-        if fcntl is None: return
-        with naming(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            while self._file is None: self._try()
+        with naming(self.path.parent): self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._file is not None and not self._in_place(self._file): self._drop() # letting it go was interrupted
+        while self._file is None: self._try()
 
     def _try(self):
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_regular(self.path, os.O_RDWR | os.O_CREAT | no_link)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.stat(self.path), os.fstat(file)): raise FileNotFoundError
+            if not self._hold(file): os.close(file) # the holder has just removed it: once more
+            else: self._file = file
+        except BaseException:
+            if self._file is None: os.close(file)
+            raise
+
+    def _hold(self, file):
+        "Lock the file; False if it is no longer the one in the folder. Raises `ValueError` if somebody has it."
+        try:
+            _lock(file)
+            if not self._in_place(file): return False
             os.ftruncate(file, 0)
-            os.pwrite(file, str(os.getpid()).encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(file, 20, 0).decode(errors='replace')
-            os.close(file)
+            os.lseek(file, 0, os.SEEK_SET)
+            os.write(file, str(os.getpid()).encode())
+        except (BlockingIOError, PermissionError):
+            os.lseek(file, 0, os.SEEK_SET)
+            holder = os.read(file, 20).decode(errors='replace')
             raise ValueError(f"{self.path.parent}: in use by {'this process' if holder == str(os.getpid()) else f'process {holder}' if holder.isdigit() else 'another process'}; allowed is one run at a time in a folder") from None
-        except FileNotFoundError: os.close(file) # the holder has just removed it: once more
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EDQUOT): # a file system without locks; a disk too full for the number
-                os.close(file)
-                raise
-            self._file = file
-        else: self._file = file
+            if error.errno not in _no_locks: raise
+        return True
+
+    def _in_place(self, file):
+        try: return os.path.samestat(os.stat(self.path), os.fstat(file))
+        except FileNotFoundError: return False
 
     def _release(self):
         if self._file is None: return
         try: os.unlink(self.path)
         except OSError: pass # the folder is gone, or has become read-only
-        os.close(self._file)
-        self._file = None
+        finally: self._drop()
+
+    def _drop(self):
+        file, self._file = self._file, None
+        os.close(file)
+
+    def _forget(self):
+        "In a process that was forked off: the lock is its parent's, and shall go with it."
+        if self._file is not None: self._drop()
+        self._depth = 0
+
+_no_locks = errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EDQUOT # a file system without locks; a disk too full for the number
+_locks = weakref.WeakSet()
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=lambda: [lock._forget() for lock in list(_locks)])
+
+def _lock(file):
+    "Raises `BlockingIOError` or `PermissionError` if another process has it."
+    if fcntl: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt:
+        os.lseek(file, 2**30, os.SEEK_SET) # far behind the process's number, which others read
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else: warnings.warn("this system has no locks: see to it that one process at a time trains in a folder", stacklevel=8)
+
 
 # %% ../nbs/32_storage.ipynb #c4db204b
 checkpoint_name, best_name = 'checkpoint.safetensors', 'best.safetensors'
+_opening = 300 # Bytes at the beginning of a file, with its checksum
 _older = re.compile(r'checkpoint-(\d{1,18})\.safetensors')
 
 class Store:
@@ -158,12 +216,11 @@ class Store:
         keep:int=2, # Checkpoints
     ):
         self.folder, self.keep, self.lock = Path(folder), keep, Lock(folder)
-        self.known, self._newest_known, self._mark = [], False, None # Rounds of this run's own checkpoints, the last one's last
+        self.known, self._newest_known, self._mark, self._coming = [], False, None, None # Rounds of this run's own checkpoints, the last one's last
         self.log = Log(self.folder/'records.csv')
 
     def __enter__(self):
-        self.lock.__enter__()
-        return self
+        self.lock.__enter__(); return self
 
     def __exit__(self, *_): self.lock.__exit__()
 
@@ -171,6 +228,8 @@ class Store:
     def newest(self): return self.folder/checkpoint_name
     @property
     def best(self): return self.folder/best_name
+    @property
+    def refused(self): return self.folder/'refused.safetensors'
     def older(self, round): return self.folder/f'checkpoint-{round}.safetensors'
 
     def _identity(self):
@@ -179,23 +238,38 @@ class Store:
         s = os.stat(self.newest)
         return s.st_ino, s.st_mtime_ns, s.st_size
 
+    def _settle(self):
+        "See whether the checkpoint that was to be written has come into its place: an error, or Ctrl-C, may have come after that."
+        if self._coming is None: return
+        (round, opening, size), now = self._coming, self._identity()
+        if now and now != self._mark and now[2] == size:
+            with open(self.newest, 'rb') as file: came = file.read(_opening) == opening
+            if came: self._mark, self._newest_known, self.known = now, True, [*(r for r in self.known if 0 < r < round), round][-self.keep:]
+        self._coming = None
+
     @property
-    def foreign(self): return self.newest.is_file() and self._identity() != self._mark
+    def foreign(self):
+        self._settle()
+        return self.newest.is_file() and self._identity() != self._mark
 
     def found(self) -> list: # Paths, the newest first
         "The checkpoints in the folder."
         rounds = sorted((int(m[1]) for name in os.listdir(self.folder) if (m := _older.fullmatch(name))), reverse=True) if self.folder.is_dir() else []
         return [p for p in (self.newest, *map(self.older, rounds)) if p.is_file()]
 
-    def read(self) -> tuple: # (path, about, tensors, what was wrong with newer ones)
+    def read(self,
+        make=lambda about, tensors, file: (about, tensors), # Called with what a file holds; raises `Damaged` for what no run has written
+    ) -> tuple: # (path, what was made of it, what was wrong with newer ones)
         "The newest checkpoint that is whole. Raises `FileNotFoundError` if there is none, `Damaged` if none is whole."
         wrong = []
         for file in self.found():
             try: about, tensors = read_checkpoint(file)
             except (Damaged, OSError) as error: wrong.append(str(error)); continue
+            try: made = make(about, tensors, file)
+            except Damaged as error: wrong.append(str(error)); continue
             self._newest_known, self._mark = file == self.newest, self._identity()
             self.known = sorted({int(m[1]) for f in self.found() if (m := _older.fullmatch(f.name)) and int(m[1]) < about['round']} | {about['round']})
-            return file, about, tensors, wrong
+            return file, made, wrong
         if wrong: raise Damaged(f"{wrong[0]}; there is no older one that is whole")
         raise FileNotFoundError(f"{self.newest}: there is no checkpoint; save a run there first")
 
@@ -206,11 +280,10 @@ class Store:
         "Put a new checkpoint in the place of the newest, which becomes an older one. Raises `OSError`; the newest is then as it was."
         last = self.known[-1] if self._newest_known and not self.foreign else 0 # round 0 needs no copy: it follows from the seed
         if last not in (0, round) and self.keep > 1 and self.newest.is_file(): _link(self.newest, self.older(last))
-        before = self._identity()
-        try: write_whole(self.newest, content)
-        finally:
-            if self._identity() != before: # also where an error came after the new file had taken its place
-                self._mark, self._newest_known, self.known = self._identity(), True, [*(r for r in self.known if 0 < r < round), round][-self.keep:]
+        if not self._newest_known and self._mark and not self.foreign: _link(self.newest, self.refused) # it could not be read: somebody may want to look at it
+        self._coming = round, content[:_opening], len(content)
+        write_whole(self.newest, content)
+        self._settle()
         for file in self.found():
             if file != self.newest and int(_older.fullmatch(file.name)[1]) not in self.known[:-1]: file.unlink()
 
@@ -222,9 +295,10 @@ class Store:
 
 def _link(file, other):
     with naming(file):
-        if other.exists(): other.unlink()
+        other.unlink(missing_ok=True)
         try: os.link(file, other)
-        except OSError: shutil.copyfile(file, other) # a file system without links
+        except OSError: write_whole(other, file.read_bytes()) # a file system without links
+
 
 # %% ../nbs/32_storage.ipynb #a219a9a7
 class Clock:

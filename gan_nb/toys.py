@@ -18,8 +18,8 @@ class Toy:
     device = torch.device('cpu')
 
     def split(self, start): # (dim,) -> parameters of both players
-        "The players' parts of a start: the generator's numbers, then the discriminator's. Raises `ValueError` for another length."
-        n, m = self.sizes
+        "The players' parts of a start: the generator's numbers, then the discriminator's. Raises `ValueError` for another length, and for what is not finite."
+        (n, m), start = self.sizes, _tensor('start', start)
         if start.shape != (n + m,) or not start.is_floating_point(): raise ValueError(f"start: {start.dtype} of shape {tuple(start.shape)} came; allowed are {n + m} real numbers: {n} numbers for x, then {m} for y")
         return {player: {name: part.detach().clone()} if len(part) else {} for player, name, part in (('gen', 'x', start[:n]), ('disc', 'y', start[n:]))}
 
@@ -28,16 +28,18 @@ class Toy:
     def init(self): raise ValueError(f"{type(self).__name__}: a toy game begins where you say; use trajectory(game, method, start, rounds)")
 
 def _tensor(name, numbers):
-    try: return torch.as_tensor(numbers)
-    except (ValueError, TypeError, RuntimeError): raise ValueError(f"{name}: {brief(numbers)} came; allowed are numbers, the same count in each row") from None
+    try: found = torch.as_tensor(numbers)
+    except (ValueError, TypeError, RuntimeError): found = None
+    if found is None or found.is_complex() or not found.isfinite().all(): raise ValueError(f"{name}: {brief(numbers)} came; allowed are finite real numbers, the same count in each row")
+    return found
 
 class bilinear(Toy):
-    "min over x, max over y of x^T A y. The generator is x, the discriminator is y. Raises `ValueError` unless `A` is a matrix."
+    "min over x, max over y of x^T A y. The generator is x, the discriminator is y. Raises `ValueError` unless `A` is a matrix of finite real numbers."
     def __init__(self,
         A, # (n, m) matrix
     ):
         self.A = _tensor('A', A)
-        if self.A.ndim != 2 or not self.A.numel() or not self.A.isfinite().all(): raise ValueError(f"A: a tensor of shape {tuple(self.A.shape)} came; allowed is a matrix of finite numbers")
+        if self.A.ndim != 2 or not self.A.numel(): raise ValueError(f"A: a tensor of shape {tuple(self.A.shape)} came; allowed is a matrix with at least one entry")
         self.sizes = self.A.shape
 
     def loss(self, player, params, buffers, batch):
@@ -46,7 +48,7 @@ class bilinear(Toy):
         return (value if player == 'gen' else -value), buffers, {}
 
 # %% ../nbs/27_toys.ipynb #39aee218
-dirac_penalties = ('r1', 'r2', 'wgan_gp', 'dragan', 'instance_noise')
+dirac_penalties = ('r1', 'r2', 'wgan_gp', 'dragan', 'instance_noise', 'consensus')
 
 class dirac(Toy):
     "The Dirac-GAN (Mescheder et al. 2018): x is the generator's point, y the discriminator's slope. Raises `ValueError` for an unknown loss or penalty."
@@ -65,17 +67,27 @@ class dirac(Toy):
 
     def loss(self, player, params, buffers, batch):
         theta, psi = params['gen']['x'], params['disc']['y']
-        at = [torch.zeros_like(theta)[None], theta[None]]
-        if 'noise' in batch: at = [x + self.weight * noise.to(theta.dtype) for x, noise in zip(at, batch['noise'])]
-        real, fake = (self.pair.undecided - psi * x for x in at)
+        real, fake = self.logits(theta, psi, batch)
         value = getattr(self.pair, player)(real, fake)
         if player == 'disc' and self.penalty in ('r1', 'r2'): value = value + self.weight / 2 * psi.square().sum()
         if player == 'disc' and self.penalty in ('wgan_gp', 'dragan'): value = value + self.weight / 2 * (psi.abs() - 1).square().sum()
+        if self.penalty == 'consensus': value = value + self.weight / 2 * self.slopes(theta, psi, batch)
         return value, buffers, {'logit_real': real.detach().mean(), 'logit_fake': fake.detach().mean()}
+
+    def logits(self, theta, psi, batch): # Of the data and of the sample
+        at = [torch.zeros_like(theta)[None], theta[None]]
+        if 'noise' in batch: at = [x + self.weight * noise.to(theta.dtype) for x, noise in zip(at, batch['noise'])]
+        return [self.pair.undecided - psi * x for x in at]
+
+    def slopes(self, theta, psi, batch): # Differentiable
+        "The squared length of both players' gradients, without a penalty."
+        theta, psi = (x if x.requires_grad else x.detach().requires_grad_() for x in (theta, psi))
+        logits = self.logits(theta, psi, batch)
+        return sum(torch.autograd.grad(getattr(self.pair, player)(*logits), own, create_graph=True)[0].square().sum() for player, own in (('gen', theta), ('disc', psi)))
 
 # %% ../nbs/27_toys.ipynb #a32468fb
 class matrix_game(bilinear):
-    "The bilinear game on probabilities; the players' rules need the projection `simplex()`."
+    "The bilinear game on probabilities. The game does not keep them so: give both players' rules the projection `simplex()`. Without it this is the bilinear game on all numbers, and the gap means nothing."
     def uniform(self, dtype=torch.float64) -> Tensor: # (n + m,)
         "All moves alike: a start."
         return torch.cat([torch.full((n,), 1 / n, dtype=dtype) for n in self.sizes])
@@ -83,14 +95,15 @@ class matrix_game(bilinear):
     def gap(self,
         z, # (..., n + m) strategies of both players
     ) -> Tensor: # (...,) zero at a solution
-        "The duality gap."
+        "The duality gap of probabilities. Raises `ValueError` for another count of numbers."
+        if z.shape[-1:] != (sum(self.sizes),): raise ValueError(f"z: a tensor of shape {tuple(z.shape)} came; allowed are {sum(self.sizes)} numbers in the last dimension: {self.sizes[0]} for x, then {self.sizes[1]} for y")
         x, y = z.split(tuple(self.sizes), dim=-1)
         M = self.A.to(z.dtype)
         return (x @ M).amax(-1) - (y @ M.T).amin(-1)
 
 # %% ../nbs/27_toys.ipynb #8c820ba4
 class largest_residual(Toy):
-    "min over x of max |A x - b|: convex, with kinks; for the generator alone. Raises `ValueError` for shapes that do not fit."
+    "min over x of max |A x - b|: convex, with kinks; for the generator alone. Raises `ValueError` for shapes that do not fit, and for what is not finite and real."
     def __init__(self,
         A, # (rows, n)
         b, # (rows,)

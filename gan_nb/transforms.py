@@ -13,6 +13,7 @@ __all__ = ['clips', 'normalizers', 'Transform', 'carry', 'clip_by_value', 'clip_
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ class Transform:
         state:dict, # From `init` or the last `update`
         params:Tree=None, # Some transforms compare the gradient with the weights
     ) -> tuple: # (grads, state)
-        "Transform `grads`; returns new gradients and the new state and changes neither argument."
+        "Transform `grads`; returns new gradients and the new state and changes neither argument. Raises `ValueError` for an empty tree."
+        if not grads: raise ValueError("grads: a tree without tensors came; allowed are trees with at least one")
         return self.apply(grads, state, params)
 
     def carry(self,
@@ -86,7 +88,7 @@ def _divisor(norm):
 def clip_by_value(
     max_abs:float, # Largest entry that passes unchanged
 ) -> Transform:
-    "Cut every entry to [-max_abs, max_abs]. Raises `ValueError` unless `max_abs` > 0."
+    "Cut every entry to [-max_abs, max_abs] (Mikolov 2012). Raises `ValueError` unless `max_abs` > 0."
     def apply(grads, state, params):
         bound = state['max_abs']
         out = tree_map(lambda g: torch.where(g.isfinite(), torch.minimum(torch.maximum(g, -bound.to(g.dtype)), bound.to(g.dtype)), g), grads) # an infinity stays visible
@@ -108,7 +110,7 @@ def clip_by_global_norm(
 def clip_by_block_norm(
     max_norm:float, # Largest norm of one tensor that passes unchanged
 ) -> Transform:
-    "Shorten each tensor to `max_norm` by itself. Raises `ValueError` unless `max_norm` > 0."
+    "Shorten each tensor to `max_norm` by itself: the clip of Pascanu et al. (2013), tensor by tensor. Raises `ValueError` unless `max_norm` > 0."
     def apply(grads, state, params):
         norms = block_norms(grads)
         share = torch.stack([n > state['max_norm'] for n in norms.values()]).to(state['clipped'].dtype).mean()
@@ -119,10 +121,10 @@ def clip_by_block_norm(
 def adaptive_clip(
     threshold:float=0.01, # Largest ratio of a unit's gradient to its weights
     eps:float=1e-3, # Units with smaller weights count as this long, so that zeros can grow
-    skip=None, # Names to leave alone; none: the last layer
+    skip=None, # Names to leave alone; none: the layer that makes the output, the last linear one where a network ends in one
     transposed=(), # Names whose second dimension counts the outputs
 ) -> Transform:
-    "Bound each output unit's gradient by its weights (Brock et al. 2021). Needs `params`. Raises `ValueError` unless `threshold` and `eps` > 0."
+    "Bound each output unit's gradient by its weights (Brock et al. 2021), the output layer's excepted. Needs `params`. Raises `ValueError` unless `threshold` and `eps` > 0."
     def apply(grads, state, params):
         _need_weights('adaptive_clip', params)
         left_alone = last_layer(params) if skip is None else skip
@@ -153,7 +155,7 @@ def unit_norms(
 def last_layer(
     params:Tree, # In the order of the layers
 ) -> tuple: # Names
-    "All tensors of the layer with the last weight (two dimensions or more); of each player, where names begin with one."
+    "All tensors of the layer with the last weight (two dimensions or more), linear or not; of each player, where names begin with one."
     found = []
     for player in dict.fromkeys(name.rpartition('/')[0] for name in params):
         names = [name for name in params if name.rpartition('/')[0] == player]
@@ -169,8 +171,8 @@ def clip_by_quantile(
     window:int=1000, # How many norms are remembered
 ) -> Transform:
     "Shorten the gradient to a quantile of the norms so far: AutoClip (Seetharaman et al. 2020). Raises `ValueError` unless 0 <= q <= 1."
-    if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 <= q <= 1: raise ValueError(f"q: {q!r} came; allowed is a number from 0 to 1")
-    check_whole('window', window, 1)
+    if isinstance(q, bool) or not isinstance(q, Real) or not 0 <= q <= 1: raise ValueError(f"q: {q!r} came; allowed is a number from 0 to 1")
+    window = check_whole('window', window, 1)
     def apply(grads, state, params):
         norm = global_norm(grads)
         slot = torch.arange(window, device=norm.device) == state['count'] % window
@@ -190,7 +192,7 @@ def _unit(g, norm, scale):
 def normalize_by_global_norm(
     scale:float=1.0, # The norm of the result
 ) -> Transform:
-    "Give the whole gradient the norm `scale`; zero stays zero. Raises `ValueError` unless `scale` > 0."
+    "Give the whole gradient the norm `scale`, as in normalised SGD (Hazan, Levy and Shalev-Shwartz 2015); zero stays zero, and so does what is below the floor. Raises `ValueError` unless `scale` > 0."
     def apply(grads, state, params):
         norm = global_norm(grads)
         return tree_map(lambda g: _unit(g, norm, state['scale']), grads), state
@@ -207,7 +209,7 @@ def normalize_by_block_norm(
 def normalize_by_block_rms(
     scale:float=1.0, # The root mean square of each tensor of the result
 ) -> Transform:
-    "Give each tensor the root mean square `scale`, so that large layers move as far per weight as small ones. Raises `ValueError` unless `scale` > 0."
+    "Give each tensor the root mean square `scale`, so that large layers move as far per weight as small ones; Adafactor bounds the same measure (Shazeer and Stern 2018). Raises `ValueError` unless `scale` > 0."
     def apply(grads, state, params):
         return tree_map(lambda g, n: _unit(g, n, state['scale'] * g.numel()**.5), grads, block_norms(grads)), state
     return Transform('normalize_by_block_rms', apply, {'scale': _bound('scale', scale)})
@@ -226,12 +228,13 @@ def scale_by_trust_ratio(
 # %% ../nbs/20_transforms.ipynb #017b3f2b
 def orthogonalize(
     scale:float=1.0, # The singular values of the result
-    steps:int|None=5, # Newton-Schulz steps; None: exact, by singular value decomposition
+    steps:int|None=5, # Newton-Schulz steps, for matrices with a norm of at least 1e-7; None: exact, by singular value decomposition
     dtype=None, # For the iteration; none: the gradient's own
     transposed=(), # Names whose second dimension counts the outputs
 ) -> Transform:
-    "Bring the singular values of each matrix to about `scale`, as Muon does (Jordan et al. 2024). Raises `ValueError` unless `scale` > 0 and `steps` > 0."
+    "Bring the singular values of each matrix to about `scale`, as Muon does (Jordan et al. 2024). Raises `ValueError` unless `scale` > 0 and `steps` > 0, and for a `dtype` without fractions."
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or not 0 < steps < 100): raise ValueError(f"steps: {steps!r} came; allowed are 1 to 99, and None for the exact form")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point): raise ValueError(f"dtype: {dtype!r} came; allowed are None and a floating type, such as torch.bfloat16")
     def apply(grads, state, params):
         flat = lambda g: g.reshape(g.shape[0], -1) if g.ndim > 1 else g.reshape(-1, 1)
         unit = lambda g: (_polar(flat(g)) if steps is None else _newton_schulz(flat(g), steps, dtype)).reshape(g.shape)
@@ -265,7 +268,7 @@ def _polar(g):
 def scale_by_sign(
     scale:float=1.0, # The size of every entry of the result
 ) -> Transform:
-    "Replace each entry by its sign times `scale`; what is not finite stays. Raises `ValueError` unless `scale` > 0."
+    "Replace each entry by its sign times `scale` (Bernstein et al. 2018); what is not finite stays. Raises `ValueError` unless `scale` > 0."
     def apply(grads, state, params):
         return tree_map(lambda g: torch.where(g.isfinite(), g.sign() * state['scale'].to(g.dtype), g), grads), state
     return Transform('scale_by_sign', apply, {'scale': _bound('scale', scale)})
@@ -284,7 +287,7 @@ def centralize(
 def momentum(
     decay:float, # Share of the memory that is kept, in (-1, 1)
 ) -> Transform:
-    "Replace the gradient by the decaying sum of all gradients so far. Raises `ValueError` unless -1 < decay < 1."
+    "Replace the gradient by the decaying sum of all gradients so far, the velocity of the heavy ball (Polyak 1964). Raises `ValueError` unless -1 < decay < 1."
     check_number('decay', decay, above=-1, below=1)
     def apply(grads, state, params):
         trace = tree_map(lambda g, t: g + t * state['decay'].to(t.dtype), grads, state['trace'])
@@ -295,7 +298,7 @@ def momentum(
 def chain(
     *transforms:Transform, # Applied in this order
 ) -> Transform:
-    "Several transforms as one."
+    "Several transforms as one, in the manner of optax. Raises `ValueError` for anything else than transforms."
     for t in transforms:
         if not isinstance(t, Transform): raise ValueError(f"chain: {t!r} came; allowed are transforms, such as clip_by_global_norm(1.0)")
     parts = {f"{i}_{'chain' if t.parts else t.name}": t for i, t in enumerate(transforms)}
@@ -314,7 +317,7 @@ def clipped_share(
 
 # %% ../nbs/20_transforms.ipynb #5b5a3fcd
 def skip_not_finite() -> Transform:
-    "Let the player's whole step be skipped where an entry is not finite, and count it."
+    "Let the player's whole step be skipped where an entry is not finite, as training in mixed precision does (Micikevicius et al. 2018), and count it."
     def apply(grads, state, params):
         bad = ~torch.stack([g.isfinite().all() for g in grads.values()]).all()
         counts = {'skip': bad, 'skipped': state['skipped'] + bad, 'in_a_row': torch.where(bad, state['in_a_row'] + 1, 0)}

@@ -11,7 +11,7 @@ from gan_nb.compiled import Graph, can_compile, compiled, listed
 from gan_nb.games import draw
 from gan_nb.population import Population
 from gan_nb.recipes import methods
-from gan_nb.training import _numbers, round_of, structure, tensors
+from gan_nb.rounds import CapturedRounds, _numbers, round_of, structure, tensors
 
 small = dict(hidden=(8, 8), z_dim=2, batch_size=16, rounds=100, device="cpu", halflife=5.)
 variants = {
@@ -87,6 +87,29 @@ def test_a_compiled_run_agrees_is_replayed_and_resumed(tmp_path):
 
 
 @needs_compiler
+def test_many_rounds_in_a_call_have_the_bits_of_single_ones(tmp_path):
+    from gan_nb.rounds import CompiledRounds
+    settings, lengths = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1), []
+    def play(self, game, method, state, n=1):
+        lengths.append(n)
+        return CompiledRounds.play(self, game, method, state, n)
+    together, alone, asked = Run("ring", compile=True, folder=tmp_path, **settings), Run("ring", compile=True, **settings), []
+    together.step()
+    together._fast.play, until = play.__get__(together._fast), 0
+    for until, lr in ((33, 5e-4), (160, 2e-3), (230, 1e-3)):
+        together.fit(until - together.round, progress=False, metric=lambda run: asked.append(run.round) or 0., every=7).edit(lr=lr)
+        while alone.round < until: alone.step()
+        alone.edit(lr=lr)
+    assert max(lengths) > 3 and asked == [*range(7, 231, 7)]
+    assert_same(together, alone)
+    assert_same(together.fork(87), alone.fork(87))
+    a, b = (run.records.table().copy() for run in (together, alone))
+    a[:, 1] = b[:, 1] = 0 # seconds
+    np.testing.assert_array_equal(a, b)
+    assert together.records.last.round == 230 and (np.diff(together.records["seconds"]) > 0).all()
+
+
+@needs_compiler
 def test_compiled_on_the_command_line(tmp_path, capsys):
     from gan_nb.cli import main
     words = ["--set", "hidden=6 7", "--set", "batch_size=8"]
@@ -122,15 +145,80 @@ def test_divergence_in_a_compiled_round_is_recorded_as_in_an_eager_one():
 
 
 def test_without_a_compiler_there_is_one_clear_line(monkeypatch):
-    import gan_nb.training
+    import gan_nb.rounds
     monkeypatch.setattr("gan_nb.compiled.can_compile", lambda device: False)
-    gan_nb.training._rounds.clear()
+    gan_nb.rounds._rounds.clear()
     with pytest.raises(ValueError, match="there is no C"): Run("ring", compile=True, **small).step()
-    gan_nb.training._rounds.clear()
+    gan_nb.rounds._rounds.clear()
     run = Run("ring", compile="background", **small)
     with pytest.warns(UserWarning, match="training goes on eagerly"): run.fit(200, progress=False)
     assert run.round == 200
     with pytest.raises(ValueError, match="compile: 'yes' came"): Run("ring", compile="yes", **small)
+
+
+# Captured rounds and short numbers
+
+def again(fn, generators):
+    "In the place of a CUDA graph: what is replayed is called."
+    for _ in range(3): fn()
+    return fn
+
+
+@pytest.mark.parametrize("variant", variants)
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_captured_rounds_have_the_bits_of_eager_ones_also_after_an_edit(method, variant):
+    run = Run("ring", **small | variants[variant] | method)
+    rounds = CapturedRounds(run.game, run.method, run.average, run.state, capture=again, round=round_of(run.game, run.method, run.average, run.state))
+    for change in ({}, {"lr": 3e-3}, {"r1": .7} if run.recipe.r1 else {}, {"noise": .3, "wgan_gp": .2} if run.recipe.noise else {}):
+        if change: run.edit(**change)
+        tree, rows, fine = rounds.play(run.game, run.method, run.state, 3)
+        records = [run.step()._values for _ in range(3)]
+        assert fine.all()
+        for now, before in zip((*listed(tree), *rows), (*listed(tensors(run.state)), *records)): assert torch.equal(now.nan_to_num(), before.nan_to_num())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_captured_on_a_gpu(method):
+    settings = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1, noise=.1, device="cuda") | method
+    fast, eager = Run("ring", compile=True, **settings), Run("ring", **settings)
+    for run in (fast, eager): run.fit(30, progress=False).edit(lr_gen=5e-4, r1=.3, noise=.2)
+    kept = dict(gan_nb_rounds())
+    for run in (fast, eager): run.fit(30, progress=False)
+    assert gan_nb_rounds() == kept # no new capture for numbers
+    np.testing.assert_allclose(fast.records["loss_disc"], eager.records["loss_disc"], rtol=1e-2, atol=1e-3)
+    assert_same(fast, fast.fork(60))
+
+
+def gan_nb_rounds():
+    import gan_nb.rounds
+    return gan_nb.rounds._rounds
+
+
+@pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+def test_every_method_plays_in_bf16(method):
+    losses = [Run("ring", precision=precision, **small | variants["adam, r1 and r2"] | method).fit(5, progress=False).records["loss_disc"] for precision in ("bf16", "float32")]
+    np.testing.assert_allclose(*losses, rtol=.02)
+    assert not np.array_equal(*losses)
+
+
+def test_convolutions_in_bf16_and_what_is_kept_of_it(tmp_path):
+    settings = dict(width=8, batch_size=8, device="cpu")
+    run, exact = (Run("dcgan", precision=precision, **settings).fit(4, progress=False) for precision in ("bf16", "float32"))
+    np.testing.assert_allclose(run.records["loss_disc"], exact.records["loss_disc"], rtol=.05)
+    assert all(t.dtype == torch.float32 and t.is_contiguous() for t in listed(run.state.params)) and run.samples(2).dtype == torch.float32
+    run.save(tmp_path)
+    on = Run.load(tmp_path, device="cpu").fit(2, progress=False)
+    assert on.recipe.precision == "bf16"
+    assert_same(run.fit(2, progress=False), on)
+    with pytest.raises(ValueError, match="cannot change while a run is under way"): run.edit(precision="float32")
+    with pytest.raises(ValueError, match="precision: 'fp16' is unknown"): Run("ring", precision="fp16")
+
+
+@needs_compiler
+def test_bf16_compiles():
+    a, b = (Run("ring", precision="bf16", compile=compile, **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(5, progress=False) for compile in (True, False))
+    np.testing.assert_allclose(a.records["loss_disc"], b.records["loss_disc"], rtol=.01)
 
 
 def assert_same(a, b):

@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import http.server
 import os
+import stat
 import struct
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import torch
 from gan_nb import data as room
 from gan_nb.core import stream
 from gan_nb.data import load, names, read_idx
+from gan_nb.recipes import recipe, recipes
 
 FILES = ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte', 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')
 
@@ -398,6 +401,41 @@ def test_fingerprint_tells_content_apart():
 def test_repr_can_be_read():
     assert repr(load('digits')) == "Data 'digits': 4,000 samples (uint8) of shape (1, 28, 28), 1,000 held out, 10 classes, on cpu, fingerprint 8359a43ae01d"
     assert repr(load('ring')).startswith("Data 'ring': 8 Gaussians of sigma 0.01, fresh samples of shape (2,)")
+
+@pytest.mark.parametrize('name', ['a.csv', 'a.npy', 'a.npz', 'a.png', 'a.jpg', 'a.idx'])
+@pytest.mark.parametrize('kind', ['pipe', 'device', 'link to a device'])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, name, kind):
+    "a pipe would be waited for, /dev/zero has no end"
+    (tmp_path/'in').mkdir()
+    path = tmp_path/'in'/name
+    if kind == 'pipe': os.mkfifo(path)
+    elif kind == 'link to a device': os.symlink('/dev/zero', path)
+    elif os.geteuid(): pytest.skip('only root makes devices')
+    else:
+        try: os.mknod(path, 0o644 | stat.S_IFCHR, os.makedev(1, 5))
+        except PermissionError: pytest.skip('no devices can be made here')
+    read = {'.idx': lambda: read_idx(path, 3), '.png': lambda: load(path.parent), '.jpg': lambda: load(path.parent)}.get(path.suffix, lambda: load(path))
+    with pytest.raises(OSError, match=f'not a regular file.*{name}|Permission denied'): read()
+
+def test_a_link_to_a_file_is_followed(tmp_path):
+    (tmp_path/'a.csv').write_text('1,2\n')
+    os.symlink(tmp_path/'a.csv', tmp_path/'b.csv')
+    assert load(tmp_path/'b.csv').train.tolist() == [[1, 2]]
+
+@pytest.mark.parametrize('text, says', [('N/A,1\n2,3\n', "could not convert string to float: 'N/A'"), ('nan,1\n2,3\n', 'finite numbers'), ('x,y\n', 'no numbers came'), ('x,1\ny,2\n', "'x'")])
+def test_a_row_of_a_csv_is_not_lost(tmp_path, text, says):
+    "a first line is names only if nothing in it is a number"
+    (tmp_path/'a.csv').write_text(text)
+    with pytest.raises(ValueError, match=says): load(tmp_path/'a.csv')
+
+@pytest.mark.parametrize('text, says', [('[s%d]\n' * 1001 % tuple(range(1001)), '1,001 sections came; allowed are 1,000'), ('#' * 2**17 + '\n', '131,073 bytes came; allowed are 131,072'), ('[a]\nlr = 1\n[a]\n', 'not a settings file')])
+def test_settings_have_bounds(tmp_path, text, says):
+    (tmp_path/'settings.ini').write_text(text)
+    begun = time.process_time()
+    with pytest.raises(ValueError, match=says): recipe('ring', tmp_path)
+    assert time.process_time() - begun < 1
+    (tmp_path/'settings.ini').write_text('[DEFAULT]\n' + ''.join(f'[s{i}]\n' for i in range(900)))
+    assert len(recipes(tmp_path)) > 900
 
 def test_names_and_moves():
     assert names() == ['digits', 'ring', 'grid', 'mnist', 'fashion_mnist']

@@ -1,6 +1,7 @@
 """A run is stopped in every way, its disk fails, its files come from strangers: nothing is lost, or it is said.
 
 KILLS=200 makes the long version of the kill test; the quick one kills 20 times."""
+import dataclasses
 import errno
 import io
 import json
@@ -16,6 +17,7 @@ import time
 import tracemalloc
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from PIL import Image
 from safetensors.torch import load_file, save
 
 from gan_nb import Run
-from gan_nb import checkpoints, data as data_room, records as record_room, training
+from gan_nb import checkpoints, data as data_room, records as record_room, storage, training
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.data import load
@@ -34,8 +36,10 @@ from gan_nb.doctor import diagnose
 from gan_nb.games import players
 from gan_nb.recipes import Recipe, recipe as a_recipe, recipes as all_recipes
 from gan_nb.records import Log, Record, Records
+from gan_nb.rules import rules
 from gan_nb.storage import Lock, Store, pack, read_checkpoint, unpack
 from gan_nb.training import checkpoint_name
+from gan_nb.transforms import clips, normalizers
 
 tiny = dict(hidden=(8,), batch_size=16, halflife=5, device="cpu")
 here = Path(__file__).parent
@@ -174,7 +178,7 @@ def test_a_run_that_begins_anew_forgets_what_it_wrote(tmp_path):
 
 
 @pytest.mark.parametrize("setting, why", [("hidden=1000000000", "GiB would be needed"), ("z_dim=1000000000", "GiB would be needed"), ("batch_size=1000000000", "GiB would be needed"), ("hidden=" + "9" * 30, "at most"),
-                                          ("n_disc=1000000000000", "at most 1,000"), ("pack=100000000", "at most 1,000"), ("rounds=" + "9" * 30, "at most"), ("hidden=" + "8 " * 5000, "layers came")])
+                                          ("n_disc=1000000000000", "at most 1,000"), ("pack=100000000", "at most 1,000"), ("threads=1000000000", "threads: '1000000000' came; allowed is a whole number of at most"), ("rounds=" + "9" * 30, "at most"), ("hidden=" + "8 " * 5000, "layers came")])
 def test_absurd_sizes_are_refused_before_anything_is_made(setting, why, tmp_path, capsys):
     assert main(["train", "ring", "--out", str(tmp_path/"a"), "--rounds", "2", "--set", setting]) == 2
     said = capsys.readouterr().err
@@ -191,6 +195,27 @@ def test_absurd_numbers_of_samples_are_refused(tmp_path, capsys):
     for words in (["sample", "--n", "1" + "0" * 14, "--out", str(tmp_path/"b.npy")], ["resume", "--rounds", "9" * 30], ["evaluate", "--n", "1" + "0" * 14]):
         assert main([words[0], str(tmp_path/"a"), *words[1:]]) == 2
         assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path/"b.npy").exists()
+
+
+def test_a_loaded_run_saves_where_it_was_read(tmp_path):
+    "its forks, and what was read from a file, do not"
+    run = Run("ring", **tiny).fit(5, progress=False)
+    run.save(tmp_path/"a"); run.save(tmp_path/"b.safetensors")
+    again = Run.load(tmp_path/"a", device="cpu").fit(5, progress=False, autosave=1e-9)
+    assert again.folder == tmp_path/"a" and Run.load(tmp_path/"a", device="cpu").round == 10 and len(csv_of(tmp_path/"a")) == 11
+    before = {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()}
+    for other in (again.fork(round=7, lr=.01), Run.load(tmp_path/"b.safetensors", device="cpu"), Run.load(tmp_path/"a", device="cpu").fork()):
+        assert other.folder is None
+        other.fit(3, progress=False)
+    assert {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()} == before
+
+
+def test_as_many_checkpoints_as_can_be_counted(tmp_path, capsys):
+    "what is written can be read"
+    with pytest.raises(ValueError, match="keep: 9223372036854775808 came; allowed is a whole number below"): Run("ring", keep=2**63, **tiny)
+    assert main(["train", "ring", "--out", str(tmp_path/"a"), "--rounds", "2", "--keep", str(2**63)]) == 2 and not (tmp_path/"a").exists()
+    Run("ring", keep=2**63 - 1, **tiny).save(tmp_path/"b")
+    assert Run.load(tmp_path/"b", device="cpu").keep == 2**63 - 1
 
 
 def test_no_whole_checkpoint_at_all(tmp_path):
@@ -212,6 +237,32 @@ def test_other_data_and_other_recipes_are_named(tmp_path):
     assert Run.load(tmp_path/"b", of=run.recipe, lr=0.001).edits == []
     more = Run.load(tmp_path/"b", rounds=12_000, device="cpu")
     assert more.recipe.rounds == 12_000 and more.edits[-1].changes == {"rounds": 12_000} and more.edits[-1].moves == 2
+
+
+# One new process for all of these
+
+BOUNDS = {"value": .1, "global_norm": .5, "block_norm": .3, "adaptive": .01, "quantile": .5}
+GOING_ON = [dict(method="alternating", n_disc=2, order="gen_first"), dict(method="simultaneous", average="uniform"), dict(method="extragradient", schedule="cosine"), dict(method="past_extragradient", average="tail"), dict(method="optimistic", lookahead=4),
+    dict(method="consensus", loss="hinge"), dict(method="symplectic", loss="wasserstein"), dict(method="unrolled", unroll=2, rule="adam", momentum=.5), *(dict(rule=rule) for rule in rules), *(dict(clip=(kind, BOUNDS[kind])) for kind in clips),
+    *(dict(normalize=(kind, 1.), lr=.001) for kind in normalizers), dict(r1=.1, r2=.1, loss="r3", halflife=5), dict(wgan_gp=1., dragan=1., noise=.1), dict(pack=2, smoothing=.1), dict(gn=True), dict(spectral=True, project=("ball", 2.)),
+    dict(skip_not_finite=True, centralize=True, early_momentum=.5, momentum=.5, nesterov=True, weight_decay=.001, warmup=13), dict(on_divergence="roll back", lr=2., hidden=(32, 32), batch_size=64, rounds=10_000),
+    dict(data="digits", z_dim=4, model="conv", width=4, rule="adam", spectral=True)]
+
+def test_a_new_process_goes_on_with_the_same_bits(tmp_path):
+    "weights, memories, averages, records and edits, after an edit and a step of one player"
+    def rounds(settings): return 3 if settings.get("data") == "digits" else 90 if "on_divergence" in settings else 12
+    for i, settings in enumerate(GOING_ON):
+        run = Run(Recipe(**{"data": "ring", "z_dim": 2, "hidden": (8,), "batch_size": 8, "device": "cpu", "threads": 1, "rounds": 50}).replace(**{"lr": .01, **settings}), seed=i).fit(rounds(settings), progress=False)
+        if "on_divergence" not in settings: run.edit(lr=.02); run.step("disc")
+        run.save(tmp_path/f"{i}")
+        run.fit(rounds(settings), progress=False).save(tmp_path/f"{i}-whole")
+    code = "import sys; from gan_nb import Run\nfor at in sys.argv[1:]: place, n = at.rsplit(':', 1); Run.load(place, device='cpu', threads=1).fit(int(n), progress=False)"
+    done = subprocess.run([sys.executable, "-c", code, *(f"{tmp_path}/{i}:{rounds(settings)}" for i, settings in enumerate(GOING_ON))], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for i, settings in enumerate(GOING_ON):
+        went_on, whole = (Run.load(tmp_path/f"{i}{end}", device="cpu", threads=1) for end in ("", "-whole"))
+        assert same_run(went_on, whole) and (went_on.rollbacks, went_on.recipe) == (whole.rollbacks, whole.recipe), settings
+        assert csv_of(tmp_path/f"{i}") == csv_of(tmp_path/f"{i}-whole"), settings
 
 
 # Stops
@@ -336,7 +387,7 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_training(tmp_path, monkeyp
         with pytest.warns(UserWarning, match="not saved at round 10, training goes on.*No space"):
             for _ in range(5): run.step()
             run.autosave()
-        with pytest.raises(OSError, match="No space left on device.*a/records.csv"): run.fit(1, progress=False)
+        with pytest.raises(OSError, match="No space left on device, so round 11 is not saved; round 5 is: .*a/records.csv"): run.fit(1, progress=False)
     run.fit(1, progress=False)
     assert Run.load(tmp_path/"a", device="cpu").round == 12 and len(csv_of(tmp_path/"a")) == 13
 
@@ -355,9 +406,124 @@ def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
     with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
     assert run.round == len(run.records) == 5 == Run.load(tmp_path/"a", device="cpu").round
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    run.rounds = lambda n: (signal.raise_signal(signal.SIGINT) for _ in range(2))  # a second one does not wait
+    run.several = lambda most: [signal.raise_signal(signal.SIGINT) for _ in range(2)]  # a second one does not wait
     with pytest.raises(KeyboardInterrupt): run.fit(50, progress=False)
     assert run.round == 5
+
+
+class Lines:
+    "Which lines of gan_nb are run, and Ctrl-C before the `at`-th of them."
+    root = os.path.dirname(training.__file__)
+    def __init__(self, at=0): self.at, self.seen = at, []
+    def __call__(self, frame, event, _):
+        if not frame.f_code.co_filename.startswith(self.root): return None
+        if event == "line":
+            self.seen.append((os.path.basename(frame.f_code.co_filename), frame.f_lineno))
+            if len(self.seen) == self.at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+    def run(self, do):
+        sys.settrace(self)
+        try: do()
+        except KeyboardInterrupt: pass
+        finally: sys.settrace(None)
+        return self
+
+def interrupted(prepare, do, stride=1):
+    "What `prepare` makes, after `do` was stopped before each line of the modules that change a run or a file: before its first time and its last."
+    made = prepare()
+    seen = Lines().run(lambda: do(made)).seen
+    lines = [line for line in seen if line[0] in ("training.py", "records.py", "storage.py", "data.py")]
+    places = {seen.index(line) + 1 for line in lines} | {len(seen) - seen[::-1].index(line) for line in lines}
+    assert len(places) > 20
+    for at in sorted(places)[::stride]:
+        made = prepare()
+        Lines(at).run(lambda: do(made))
+        yield made, f"before {'%s:%d' % seen[at - 1]}"
+
+class Together:
+    "Rounds in one call, as compiled ones are."
+    most = 50
+    def __init__(self, average): self.average = average
+    def play(self, game, method, state, n=1):
+        told = []
+        for _ in range(n):
+            tree, row, fine = training.round_of(game, method, self.average, state)(training.tensors(state), training.draw(game, method, state))
+            state = dataclasses.replace(state, round=state.round + 1, moves=state.moves + 1, **tree)
+            told.append((row, fine))
+        return tree, *map(torch.stack, zip(*told))
+
+def several(run):
+    run._fast, run._settled, run._pace = Together(run.average), True, 1e-6
+    run.several(2)
+
+@pytest.mark.parametrize("move", ["step", "step of one player", "several", "edit", "roll back"])
+def test_ctrl_c_at_any_line(tmp_path, monkeypatch, move):
+    "where nobody waits for the end of the round: in `step`, in `several`, at the second Ctrl-C in `fit`, in an edit"
+    monkeypatch.setattr(record_room, "_together", 4)
+    do = {"step": lambda run: run.step(), "step of one player": lambda run: run.step("disc"), "several": several,
+          "edit": lambda run: run.edit(rule="sgd", lr=.05, momentum=0., batch_size=12), "roll back": lambda run: run.step()}[move]
+    def prepare():
+        run = Run("ring", on_divergence="roll back", **tiny)
+        if move == "roll back": spoil(run, 7)
+        for _ in range(7): run.step()
+        return run
+    def go_on(run):
+        while run.round < 9: run.step()
+        return run
+    do(through := prepare())
+    ends = [go_on(through)] if move in ("step", "several", "roll back") else [go_on(prepare()), go_on(through)] # made or not made, nothing between
+    for i, (run, where) in enumerate(interrupted(prepare, do, 5 if move == "roll back" else 1)):
+        assert run.records.total - run.state.moves in (0, 1, 2, 3)
+        run.save(tmp_path/f"{i}")
+        again = run if move == "roll back" else Run.load(tmp_path/f"{i}", device="cpu")
+        again.folder = tmp_path/f"{i}"
+        go_on(again).save(again.folder)
+        if move == "several": again._fast = None
+        assert any(same_run(again, end) and again.rollbacks == end.rollbacks and again.recipe == end.recipe for end in ends), where
+        assert again.records["round"].tolist() == sorted(again.records["round"]) and len(csv_of(again.folder)) == again.state.moves + 1, where
+        if not i % 5: assert same_run(again.fork(), again), where
+        shutil.rmtree(tmp_path/f"{i}")
+
+
+def test_ctrl_c_at_any_line_of_a_save(tmp_path):
+    "the folder holds a whole checkpoint, and can be saved to again"
+    def prepare():
+        shutil.rmtree(tmp_path/"a", ignore_errors=True)
+        run = Run("ring", **tiny)
+        run.step()
+        run.save(tmp_path/"a")
+        run.step()
+        return run
+    for run, where in interrupted(prepare, lambda run: run.save(tmp_path/"a"), 4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert Run.load(tmp_path/"a", device="cpu").round in (1, 2), where
+            run.step()
+            run.save(tmp_path/"a")
+            assert Run.load(tmp_path/"a", device="cpu").round == 3 and len(csv_of(tmp_path/"a")) == 4, where
+        Store(tmp_path/"a").tidy()
+        left = [name for name in os.listdir(tmp_path/"a") if name.startswith(".")]
+        assert left in ([], [".lock"]), (where, left)  # the lock, if it came just before that is let go
+
+
+def test_two_ctrl_c_while_records_are_fetched(tmp_path, monkeypatch):
+    "the checkpoint that `fit` then saves can be read"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(record_room, "_together", 4)
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(3, progress=False)
+    stacked = np.column_stack
+    def twice(*args):
+        if run.round >= 6: signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)
+        return stacked(*args)
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(record_room.np, "column_stack", twice)
+        try: run.fit(20, progress=False)
+        finally: m.setattr(record_room.np, "column_stack", stacked)
+    run.save(tmp_path/"a")
+    again = Run.load(tmp_path/"a", device="cpu").fit(20 - run.round, progress=False)
+    assert same_run(again, Run("ring", **tiny).fit(20, progress=False)) and len(csv_of(tmp_path/"a")) == 21
 
 
 def test_a_folder_that_holds_another_run_is_not_written_over(tmp_path):
@@ -518,7 +684,7 @@ def failing(monkeypatch, at, code):
             if seen[0] == at: raise OSError(code, os.strerror(code))
             return real(*args, **kwargs)
         return call
-    def opened(*args, **kwargs):
+    def opened(open, *args, **kwargs):
         file = open(*args, **kwargs)
         return Failing(file, passing(file.write)) if "r" != args[1][0] or "+" in args[1] else file
     class Failing:
@@ -528,7 +694,8 @@ def failing(monkeypatch, at, code):
         def __exit__(self, *_): self.file.close()
     with monkeypatch.context() as m:
         for name in ("fsync", "replace", "link", "mkdir"): m.setattr(os, name, passing(getattr(os, name)))
-        for room in (data_room, record_room): m.setattr(room, "open", passing(opened), raising=False)
+        m.setattr(data_room, "open", passing(partial(opened, open)), raising=False)
+        m.setattr(os, "fdopen", passing(partial(opened, os.fdopen)))
         yield seen
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
@@ -609,7 +776,7 @@ def test_the_second_process_is_told_who_was_first(tmp_path, capsys):
     first = subprocess.Popen([*command, "train", "ring", "--rounds", "1000000", "--out", "a", "--set", "hidden=8", "--set", "device=cpu"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (tmp_path/"a/recipe.ini").exists() and first.poll() is None: time.sleep(.05)
     before = (tmp_path/"a"/checkpoint_name).read_bytes()
-    assert main(["resume", str(tmp_path/"a")]) == 2
+    assert main(["resume", str(tmp_path/"a"), "--rounds", "2"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{tmp_path}/a: in use by process {first.pid};" in said
     with pytest.raises(ValueError, match=f"in use by process {first.pid}"): Run("ring", **tiny).save(tmp_path/"a")
@@ -642,6 +809,99 @@ print(got)
     assert sum(int(out) for out, _ in told) > 0 # how often each gets it is the scheduler's matter
 
 
+def test_a_process_that_was_forked_off_does_not_keep_the_lock(tmp_path):
+    code = "import os, signal, sys, time\nfrom gan_nb.storage import Lock\nwith Lock(sys.argv[1]):\n  if os.fork(): os.kill(os.getpid(), signal.SIGKILL)\n  print(os.getpid(), flush=True); time.sleep(60)"
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path/"a")], stdout=subprocess.PIPE, text=True)
+    child = int(owner.stdout.readline())
+    try:
+        assert owner.wait(60) == -9
+        Run("ring", **tiny).save(tmp_path/"a")
+    finally: os.kill(child, signal.SIGKILL)
+    pid = os.fork()  # and it knows that it has none
+    if not pid: os._exit(0)
+    with Lock(tmp_path/"a") as lock:
+        pid = os.fork()
+        if not pid: os._exit(int(lock.held or lock._file is not None))
+        assert os.waitpid(pid, 0)[1] == 0 and lock.held
+
+
+def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path, monkeypatch):
+    "the holder removes it between our opening and our locking"
+    plain, left = storage._lock, [2]
+    def late(file):
+        plain(file)
+        if left[0]: left[0] -= 1; (tmp_path/"a/.lock").unlink(); (tmp_path/"a/.lock").write_text("")
+    monkeypatch.setattr(storage, "_lock", late)
+    with Lock(tmp_path/"a") as lock: assert os.path.samestat(os.fstat(lock._file), os.stat(tmp_path/"a/.lock")) and not left[0]
+
+
+def test_systems_that_lock_otherwise_or_not_at_all(tmp_path, monkeypatch):
+    "as on Windows, as on a file system without locks, and where there are none"
+    class Windows:
+        LK_NBLCK, taken = 2, []
+        def locking(file, mode, n):
+            place = os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR)
+            if place in Windows.taken: raise PermissionError(errno.EACCES, "Permission denied")
+            Windows.taken.append(place)
+    with monkeypatch.context() as m:
+        m.setattr(storage, "fcntl", None)
+        with pytest.warns(UserWarning, match="no locks"), Lock(tmp_path/"b"): pass
+        m.setattr(storage, "msvcrt", Windows)
+        with Lock(tmp_path/"a"), pytest.raises(ValueError, match="in use by this process"): Lock(tmp_path/"a").__enter__()
+    def refuse(file): raise OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(storage, "_lock", refuse)
+    with Lock(tmp_path/"c") as lock: assert lock.held
+
+
+def test_a_disk_without_links(tmp_path, monkeypatch):
+    def no(*_): raise OSError(errno.EPERM, "Operation not permitted")
+    monkeypatch.setattr(os, "link", no)
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    for _ in range(2): run.fit(5, progress=False)
+    assert [read_checkpoint(f)[0]["round"] for f in Store(tmp_path/"a").found()] == [10, 5]
+
+
+# The lab
+
+def test_the_lab_saves_a_run_that_has_a_folder(tmp_path):
+    from gan_nb.lab import Lab
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    lab = Lab(run)
+    lab._keeper.pause = .01
+    lab.play(); lab.wait(rounds=200)
+    assert Run.load(tmp_path/"a", device="cpu").round > 0 and (tmp_path/"a/.lock").exists(), "while it plays"
+    lab.pause(); lab.wait()
+    assert Run.load(tmp_path/"a", device="cpu").round == run.round and not (tmp_path/"a/.lock").exists()
+    lab.step(); lab.wait(); lab.close()
+    again = Run.load(tmp_path/"a", device="cpu")
+    assert same_run(again, run) and len(csv_of(tmp_path/"a")) == run.round + 1
+    other = Lab(Run("ring", seed=1, folder=tmp_path/"a", **tiny))
+    other.play()
+    with pytest.raises(ValueError, match="holds another run"): other.wait(rounds=3)
+    assert not other.playing and other.run.round == 0
+    other.close()
+
+
+def test_the_lab_saves_where_it_diverged(tmp_path):
+    from gan_nb.lab import Lab
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    spoil(run, 20)
+    lab = Lab(run)
+    lab.play()
+    with pytest.raises(Diverged): lab.wait(rounds=100)
+    lab.close()
+    assert json.loads((tmp_path/"a/diverged.json").read_text())["round"] == 20 == Run.load(tmp_path/"a", device="cpu").round
+
+
+def test_the_lab_saves_when_the_kernel_ends(tmp_path):
+    code = ("import sys; from gan_nb import Run; from gan_nb.lab import Lab\n"
+            "run = Run('ring', hidden=(8,), batch_size=16, device='cpu', folder=sys.argv[1]); lab = Lab(run); lab.play(); lab.wait(rounds=30)\n"
+            "paused = Lab(Run('ring', hidden=(8,), batch_size=16, device='cpu', folder=sys.argv[2])); paused.step(); paused.wait()")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path/"a"), str(tmp_path/"b")], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert Run.load(tmp_path/"a", device="cpu").round >= 30 and Run.load(tmp_path/"b", device="cpu").round == 1
+
+
 # Divergence
 
 def spoil(run, at, player="gen", name="0.weight", value=float("nan")):
@@ -653,8 +913,8 @@ def spoil(run, at, player="gen", name="0.weight", value=float("nan")):
             if run.state.round == at and spoil.on and not run.rollbacks: state.params[player][name] = state.params[player][name].clone().fill_(value)
             return state, seen
         run.method.step = step
-    def set_recipe(changed):
-        before(changed)
+    def set_recipe(*args, **parts):
+        before(*args, **parts)
         wrap()
     before, run._set_recipe, spoil.on = run._set_recipe, set_recipe, True
     wrap()
@@ -671,7 +931,7 @@ def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, value):
     note = json.loads((tmp_path/"a/diverged.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (note["player"], note["layer"], note["round"], len(note["norms"]["gen"])) == ("disc", "2.bias", 70, 50)
     again = Run.load(tmp_path/"a", device="cpu").fit(5, progress=False)
-    assert same_run(again, Run("ring", **tiny).fit(75, progress=False))
+    assert same_run(again, Run("ring", **tiny).fit(75, progress=False)) and not (tmp_path/"a/diverged.json").exists(), "it has passed that round"
 
 
 def test_the_doctor_reads_where_it_diverged(tmp_path):
@@ -849,6 +1109,50 @@ def test_records_do_not_leave_memory_while_the_disk_is_full(tmp_path, monkeypatc
     assert len(run.records) < 60 and len(csv_of(tmp_path/"a")) == 81
 
 
+HARMS = {"a line lost": lambda lines: lines[:100] + lines[101:], "emptied": lambda lines: [], "cut": lambda lines: lines[:50] + [lines[50][:9]], "deleted": lambda lines: None, "garbage": lambda lines: lines[:100] + ["garbage\x00,,,\n"] + lines[101:],
+         "a line too many": lambda lines: lines[:100] + lines[99:], "another head": lambda lines: ["x\n"] + lines[1:]}
+
+@pytest.mark.parametrize("most", [40, 1000])
+@pytest.mark.parametrize("harm", HARMS)
+def test_records_that_were_harmed_are_set_aside(tmp_path, monkeypatch, harm, most):
+    "nothing that can still be read is written over, and what is in memory is written"
+    monkeypatch.setattr(record_room.Records.__init__, "__defaults__", (None, None, None, most))
+    Run("ring", folder=tmp_path/"a", **tiny).fit(300, progress=False)
+    file = tmp_path/"a/records.csv"
+    lines = HARMS[harm](file.read_text().splitlines(True))
+    if lines is None: file.unlink()
+    else: file.write_text("".join(lines))
+    run = Run.load(tmp_path/"a", device="cpu")
+    kept = run.records["round"].tolist()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run.fit(10, progress=False)
+    healed = most == 1000 and harm not in ("emptied", "another head")  # every row is in memory, and the last 2,000 are always written again
+    if lines is not None and not healed: assert (tmp_path/"a/records-damaged.csv").read_text() == "".join(lines) and "is not what this run wrote, and is now records-damaged.csv" in str(said[0].message)
+    elif lines is None and most == 40: assert "is gone; the " in str(said[0].message)
+    rounds = [int(row[0]) for row in csv_of(tmp_path/"a")[1:]]
+    assert set(kept) | set(range(301, 311)) <= set(rounds) and rounds == sorted(rounds) and (most == 40 or rounds == list(range(1, 311)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Run.load(tmp_path/"a", device="cpu").fit(10, progress=False)
+    assert len(csv_of(tmp_path/"a")) == len(rounds) + 11
+
+
+def test_rows_that_no_checkpoint_counts_are_cut_off(tmp_path):
+    "though less is written in their place"
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(5, progress=False)
+    with open(tmp_path/"a/records.csv", "a") as f: f.write("".join(f"{i},0.1,9\n" for i in range(6, 100)))
+    Run.load(tmp_path/"a", device="cpu").fit(1, progress=False)
+    assert len(csv_of(tmp_path/"a")) == 7
+
+
+def test_a_strangers_records_are_not_written_over(tmp_path):
+    (tmp_path/"a").mkdir()
+    (tmp_path/"a/records.csv").write_text("mine\n" * 1000)
+    with pytest.warns(UserWarning, match="is now records-damaged.csv"): Run("ring", folder=tmp_path/"a", **tiny).fit(2, progress=False)
+    assert (tmp_path/"a/records-damaged.csv").read_text() == "mine\n" * 1000 and len(csv_of(tmp_path/"a")) == 3
+
+
 # Files from strangers
 
 quick = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -879,6 +1183,16 @@ def changed(content, **changes):
 def recipe_with(content, **settings):
     recipe = {**unpack(content, "")[0]["recipe"], **settings}
     return changed(content, recipe=recipe, start_recipe=recipe)
+
+def now(content, edits=(), **settings):
+    "Another recipe at present, while it started with the same."
+    return changed(content, edits=list(edits), recipe={**unpack(content, "")[0]["recipe"], **settings})
+
+def spoiled(content, column, value):
+    "The records, with another value in the last row."
+    rows = unpack(content, "")[1]["records"].clone()
+    rows[-1, column] = value
+    return rows
 
 v2 = dict(version=2, round=1)
 HOSTILE = {
@@ -925,6 +1239,34 @@ HOSTILE = {
     "a hundred thousand layers": lambda c: recipe_with(c, hidden=[1] * 100_000),
     "a latent of a billion numbers": lambda c: recipe_with(c, z_dim=10**9),
     "a pack of a billion": lambda c: recipe_with(c, pack=10**9),
+    "a record of no round": lambda c: changed(c, records=spoiled(c, 0, math.nan)),
+    "a record of an endless round": lambda c: changed(c, records=spoiled(c, 0, math.inf)),
+    "a record of a round to come": lambda c: changed(c, records=spoiled(c, 0, 1e308)),
+    "a record of half a round": lambda c: changed(c, records=spoiled(c, 0, 2.5)),
+    "a record without a time": lambda c: changed(c, records=spoiled(c, 1, math.nan)),
+    "an average that is none": lambda c: changed(c, **{"average/mean/0.weight": torch.full((8, 2), math.nan)}),
+    "an infinite average": lambda c: changed(c, **{"average/mean/0.weight": torch.full((8, 2), math.inf)}),
+    "a rule that remembers no number": lambda c: changed(c, **{"rules/gen/mean/0.weight": torch.full((8, 2), math.nan)}),
+    "a rate that is no number": lambda c: changed(c, **{"rules/gen/lr": torch.tensor(math.nan, dtype=torch.float64)}),
+    "an edit to text": lambda c: changed(c, edits=[dict(round=1, moves=1, changes=dict(lr_gen="x"))]),
+    "an edit to come": lambda c: changed(c, edits=[dict(round=10**18, moves=10**18, changes=dict(lr_gen=.1))]),
+    "edits in no order": lambda c: changed(c, edits=[dict(round=r, moves=r, changes={"step": "gen"}) for r in (2, 1)]),
+    "more records than moves": lambda c: changed(c, total=2**62),
+    "more moves than a record can count": lambda c: changed(c, total=2**62, moves=2**62),
+    "more rounds than moves": lambda c: changed(c, round=4),
+    "more unlogged than there are": lambda c: changed(c, unlogged=4),
+    "data of text": lambda c: changed(c, data="abc", fingerprint="x"),
+    "other data": lambda c: changed(c, data=dict(name="ring", fingerprint="b4f4dc0b52ce"), fingerprint="x"),
+    "a roll back of nothing": lambda c: changed(c, rollbacks=[{}]),
+    "a place to go back to without a state": lambda c: changed(c, back=[dict(round=1, moves=1, edits=0)]),
+    "a place to go back to that is to come": lambda c: changed(c, back=[dict(round=9, moves=9, edits=0)]),
+    "a place to go back to of text": lambda c: changed(c, back="x"),
+    "a metric in colours": lambda c: changed(c, best=dict(metric="m\x1b[31m", value=1, **{"is": "smallest"})),
+    "a version that is a list": lambda c: changed(c, gan_nb=[1]),
+    "a present recipe with other networks": lambda c: now(c, hidden=[10**6]),
+    "a present recipe with other data": lambda c: now(c, data="digits"),
+    "a present recipe that nobody edited": lambda c: now(c, batch_size=32),
+    "a present batch of a billion": lambda c: now(c, [dict(round=1, moves=1, changes=dict(batch_size=10**9))], batch_size=10**9),
     "lists where names should be": lambda c: recipe_with(c, clip_gen=[["global_norm"], 1]),
     "objects where numbers should be": lambda c: recipe_with(c, lr_gen={}, hidden={}),
 }
@@ -938,6 +1280,96 @@ def test_a_hostile_checkpoint_is_refused(content, tmp_path, kind):
     with bounded(), pytest.raises(ValueError, match="bad.safetensors") as error: Run.load(folder/"bad.safetensors")
     one_line(error.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+def test_what_is_refused_is_refused_in_a_line_by_every_command(content, tmp_path, capsys):
+    (tmp_path/"a").mkdir()
+    for kind in ("a record of an endless round", "a present batch of a billion", "an edit to text", "other data"):
+        for words in (["doctor"], ["sample", "--n", "2", "--out", str(tmp_path/"x.npy")], ["resume", "--rounds", "1"]):
+            (tmp_path/"a"/checkpoint_name).write_bytes(HOSTILE[kind](content))
+            assert main([words[0], str(tmp_path/"a"), *words[1:]]) == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_other_data_say_the_difference(content, tmp_path):
+    (tmp_path/"a.safetensors").write_bytes(HOSTILE["other data"](content))
+    with pytest.raises(ValueError, match="trained on other data: fingerprint x then, b4f4dc0b52ce now"): Run.load(tmp_path/"a.safetensors", device="cpu")
+
+
+def test_a_checkpoint_that_fits_nowhere_is_passed_over(content, tmp_path):
+    "it is whole, but no run has written it: the older one is taken, and the newest stays as refused.safetensors"
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    for _ in range(2): run.fit(5, progress=False)
+    newest = tmp_path/"a"/checkpoint_name
+    newest.write_bytes(wrong := changed(newest.read_bytes(), total=4))
+    with pytest.warns(UserWarning, match=r"total: 4 came.*Going on from checkpoint-5.safetensors, round 5"): again = Run.load(tmp_path/"a", device="cpu")
+    assert same_run(again.fit(5, progress=False), run) and (tmp_path/"a/refused.safetensors").read_bytes() == wrong
+    newest.write_bytes(b"")
+    with pytest.warns(UserWarning): assert Run.load(tmp_path/"a", device="cpu").round == 5
+
+
+def test_networks_of_another_size_are_not_built(content, tmp_path, monkeypatch):
+    (tmp_path/"a.safetensors").write_bytes(recipe_with(content, hidden=[3000, 3000]))
+    monkeypatch.setattr(training, "build_game", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(ValueError, match="the recipe needs"): Run.load(tmp_path/"a.safetensors", device="cpu")
+
+
+def test_a_header_has_a_bound_of_its_own(tmp_path):
+    "whatever the file's length"
+    with open(tmp_path/"a.safetensors", "wb") as f: f.write(struct.pack("<Q", 2**27)); f.truncate(2**28)
+    with bounded(), pytest.raises(ValueError, match="its header claims 134,217,728 bytes"): read_checkpoint(tmp_path/"a.safetensors")
+
+
+def test_a_byte_of_two_is_a_bool_of_one():
+    made = header({"a": dict(dtype="BOOL", shape=[2], data_offsets=[0, 2])}, v2) + b"\x02\x00"
+    assert unpack(made, "a")[1]["a"].view(torch.uint8).tolist() == [1, 0]
+
+
+def test_sparse_files_are_not_read(content, tmp_path, monkeypatch):
+    "they take no space on the disk, and all the memory"
+    file = tmp_path/"a.safetensors"
+    file.write_bytes(content)
+    os.truncate(file, 2**40)
+    with bounded(), pytest.raises(ValueError, match="a.safetensors: .*the file has 1,099,511,627,776"): Run.load(file)
+    start = header({"a": dict(dtype="U8", shape=[2**39], data_offsets=[0, 2**39])}, v2)
+    file.write_bytes(start)
+    os.truncate(file, len(start) + 2**39)
+    with bounded(), pytest.raises(ValueError, match="a.safetensors: .*GiB would be needed"): Run.load(file)
+    file.write_bytes(content)
+    def none(*_): raise MemoryError
+    monkeypatch.setattr(storage, "_unpack", none)
+    with pytest.raises(ValueError, match="a.safetensors: .* bytes do not fit into the memory"): Run.load(file)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "best.safetensors", "checkpoint-7.safetensors"])
+def test_a_pipe_is_no_checkpoint(tmp_path, name):
+    "it would be waited for"
+    Run("ring", folder=tmp_path/"a", **tiny).fit(3, progress=False)
+    (tmp_path/"a"/name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path/"a"/name)
+    if "best" in name:
+        with pytest.raises(FileNotFoundError): Run.load(tmp_path/"a", best=True)
+    elif name == checkpoint_name:
+        with pytest.raises(FileNotFoundError): Run.load(tmp_path/"a")
+    else: assert Run.load(tmp_path/"a", device="cpu").round == 3
+    with pytest.raises(OSError, match="not a regular file"): read_checkpoint(tmp_path/"a"/name)
+
+
+@pytest.mark.parametrize("name", [".lock", "records.csv"])
+def test_links_in_a_folder_lead_nowhere(tmp_path, name):
+    "the folder of a stranger does not let a run write elsewhere"
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(3, progress=False)
+    (tmp_path/"precious").write_text("".join(f"{i}\n" for i in range(100)))
+    before = (tmp_path/"precious").read_bytes()
+    (tmp_path/"a"/name).unlink(missing_ok=True)
+    os.symlink(tmp_path/"precious", tmp_path/"a"/name)
+    for attempt in (lambda: run.fit(2, progress=False), lambda: Run.load(tmp_path/"a", device="cpu").fit(2, progress=False)):
+        with pytest.raises(OSError, match="is a link.*" + name.strip(".")): attempt()
+    assert main(["resume", str(tmp_path/"a"), "--rounds", "2"]) == 2
+    assert (tmp_path/"precious").read_bytes() == before
+    (tmp_path/"a"/name).unlink()
+    os.mkfifo(tmp_path/"a"/name)
+    with pytest.raises(OSError, match="not a regular file"): run.save(tmp_path/"a")
+    assert (tmp_path/"precious").read_bytes() == before and Run.load(tmp_path/"a", device="cpu").round == 3
+
 
 def test_the_unharmed_one_is_read(content, tmp_path):
     "what `changed` makes is refused for its change only"

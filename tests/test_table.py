@@ -2,6 +2,7 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,6 +45,8 @@ def test_trains_and_survives(method, rule, tmp_path):
         for name, value in before.items(): assert value.dtype == after[name].dtype and torch.equal(value.nan_to_num(-1.), after[name].nan_to_num(-1.)), (transform, loss, name)
         run.step(), other.step()
         for name, value in state_of(run).items(): assert torch.equal(value.nan_to_num(-1.), state_of(other)[name].nan_to_num(-1.)), (transform, loss, name)
+        for column in run.records.columns:
+            if column != "seconds": np.testing.assert_array_equal(run.records[column], other.records[column], str((transform, loss, column)))
         assert all(v.isfinite().all() for p in run.state.params.values() for v in p.values()), (transform, loss)
 
 

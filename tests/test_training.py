@@ -101,10 +101,10 @@ def test_bad_input_changes_nothing(tmp_path):
 
 def test_ctrl_c_leaves_a_saved_run(tmp_path):
     run = Run("ring", folder=tmp_path/"run", **small)
-    def rounds(n):
-        yield from Run.rounds(run, 7)
-        raise KeyboardInterrupt
-    run.rounds = rounds
+    def several(most):
+        if run.round == 7: raise KeyboardInterrupt
+        Run.several(run, most)
+    run.several = several
     with pytest.raises(KeyboardInterrupt): run.fit(100, progress=False)
     assert Run.load(tmp_path/"run", device="cpu").round == 7 == run.round
 
@@ -128,7 +128,7 @@ WRONG = {
     "a kind of clipping in a list": (lambda run: Recipe(clip_gen=([1], 1)), r"clip_gen: \[1\] is unknown"),
     "a name of two lines": (lambda run: Recipe(name="a]\n[b"), "name: .* came; allowed is text in one line"),
     "a long text": (lambda run: Recipe(lr_gen="9" * 10**6 + "x"), "^lr_gen: '9{50,60}.* came; allowed is a finite number from 0$"),
-    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]), "A: .* came; allowed are numbers, the same count in each row"),
+    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]), "A: .* came; allowed are finite real numbers, the same count in each row"),
     "no matrix": (lambda run: bilinear(None), "A: None came"),
     "a clip without its weights": (lambda run: (t := adaptive_clip(.1)).update(g := {"w": torch.ones(2, 2)}, t.init(g)), "params: None came; adaptive_clip compares"),
     "numbers as text": (lambda run: Run("ring", data=np.array([["1", "2"]])), "dtype <U1 came; allowed are numbers"),
@@ -139,6 +139,12 @@ def test_what_is_wrong_is_said_in_one_line(kind):
     do, says = WRONG[kind]
     with pytest.raises(ValueError, match=says) as error: do(Run("ring", hidden=(4,), batch_size=8, device="cpu"))
     assert "\n" not in str(error.value) and len(str(error.value)) < 700
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    run = Run("ring", seed=np.int64(3), lr=np.float32(1e-3), hidden=(4,), batch_size=np.int64(8), device="cpu").fit(np.int64(2), progress=False)
+    run.save(tmp_path)
+    assert Run.load(tmp_path, device="cpu").seed == 3 and run.fork(np.int64(1)).round == 1
 
 
 def test_score_takes_what_an_array_holds():
