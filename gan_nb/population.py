@@ -97,8 +97,8 @@ class Population:
             key = about['seed'], game.noise
             if key not in seen: seen[key] = draw(game, self._method, State(about['seed'], self.round, self.round, {}, {}, {}))
             drawn.append(seen[key])
-        batches = stacked(drawn)
-        return [{name: self._weights.get(name, t) for name, t in batch.items()} for batch in batches]
+        join = lambda k, name: self._weights[name] if name in self._weights else torch.stack([batches[k][name] for batches in drawn])
+        return [{name: join(k, name) for name in batch} for k, batch in enumerate(drawn[0])]
 
     def fit(self,
         n:int=None, # Rounds; none: up to the recipe's
