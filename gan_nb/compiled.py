@@ -74,8 +74,10 @@ class Graph:
         self.module = make_fx(plain, decomposition_table=_one_by_one)(*listed(self.takes))
         self.gives, self.call = given[0], self.module
 
+    @torch.no_grad()
     def __call__(self, *trees): return refill(self.gives, self.call(*[t.contiguous() for t in listed(trees)])) # compiled code counts on the layout
 
+    @torch.no_grad()
     def repeat(self,
         tree, # Its first argument
         others, # The second argument of each call
@@ -122,7 +124,7 @@ def compiled(
     options = {'cpp_wrapper': True, 'cpp.threads': threads} if on_cpu else {}
     with torch.no_grad(): run = torch._inductor.compile(plain, listed(graph.takes), options=options)
     fast = copy.copy(graph)
-    fast.call = torch.no_grad()(run)
+    fast.call = run
     return fast
 
 def can_compile(device) -> bool:

@@ -72,7 +72,8 @@ class Data:
         source = self.centers if self.train is None else self.train
         at = self.device if rng is None else rng.device
         index = torch.randint(len(source), (n,), generator=rng, device=at).to(self.device)
-        x = to_float(source.index_select(0, index))
+        x = source.index_select(0, index) # a copy
+        if x.dtype == torch.uint8: x = to_float(x)
         if self.train is None: x += self.sigma * torch.randn(x.shape, generator=rng, device=at).to(self.device)
         return x if device is None else x.to(device)
 

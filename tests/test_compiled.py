@@ -77,11 +77,11 @@ def test_a_compiled_run_agrees_is_replayed_and_resumed(tmp_path):
     assert [e.changes for e in run.edits if "compiled" in e.changes] == [{"compiled": True}]
     assert_same(run, run.fork())
     assert_same(run.fork(12), run.fork(12))
-    run.save(tmp_path/"a")
-    on = Run.load(tmp_path/"a", compile=True).fit(5, progress=False)
+    run.save(tmp_path/"a.safetensors")
+    on = Run.load(tmp_path/"a.safetensors", compile=True).fit(5, progress=False)
     assert_same(run.fit(5, progress=False), on)
-    assert_same(run, Run.load(tmp_path/"a").fit(5, progress=False)) # as it was, if nothing is said
-    off = Run.load(tmp_path/"a", compile=False).fit(1, progress=False)
+    assert_same(run, Run.load(tmp_path/"a.safetensors").fit(5, progress=False)) # as it was, if nothing is said
+    off = Run.load(tmp_path/"a.safetensors", compile=False).fit(1, progress=False)
     assert off.edits[-1].changes == {"compiled": False} # eager from here: noted, so that it can be replayed
     assert_same(off, off.fork())
 
