@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .core import check_number, check_whole, numbers, stream, tree_add, tree_map, tree_scale, zeros_like
+from .core import address, check_number, check_whole, numbers, tree_add, tree_map, tree_scale, zeros_like
 from .gan import Gan, field as gradients, grad, gradient, join, leaves, players, product, split, transposed_product
 from .rules import Rule, zero_count
 from .toys import Toy, bilinear, dirac, largest_residual, matrix_game
@@ -339,9 +339,11 @@ def draw(
     method,
     state:State,
     ahead:int=0, # Moves after the next one
+    rng:torch.Generator=None, # Where the numbers come from: it is seeded anew for each batch; none: a new one
 ) -> list:
     "The batches of a round. They depend on the seed and the number of moves only."
-    return draw_from(game, method, [stream(*at, device=game.device) for at in addresses(method, state, ahead)])
+    rng = torch.Generator(game.device) if rng is None else rng
+    return draw_from(game, method, (rng.manual_seed(address(*at)) for at in addresses(method, state, ahead)))
 
 def draw_from(game, method, generators) -> list:
     "The batches of a round, each from a random generator of its own."
