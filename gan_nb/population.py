@@ -22,7 +22,7 @@ from .games import State, draw, start
 from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, recipe
 from .plots import Picture
 from .records import Records, columns, measured
-from .rounds import play_seen, structure, tensors
+from .rounds import play_seen, rounds_ahead, structure, tensors
 from .training import Run
 
 # %% ../nbs/75_population.ipynb #c6ce0e55
@@ -90,12 +90,12 @@ class Population:
         over = ''.join(f' × {len(values)} {name}' for name, values in self.grid.items())
         return f"Population({self.recipes[0].name}, {len(self.seeds)} seeds{over}: {len(self)} runs, round {self.round:,}, {int((self.diverged >= 0).sum())} diverged)"
 
-    def _batches(self):
-        "What the single runs would draw; members with the same seed and noise share it."
-        seen, drawn = {}, []
+    def _batches(self, ahead:int=0):
+        "What the single runs would draw `ahead` rounds later; members with the same seed and noise share it."
+        seen, drawn, rng = {}, [], torch.Generator(self.games[0].device)
         for about, game in zip(self.members, self.games):
             key = about['seed'], game.noise
-            if key not in seen: seen[key] = draw(game, self._method, State(about['seed'], self.round, self.round, {}, {}, {}))
+            if key not in seen: seen[key] = draw(game, self._method, State(about['seed'], self.round, self.round, {}, {}, {}), ahead, rng)
             drawn.append(seen[key])
         join = lambda k, name: self._weights[name] if name in self._weights else torch.stack([batches[k][name] for batches in drawn])
         return [{name: join(k, name) for name in batch} for k, batch in enumerate(drawn[0])]
@@ -106,13 +106,15 @@ class Population:
         "Play `n` rounds of every member."
         n = max(self.recipes[0].rounds - self.round, 0) if n is None else check_whole('n', n)
         with use_threads(1 if self.games[0].device.type == 'cpu' else torch.get_num_threads()):
-            for _ in range(n):
+            until, ahead = self.round + n, rounds_ahead(self._step.takes[1])
+            while self.round < until:
                 begun = time.perf_counter()
-                self._tree, row, fine = self._step(self._tree, self._batches())
-                self.round += 1
-                if not fine.all(): self.diverged[~fine.cpu().numpy() & (self.diverged < 0)] = self.round - 1
-                self.seconds += time.perf_counter() - begun
-                self._rows.append(torch.cat([torch.tensor([self.round, self.seconds], dtype=torch.float64).expand(len(self), 2), row.cpu()], 1))
+                for batches in [self._batches(i) for i in range(min(ahead, until - self.round))]:
+                    self._tree, row, fine = self._step(self._tree, batches)
+                    self.round += 1
+                    if not fine.all(): self.diverged[~fine.cpu().numpy() & (self.diverged < 0)] = self.round - 1
+                    self.seconds, begun = self.seconds + time.perf_counter() - begun, time.perf_counter()
+                    self._rows.append(torch.cat([torch.tensor([self.round, self.seconds], dtype=torch.float64).expand(len(self), 2), row.cpu()], 1))
         return self
 
     def records(self, i:int) -> Records:
