@@ -21,12 +21,16 @@ from .judges import to_bytes
 from .metrics import density_coverage
 
 # %% ../nbs/43_checkup.ipynb #f42ebc08
-_LOGISTIC = 'minus the mean log probability that it gives to the right answer, for real and for generated samples, added up: 0 if it is sure and right everywhere, and without a bound if it is sure and wrong'
+def _logistic(label):
+    surprise = -label * math.log(label) - (1 - label) * math.log(1 - label) if label < 1 else 0.
+    least = '0 if it is sure and right everywhere, and without a bound if it is sure and wrong'
+    if label < 1: least = f'real samples are to be called real with probability {label:g}, so it is least, {surprise:.3g}, where it does just that, and without a bound where it is surer than that or wrong'
+    return f'minus the mean log probability that it gives to the right answer, for real and for generated samples, added up: {least}'
 
-_MEANS = { # loss -> player -> what the value measures, and what it cannot tell
-    'minimax': {'disc': _LOGISTIC, 'gen': 'the mean log probability with which its samples are called generated: it goes up to 0 where they are recognised, and is flat there. It sees what is said of generated samples alone, so a discriminator that doubts everything looks the same'},
-    'non_saturating': {'disc': _LOGISTIC, 'gen': 'minus the mean log probability with which its samples are called real: high where they are recognised. It sees what is said of generated samples alone, so a discriminator that believes everything looks like a good generator'},
-    'least_squares': {'disc': 'half the mean squared distance of its answers from the labels, 1 for real and 0 for generated samples: 0 if all of them are met', 'gen': 'half the mean squared distance of the answers from the label 1. Answers below the label and above it count alike, so it has no direction'},
+_MEANS = { # loss -> player -> what the value measures, and what it cannot tell; or a function of the label of real samples that gives this
+    'minimax': {'disc': _logistic, 'gen': 'the mean log probability with which its samples are called generated: it goes up to 0 where they are recognised, and is flat there. It sees what is said of generated samples alone, so a discriminator that doubts everything looks the same'},
+    'non_saturating': {'disc': _logistic, 'gen': 'minus the mean log probability with which its samples are called real: high where they are recognised. It sees what is said of generated samples alone, so a discriminator that believes everything looks like a good generator'},
+    'least_squares': {'disc': lambda label: f'half the mean squared distance of its answers from the labels, {label:g} for real and 0 for generated samples: 0 if all of them are met', 'gen': 'half the mean squared distance of the answers from the label 1. Answers below the label and above it count alike, so it has no direction'},
     'hinge': {'disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated samples: 0 if none does', 'gen': 'minus the mean answer to its samples. A constant added to all answers moves it and changes no verdict, so its level means nothing'},
     'wasserstein': {'disc': 'the mean answer to generated samples minus that to real ones', 'gen': 'minus the mean answer to its samples. A constant added to all answers moves it and changes no verdict, so its level means nothing'},
     'r3': {'disc': 'the mean softplus, over pairs, of the answer to the generated sample minus that to the real one. Only differences count', 'gen': 'the mean softplus, over pairs, of the answer to the real sample minus that to the generated one. Only differences count; that a loss of the generator falls may also mean that the discriminator got worse'},
@@ -39,13 +43,14 @@ def read_losses(
 ) -> dict: # {'gen': sentence, 'disc': sentence, 'ahead': sentence}
     "What the value of each player's loss means for this loss, its value at equilibrium, and who is ahead, by the ranking of fresh samples."
     seen = _told_apart(run) if seen is None else seen
-    return {**{p: _read_loss(run, p, _lately(run.records[f'loss_{p}'], last), seen) for p in players}, 'ahead': _ahead(seen.get('told_apart'))}
+    return {**{p: _read_loss(run, p, _lately(run.records[f'loss_{p}'], last), seen) for p in players}, 'ahead': _ahead(seen.get('told_apart'), run.recipe.pack)}
 
 def _read_loss(run, player, value, seen):
     who, pair = {'gen': 'generator', 'disc': 'discriminator'}[player], run.game.loss_pair
     now = 'nothing recorded yet' if value is None else f'{value:.3g}{_counted_in(run, seen) if player == "disc" else ""}'
     bound = f' {_bound(run)}.' if (pair.name, player) == ('wasserstein', 'disc') else ''
-    return f"The {who}'s loss: {now}; at equilibrium {pair.name} gives it {pair.equilibrium[player]:.3g}. It is {_MEANS[pair.name.split(' with ')[0]][player]}.{bound}"
+    means = _MEANS[pair.name.split(' with ')[0]][player]
+    return f"The {who}'s loss: {now}; at equilibrium {pair.name} gives it {pair.equilibrium[player]:.3g}. It is {means(1 - run.recipe.smoothing) if callable(means) else means}.{bound}"
 
 def _counted_in(run, seen):
     "The records hold the discriminator's loss with its penalties."
@@ -59,10 +64,11 @@ def _bound(run):
     if tamed is None: return 'Nothing brings its slopes to 1 here, so only the sign tells something: below 0 real samples get more, on average'
     return f'Here {tamed}: minus this value, without penalties, is an estimate of how far the samples are from the data, and too small where the discriminator does not keep up'
 
-def _ahead(told_apart):
+def _ahead(told_apart, pack):
     if told_apart is None: return 'Who is ahead was not measured: not every number is finite.'
     verdict = 'it is ahead' if told_apart > .6 else 'the generator is ahead of it' if told_apart < .4 else 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing'
-    return f'The discriminator ranks a fresh real sample above a fresh generated one in {told_apart:.0%} of all pairs (a coin: 50%): {verdict}.'
+    shown = ('a fresh real sample', 'a fresh generated one') if pack == 1 else (f'{pack} fresh real samples', f'{pack} fresh generated ones')
+    return f'The discriminator ranks {shown[0]} above {shown[1]} in {told_apart:.0%} of all pairs (a coin: 50%): {verdict}.'
 
 def _lately(y, last=50):
     "The median of the last finite values, or None."
@@ -73,8 +79,8 @@ def _lately(y, last=50):
 @torch.no_grad()
 def _told_apart(run):
     "How well the discriminator ranks fresh samples, and the losses on them; nothing if its answers are not finite."
-    n, pair = 500 // run.recipe.pack * run.recipe.pack, run.game.loss_pair # a packing discriminator judges several at once
-    logits = {name: run.score(x).cpu().double() for name, x in (('real', run.real(n, seed=3)), ('fake', run.samples(n, seed=3)))}
+    n, pair = 500 // run.recipe.pack * run.recipe.pack, run.game.loss_pair # a packing discriminator judges several at once, and copies are not what it sees in training
+    logits = {name: run.score(x, packed=True).cpu().double() for name, x in (('real', run.real(n, seed=3)), ('fake', run.samples(n, seed=3)))}
     if not all(x.isfinite().all() for x in logits.values()): return {}
     above = logits['real'][:, None] - logits['fake']
     return {'told_apart': ((above > 0).double() + (above == 0) / 2).mean().item(), 'logit_real': logits['real'].mean().item(), 'logit_fake': logits['fake'].mean().item(), 'logit_spread': torch.cat([*logits.values()]).std().item(), 'flatness': _flatness(pair, **logits),
@@ -101,7 +107,7 @@ def cover(
     return {**kind(run, fake), 'duplicates': _copies(run, fake), 'duplicates_real': _copies(run, run.real(len(fake), seed=7))}
 
 def _copies(run, x):
-    "The share of samples that agree with another one."
+    "The share of samples that repeat another one."
     data, x = run.game.data, x.flatten(1).cpu().double()
     grain = data.sigma / 30 if data.centers is not None else 1 / 127.5 if len(data.shape) == 3 else run.real(1000, seed=7).std().item() / 1000
     return 1 - len(torch.unique((x / max(grain, 1e-12)).round(), dim=0)) / len(x)

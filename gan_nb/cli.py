@@ -116,9 +116,9 @@ def picture(
     seed:int=0, # Decides the latents
 ):
     "Images two screen pixels to each of theirs, in a square; points over the discriminator's surface."
-    from gan_nb.plots import draw_points, draw_samples
+    from gan_nb.plots import draw_latest, draw_samples
     fake = run.samples(n, seed)
-    if fake.ndim == 2: return draw_points(run.real(n), fake, run.score, width=4)
+    if fake.ndim == 2 or fake.shape[1] not in (1, 3): return draw_latest(run, n, seed=seed, width=4)
     columns = math.ceil(math.sqrt(n))
     return draw_samples(fake, columns, width=.02 * (columns * (fake.shape[-1] + 1) + 1))
 

@@ -157,7 +157,7 @@ def _points(array):
 
 def _images(array):
     if array.ndim == 3: array = array[:, None]
-    if array.shape[3] in (1, 3) and array.shape[1] > 4:
+    if array.shape[3] in (1, 2, 3, 4) and array.shape[1] > 4:
         raise ValueError(f"array: shape {tuple(array.shape)} has its channels last; allowed is (n, c, h, w), which x.transpose(0, 3, 1, 2) of a numpy array gives")
     if array.dtype == torch.uint8: return array.detach().clone().contiguous()
     x = _points(array)

@@ -168,11 +168,11 @@ _signs = { # name -> is the sign there?
 def decide(
     seen:dict, # From `examine`
 ) -> list: # Names, the most telling first
-    "The names that the evidence supports."
+    "The names that the evidence supports. What could not be measured supports none."
     if not seen['next_round_finite'] or seen.get('divergence'): return ['diverged']
     if not is_settled(seen): return ['too_early']
     if is_well(seen): return ['healthy']
-    return [name for name, there in _signs.items() if there({'drift': None, **seen})] or ['too_early']
+    return [name for name, there in _signs.items() if there({'drift': None, 'flatness': 1., 'logit_spread': 1., 'told_apart': .5, **seen})] or ['too_early']
 
 # %% ../nbs/45_doctor.ipynb #9f68d005
 def _reach(s):

@@ -49,17 +49,22 @@ class Ration:
 # %% ../nbs/55_lab.ipynb #19ce323d
 def _slider(least, most, about):
     "Logarithmic, from 10**least to 10**most; it reports when let go, since an edit is logged each time."
-    return FloatLogSlider(1., min=least, max=most, step=.05, continuous_update=False, readout_format='.3g', description=about, style=_style, layout=_wide)
+    slider = FloatLogSlider(1., min=least, max=most, step=.05, continuous_update=False, readout_format='.3g', description=about, style=_style, layout=_wide)
+    slider.zero_at, slider.about = None, about
+    return slider
 
 def _menu(kinds, about): return Dropdown(options=[('none', 'none'), *((k.replace('_', ' '), k) for k in kinds)], description=about, style=_style, layout=_wide)
 
 _style, _wide = dict(description_width='96px'), Layout(width='98%')
 
 def _set_log(slider, value):
-    "Show `value`, wherever it lies."
-    if value <= 0: return
+    "Show `value`, wherever it lies. A logarithmic slider has no place for 0: its name says so, until it is moved."
+    slider.zero_at, slider.description = (slider.value, f'{slider.about} 0') if value == 0 else (None, slider.about)
+    if value == 0: return
     slider.min, slider.max = min(slider.min, math.floor(math.log10(value))), max(slider.max, math.ceil(math.log10(value)))
     if not math.isclose(slider.value, value, rel_tol=1e-9): slider.value = value
+
+def _get_log(slider): return 0. if slider.value == slider.zero_at else slider.value
 
 # %% ../nbs/55_lab.ipynb #3947af19
 class Rate:
@@ -68,7 +73,7 @@ class Rate:
     @property
     def widgets(self): return self.slider,
     def show(self, recipe): _set_log(self.slider, getattr(recipe, self.name))
-    def change(self, recipe): return {self.name: self.slider.value}
+    def change(self, recipe): return {self.name: _get_log(self.slider)}
 
 class Steps:
     "The number of a player's steps in a round."
@@ -92,7 +97,7 @@ class Choice:
         _set_log(self.number, number)
     def change(self, recipe):
         if self.kind.value == 'none': return {self.name: None}
-        return {self.name: (self.kind.value, min(self.number.value, 1.) if self.kind.value == 'quantile' else self.number.value)} # a quantile ends at 1
+        return {self.name: (self.kind.value, min(_get_log(self.number), 1.) if self.kind.value == 'quantile' else _get_log(self.number) or 1.)} # a quantile ends at 1
 
 def clip_control(player): return Choice(f'clip_{player}', clips, 'clip by', 'bound')
 def normalize_control(player): return Choice(f'normalize_{player}', normalizers, 'normalise by', 'scale')

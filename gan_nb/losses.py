@@ -28,6 +28,7 @@ class Loss:
     equilibrium: dict = field(default_factory=dict) # 'gen' and 'disc': the loss when neither can win
     needs_real: bool = False # Does the generator's loss look at real samples?
     undecided: float = 0.0 # What a discriminator that cannot tell answers everywhere
+    relative: bool = False # Do only differences of answers count?
     soften: Callable|None = None # Label of real samples -> (disc, undecided); None: the loss has no labels
 
 # %% ../nbs/15_losses.ipynb #4f4938be
@@ -49,10 +50,10 @@ least_squares = Loss('least_squares', _squares(1)[0], lambda real, fake: (fake -
 hinge = Loss('hinge', lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(), lambda real, fake: -fake.mean(), equilibrium={'gen': 0., 'disc': 2.})
 
 # %% ../nbs/15_losses.ipynb #827c9d91
-wasserstein = Loss('wasserstein', lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), equilibrium={'gen': 0., 'disc': 0.})
+wasserstein = Loss('wasserstein', lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), equilibrium={'gen': 0., 'disc': 0.}, relative=True)
 
 # %% ../nbs/15_losses.ipynb #14b05373
-r3 = Loss('r3', lambda real, fake: softplus(fake - real).mean(), lambda real, fake: softplus(real - fake).mean(), equilibrium={'gen': math.log(2), 'disc': math.log(2)}, needs_real=True)
+r3 = Loss('r3', lambda real, fake: softplus(fake - real).mean(), lambda real, fake: softplus(real - fake).mean(), equilibrium={'gen': math.log(2), 'disc': math.log(2)}, needs_real=True, relative=True)
 
 # %% ../nbs/15_losses.ipynb #c71b0296
 def smoothed(

@@ -91,7 +91,7 @@ def draw_points(
     width:float=3.2, # Of the figure in inches
     resolution:int=48, # Points of the surface along each side
 ) -> Picture:
-    "Real and fake points over the discriminator's probability that a point is real. Raises `ValueError` for data that is not 2-D."
+    "Real and fake points over the sigmoid of the discriminator's answers. Raises `ValueError` for data that is not 2-D."
     real, fake = _plane('real', real), _plane('fake', fake)
     if limits is None: limits = 1.25 * float(np.abs(real).max())
     fig = Picture(figsize=(width, width), dpi=100)
@@ -109,7 +109,7 @@ def _plane(name, x):
     return x
 
 def _surface(score, limits, resolution):
-    "Probabilities (resolution, resolution) at the centres of the cells of a square grid, rows upwards."
+    "Numbers from 0 to 1 (resolution, resolution) at the centres of the cells of a square grid, rows upwards."
     side = (torch.arange(resolution) + .5) / resolution * 2 * limits - limits
     y, x = torch.meshgrid(side, side, indexing='ij')
     return torch.sigmoid(torch.as_tensor(score(torch.stack([x, y], -1).reshape(-1, 2))).detach().float().cpu()).reshape(resolution, resolution).numpy()
@@ -264,11 +264,23 @@ def bounds(recipe) -> dict: # {'gen': bound or None, 'disc': bound or None}
 def draw_latest(
     run, # A `gan_nb.training.Run`
     n:int=64, # Samples to draw
+    seed:int=0, # Decides the latents
     **kwargs, # For `draw_samples` or `draw_points`
 ) -> Picture:
-    "What the generator makes now: images, or points over the discriminator's surface."
-    fake = run.samples(n)
-    return draw_samples(fake, **kwargs) if fake.ndim == 4 else draw_points(run.real(n), fake, run.score, **kwargs)
+    "What the generator makes now: images, or points over what the discriminator says. Of points with more than two coordinates the first two are shown; of images that are neither grey nor in colour each channel."
+    fake = run.samples(n, seed)
+    if fake.ndim == 4: return draw_samples(fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None], **kwargs)
+    real, in_plane = run.real(n), lambda x: torch.nn.functional.pad(x[:, :2], (0, max(0, 2 - x.shape[1])))
+    return draw_points(in_plane(real), in_plane(fake), _leaning(run, real, fake) if fake.shape[1] == 2 else None, **kwargs)
+
+def _leaning(run, real, fake):
+    "The discriminator's answers so that 0 is the middle and the sigmoid a tendency."
+    loss = run.game.loss_pair
+    if loss.relative:
+        middle = run.score(torch.cat([real, fake])).median()
+        return lambda x: run.score(x) - middle
+    if loss.name.startswith('least_squares'): return lambda x: torch.logit(run.score(x) / (2 * loss.undecided), eps=1e-3) # its answers are shares of the label
+    return lambda x: run.score(x) - loss.undecided
 
 def draw_run(
     run, # A `gan_nb.training.Run`

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import itertools
 import math
+import threading
 import time
 
 import numpy as np
@@ -49,7 +50,7 @@ class Population:
         kinds = [dict(structure(r)) for r in self._played]
         for name in kinds[0]:
             if len({kind[name] for kind in kinds}) > 1: raise ValueError(f"{name}: {' and '.join(sorted({str(kind[name]) for kind in kinds}))} came; members may differ in numbers, not in what is done")
-        self.round, self.seconds, self._rows = 0, 0.0, []
+        self.round, self.seconds, self._rows, self.lock = 0, 0.0, [], threading.RLock() # a panel plays in a thread
         self._start(compile)
 
     def _check(self):
@@ -101,26 +102,31 @@ class Population:
         return [{name: join(k, name) for name in batch} for k, batch in enumerate(drawn[0])]
 
     def fit(self,
-        n:int=None, # Rounds; none: up to the recipe's
+        n:int=None, # Rounds; none: up to the recipe's, the longest where they differ
     ) -> 'Population':
         "Play `n` rounds of every member."
-        n = max(self.recipes[0].rounds - self.round, 0) if n is None else check_whole('n', n)
+        n = max(max(r.rounds for r in self.recipes) - self.round, 0) if n is None else check_whole('n', n)
         with use_threads(1 if self.games[0].device.type == 'cpu' else torch.get_num_threads()):
-            until, ahead = self.round + n, rounds_ahead(self._step.takes[1])
-            while self.round < until:
-                begun = time.perf_counter()
-                for batches in [self._batches(i) for i in range(min(ahead, until - self.round))]:
-                    self._tree, row, fine = self._step(self._tree, batches)
-                    self.round += 1
-                    if not fine.all(): self.diverged[~fine.cpu().numpy() & (self.diverged < 0)] = self.round - 1
-                    self.seconds, begun = self.seconds + time.perf_counter() - begun, time.perf_counter()
-                    self._rows.append(torch.cat([torch.tensor([self.round, self.seconds], dtype=torch.float64).expand(len(self), 2), row.cpu()], 1))
+            ahead = rounds_ahead(self._step.takes[1])
+            for first in range(0, n, ahead):
+                with self.lock: self._play(min(ahead, n - first))
         return self
+
+    def _play(self, n):
+        begun = time.perf_counter()
+        for batches in [self._batches(i) for i in range(n)]:
+            tree, row, fine = self._step(self._tree, batches)
+            if not fine.all(): self.diverged[~fine.cpu().numpy() & (self.diverged < 0)] = self.round
+            now = time.perf_counter()
+            seconds, begun = self.seconds + now - begun, now
+            self._rows[self.round:] = [torch.cat([torch.tensor([self.round + 1, seconds], dtype=torch.float64).expand(len(self), 2), row.cpu()], 1)]
+            self._tree, self.round, self.seconds = tree, self.round + 1, seconds # in one line, and last: until then there was no round
 
     def records(self, i:int) -> Records:
         "The records of a member, up to where it diverged."
-        rows = torch.stack([row[i] for row in self._rows]).numpy() if self._rows else np.empty((0, len(columns)))
-        return Records(rows if self.diverged[i] < 0 else rows[:self.diverged[i]])
+        with self.lock:
+            rows = torch.stack([row[i] for row in self._rows[:self.round]]).numpy() if self.round else np.empty((0, len(columns)))
+            return Records(rows if self.diverged[i] < 0 else rows[:self.diverged[i]])
 
     def trace(self,
         column:str, # Of the records
@@ -128,7 +134,8 @@ class Population:
     ) -> tuple: # (rounds, values (rounds, members)); nan where a member had diverged
         "One column of all members' records."
         if column not in measured: raise nearest('column', column, measured)
-        at = np.unique(np.linspace(0, self.round - 1, min(self.round, most)).round().astype(int)) if self.round else np.empty(0, int)
+        rounds = self.round
+        at = np.unique(np.linspace(0, rounds - 1, min(rounds, most)).round().astype(int)) if rounds else np.empty(0, int)
         values = np.array([self._rows[k][:, columns.index(column)].numpy() for k in at]).reshape(len(at), len(self))
         values[(self.diverged >= 0) & (at[:, None] >= self.diverged)] = np.nan
         return at + 1, values
@@ -139,9 +146,10 @@ class Population:
         "A member as a run of its own, which can be looked at, saved and continued."
         if not -len(self) <= i < len(self): raise ValueError(f"member: {i!r} came; allowed are 0 to {len(self) - 1}")
         run = Run(self.recipes[i], self.members[i]['seed'], _real=self.data)
-        rounds = self.round if self.diverged[i] < 0 else int(self.diverged[i])
-        mine = dataclasses.replace(run.state, round=rounds, moves=rounds, **member(self._tree, i))
-        run.adopt(mine, self.records(i))
+        with self.lock:
+            rounds = self.round if self.diverged[i] < 0 else int(self.diverged[i])
+            mine = dataclasses.replace(run.state, round=rounds, moves=rounds, **member(self._tree, i))
+            run.adopt(mine, self.records(i))
         return run
 
     def samples(self,
@@ -158,21 +166,24 @@ class Population:
         seed:int=0, # Decides the latents, the same for all
     ) -> Tensor: # (members, n, *shape of the data)
         "Samples of every member's generator, as `samples` would give them."
-        weights = self._tree['average']['mean'] if self._tree['average'] else self._tree['params']['gen']
         check_room(f"n: {check_whole('n', n, 1):,} samples of {len(self)} members", n * len(self) * math.prod(self.data.shape), self.games[0].device)
         game, z = self.games[0], torch.randn(n, self.games[0].pair.z_dim, generator=stream(check_whole('seed', seed), 1 << 40)).to(self.games[0].device)
-        game.nets['gen'].eval()
-        try: return torch.stack([game.call('gen', member(weights, i), member(self._tree['buffers']['gen'], i), z)[0] for i in range(len(self))])
-        finally: game.nets['gen'].train()
+        with self.lock:
+            weights = self._tree['average']['mean'] if self._tree['average'] else self._tree['params']['gen']
+            game.nets['gen'].eval()
+            try: return torch.stack([game.call('gen', member(weights, i), member(self._tree['buffers']['gen'], i), z)[0] for i in range(len(self))])
+            finally: game.nets['gen'].train()
 
     def table(self,
         score=None, # Called with each member's run; gives a number
     ) -> list: # Of dicts, one for each member
         "Settings, seed, where it diverged, the last losses, and the score."
-        last = lambda i, name: float(self.records(i)[name][-1]) if len(self.records(i)) else math.nan
-        rows = [{**about, 'diverged': int(self.diverged[i]) if self.diverged[i] >= 0 else None, 'loss_gen': last(i, 'loss_gen'), 'loss_disc': last(i, 'loss_disc')} for i, about in enumerate(self.members)]
-        if score: rows = [{**row, 'score': float(score(self.run(i)))} for i, row in enumerate(rows)]
-        return rows
+        def last(i):
+            now = self.records(i)
+            return {name: float(now[name][-1]) if len(now) else math.nan for name in ('loss_gen', 'loss_disc')}
+        with self.lock:
+            rows = [{**about, 'diverged': int(self.diverged[i]) if self.diverged[i] >= 0 else None, **last(i)} for i, about in enumerate(self.members)]
+            return [{**row, 'score': float(score(self.run(i)))} for i, row in enumerate(rows)] if score else rows
 
 # %% ../nbs/75_population.ipynb #308d7a4c
 def heat_map(
@@ -182,7 +193,7 @@ def heat_map(
     value:str='score', # What to show
     label:str=None, # What the colour means
 ) -> Picture:
-    "The mean of `value` over seeds, for each pair of settings; a cross marks where runs diverged."
+    "The mean of `value` over seeds, and over what else varies, for each pair of settings; a cross marks where runs diverged."
     for name in (x, y, value):
         if name not in rows[0]: raise nearest('column', name, rows[0])
     xs, ys = (list(dict.fromkeys(row[name] for row in rows)) for name in (x, y))

@@ -341,8 +341,9 @@ class Average:
     def edited(self,
         state:dict, # Of an average of the same kind
     ) -> dict: # With this one's settings
-        "The state under new settings."
-        return {**state, **numbers({k: v for k, v in self.numbers.items() if k in ('after', 'halflife')}, state['mean'])}
+        "The state under new settings. A tail that shall begin later begins anew: what is in its mean cannot be taken out."
+        new = {**state, **numbers({k: v for k, v in self.numbers.items() if k in ('after', 'halflife')}, state['mean'])}
+        return new | {'sum': torch.where(new['after'] > state['after'], 0., state['sum'])} if 'after' in new else new
 
 def uniform() -> Average:
     "The mean of all that came, by weight, at least 0 (Ruppert 1988; Polyak and Juditsky 1992)."

@@ -359,12 +359,14 @@ class Run:
     @torch.no_grad()
     def score(self,
         x:Tensor, # (n, *shape of the data)
-    ) -> Tensor: # (n,) logits
-        "What the discriminator says of `x`; one that judges several samples at once is shown each with copies of itself. Raises `ValueError` for another shape."
+        packed:bool=False, # A discriminator that judges several samples at once: is it shown them as they follow each other? Else it is shown each with copies of itself
+    ) -> Tensor: # (n,) logits; packed: one for each pack
+        "What the discriminator says of `x`. Raises `ValueError` for another shape, and for samples that do not fill the last pack."
         x = torch.as_tensor(x, dtype=torch.float32, device=self.device)
         if x.shape[1:] != self.game.pair.shape: raise ValueError(f"x: shape {tuple(x.shape)} came; allowed is (n, {', '.join(map(str, self.game.pair.shape))})")
+        if packed and len(x) % self.recipe.pack: raise ValueError(f"x: {len(x)} samples came; allowed are multiples of {self.recipe.pack}, since the discriminator judges so many at once")
         with self.lock: params, buffers = self.state.params['disc'], self.state.buffers['disc']
-        return self._evaluate('disc', params, buffers, x.repeat_interleave(self.recipe.pack, dim=0)).flatten()
+        return self._evaluate('disc', params, buffers, x if packed else x.repeat_interleave(self.recipe.pack, dim=0)).flatten()
 
     def _evaluate(self, player, params, buffers, x):
         with self.lock, use_threads(self.threads):
@@ -422,7 +424,10 @@ class Run:
         "Take over what was played elsewhere, as in a population."
         with self.lock:
             for store in self._stores.values(): store.log.cut(0) # what was written is of other moves
-            state = self.method.carry(dataclasses.replace(state, rules=self.method.init(state.params), method=self.method.memory(state.params), average=state.average if self.average else {}), state)
+            fresh = dataclasses.replace(state, rules=self.method.init(state.params), method=self.method.memory(state.params), average=state.average if self.average else {})
+            carried = self.method.carry(fresh, state)
+            rules = {p: rule | {k: state.rules[p][k] for k in self.method.rules[p].schedule.memory} if rule else rule for p, rule in carried.rules.items()} # unlike after an edit, schedules remember
+            state = dataclasses.replace(carried, rules=rules)
             self.state, self.records, self._kept, self._good = state, self._noted(records), [], [(state.moves, state, self.recipe, len(self.edits))]
 
     def _replay(self, script):

@@ -1,5 +1,6 @@
 """The same step three ways: traced, compiled and mapped over many runs equal the eager one."""
 import gc
+import threading
 import weakref
 
 import numpy as np
@@ -277,3 +278,30 @@ def test_a_compiled_population_agrees():
     settings = small | dict(rule="sgd", clip=("global_norm", .5), halflife=0.)
     a, b = (Population("ring", seeds=3, grid={"lr": [.01, .1]}, compile=compile, **settings).fit(5) for compile in (True, False))
     for i in range(len(a)): np.testing.assert_allclose(a.records(i)["loss_gen"], b.records(i)["loss_gen"], rtol=1e-4)
+
+
+def test_a_member_remembers_what_its_schedule_does():
+    settings = small | dict(rule="sgd", lr=1., clip=("global_norm", .5), momentum=0., schedule="polyak")
+    out, alone = Population("ring", seeds=2, **settings).fit(20).run(1), Run("ring", seed=1, **settings).fit(20, progress=False)
+    for run in (out, alone): run.fit(10, progress=False)
+    np.testing.assert_allclose(out.records["loss_gen"], alone.records["loss_gen"], rtol=1e-4)
+
+
+def test_a_population_may_be_looked_at_and_played_while_a_panel_plays_it():
+    many, over = Population("ring", seeds=3, **small), threading.Event()
+    def panel():
+        while not over.is_set(): many.fit(1)
+    thread = threading.Thread(target=panel)
+    thread.start()
+    try:
+        for _ in range(30):
+            out = many.run(2)
+            assert out.round == len(out.records) == int(out.state.rules["gen"]["step"])
+            many.fit(3)
+    finally: over.set(); thread.join()
+    assert many.round == len(many.records(0)) == int(many._tree["rules"]["disc"]["step"][0])
+
+
+def test_a_population_plays_up_to_the_longest_plan():
+    many = Population("ring", grid={"rounds": [3, 7]}, schedule="linear", **{k: v for k, v in small.items() if k != "rounds"}).fit()
+    assert many.round == 7

@@ -334,6 +334,7 @@ NAN = np.zeros((3, 2)); NAN[1, 1] = np.nan
     (np.full((2, 2), None), ValueError, 'dtype object'), (np.array([['a', 'b']]), ValueError, 'dtype <U1'), (np.ones((2, 2), complex), ValueError, 'complex128 came; allowed are real'),
     (np.full((2, 4, 4), 255.), ValueError, 'divide 0 to 255 by 127.5 and subtract 1, or pass uint8'), (np.full((2, 4, 4), -1.5), ValueError, 'from -1.5 to -1.5'),
     (np.full((2, 4, 4), 7), ValueError, 'pass uint8'), (np.full((2, 4, 4), np.nan), ValueError, 'finite'),
+    (np.zeros((2, 32, 32, 4), np.uint8), ValueError, r'channels last; allowed is'),
     (np.zeros((2, 32, 32, 3), np.uint8), ValueError, r'channels last; allowed is \(n, c, h, w\)'),
     ([[1., 2.]], TypeError, 'list came; allowed'), (None, TypeError, 'NoneType came; allowed'), (3, TypeError, 'int came'),
     ('digit', ValueError, "did you mean 'digits'"), ('', ValueError, 'allowed are digits'),

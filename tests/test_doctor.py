@@ -227,7 +227,7 @@ def test_who_is_ahead_is_what_the_ranking_says(loss):
     for gap, offset, words in ((1.9, 0., ": it is ahead"), (0., 40., "neither"), (-1.9, -40., "the generator is ahead")):
         answers = offset + torch.tensor([[gap], [0.]]) + torch.randn(2, 500, generator=torch.Generator().manual_seed(0))
         share = (answers[0][:, None] > answers[1]).double().mean()
-        run.real, run.samples, run.score = (lambda n, seed=0: 0), (lambda n, seed=0: 1), lambda which: answers[which]
+        run.real, run.samples, run.score = (lambda n, seed=0: 0), (lambda n, seed=0: 1), lambda which, packed: answers[which]
         said = read_losses(run)
         assert words in said["ahead"] and f"{share:.0%} of all pairs" in said["ahead"], said["ahead"]
         assert "wgan_gp" in said["disc"] and not any(word in said[p] for p in ("gen", "disc") for word in ("ahead", "coin", "wrong more"))
@@ -242,7 +242,7 @@ def test_a_wasserstein_critic_is_a_distance_only_with_slopes_of_one():
 
 def test_losses_of_a_run_that_is_not_finite_are_read():
     run = Run(patient("healthy", **tiny))
-    run.score = lambda x: x[:, 0] * float("nan")
+    run.score = lambda x, packed: x[:, 0] * float("nan")
     assert "not measured" in read_losses(run)["ahead"]
 
 
@@ -363,3 +363,13 @@ def test_noise_is_not_well_though_the_judge_names_digits_in_it():
     found = cover(run)
     assert found["covered"] < .1 and found["judge"].startswith("digits ")
     assert "healthy" not in checked(diagnose(run, ahead=0))
+
+
+def test_a_softened_label_is_read_as_such():
+    says = lambda loss: read_losses(Run(patient("healthy", loss=loss, smoothing=.2, r1=0., r2=0., **tiny)))["disc"]
+    assert "with probability 0.8, so it is least, 0.5," in says("non_saturating") and "right everywhere" not in says("minimax")
+    assert "0.8 for real" in says("least_squares")
+
+
+def test_what_was_not_measured_supports_no_finding():
+    assert decide({k: v for k, v in vanished.items() if k not in ("told_apart", "flatness", "logit_spread")} | dict(moves=2000, round=2000, rounds=3000, since_edit=None, gradient_gen=1., first_gen=1., lately_gen=1., growth_gen=1.))

@@ -155,3 +155,19 @@ def test_score_takes_what_an_array_holds():
 def test_data_for_a_run_that_has_its_own(tmp_path):
     Run("ring", hidden=(4,), batch_size=8, device="cpu").save(tmp_path/"a")
     with pytest.raises(ValueError, match="trained on the data set 'ring'; allowed is data= for a run on your own array alone"): Run.load(tmp_path/"a", data=np.ones((3, 2)))
+
+
+def test_a_tail_that_is_planned_longer_is_the_tail_of_the_longer_plan():
+    settings = dict(hidden=(8, 8), batch_size=16, average="tail", schedule="constant", device="cpu")
+    longer, planned = Run("ring", rounds=40, **settings).fit(40, progress=False), Run("ring", rounds=100, **settings).fit(100, progress=False)
+    longer.edit(rounds=100)
+    longer.fit(60, progress=False)
+    for name, mean in planned.state.average["mean"].items(): torch.testing.assert_close(longer.state.average["mean"][name], mean, rtol=1e-6, atol=1e-7)
+
+
+def test_packs_are_scored_as_packs():
+    run = Run("ring", hidden=(8, 8), batch_size=16, pack=2, device="cpu")
+    x = run.real(6)
+    assert run.score(x, packed=True).shape == (3,) and run.score(x).shape == (6,)
+    torch.testing.assert_close(run.score(x[[0, 0, 1, 1]], packed=True), run.score(x[:2]))
+    with pytest.raises(ValueError, match="x: 5 samples came; allowed are multiples of 2"): run.score(x[:5], packed=True)
