@@ -61,6 +61,11 @@ _one_by_one = {
     _aten._foreach_mul.Scalar: lambda ts, by: [t * by for t in ts],
     _aten._foreach_add.List: lambda a, b, alpha=1: [torch.add(x, y, alpha=alpha) for x, y in zip(a, b)]}
 
+_one_at_a_time = threading.RLock() # tracing and compiling: PyTorch keeps what it is about in places that all threads share
+
+def _traced(fn, tensors, table):
+    with _one_at_a_time: return make_fx(fn, decomposition_table=table)(*tensors)
+
 class Graph:
     "A function of trees of tensors as a list of tensor operations, derivatives included. It fits the shapes that it was traced with."
     def __init__(self,
@@ -71,7 +76,7 @@ class Graph:
         def plain(*tensors):
             given[:] = [fn(*refill(trees, tensors))]
             return [t.contiguous() for t in listed(given[0])]
-        self.module = make_fx(plain, decomposition_table=_one_by_one)(*listed(self.takes))
+        self.module = _traced(plain, listed(self.takes), _one_by_one)
         self.gives, self.call = given[0], self.module
 
     @torch.no_grad()
@@ -126,20 +131,23 @@ def compiled(
     if not can_compile(listed(graph.takes)[0].device): raise ValueError("compile: there is no C++ compiler; install g++ or clang, or train without compile")
     import torch._inductor # takes a second: only who compiles waits for it
     on_cpu = listed(graph.takes)[0].device.type == 'cpu'
-    plain = make_fx(graph.module, decomposition_table=_cheaper if on_cpu else {})(*listed(graph.takes))
+    plain = _traced(graph.module, listed(graph.takes), _cheaper if on_cpu else {})
     for node in plain.graph.nodes: node.meta.clear() # of the trace
-    options = {'cpp_wrapper': True, 'cpp.threads': threads} if on_cpu else {}
-    with torch.no_grad(): run = torch._inductor.compile(plain, listed(graph.takes), options=options)
+    options = {'cpp_wrapper': True, 'cpp.threads': threads, 'cpp.cxx': (None, _compiler())} if on_cpu else {}
+    with _one_at_a_time, torch.no_grad(): run = torch._inductor.compile(plain, listed(graph.takes), options=options)
     fast = copy.copy(graph)
     fast.call = run
     return fast
 
 def can_compile(device) -> bool:
     "Is there what compiling for `device` needs?"
-    if torch.device(device).type != 'cpu': return torch.device(device).type == 'cuda'
+    return torch.device(device).type == 'cuda' if torch.device(device).type != 'cpu' else _compiler() is not None
+
+def _compiler():
+    "The C++ compiler that PyTorch is set to, or one that is there."
     import torch._inductor.config as config
     wanted = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
-    return any(shutil.which(name) for name in (*filter(None, wanted), 'g++', 'clang++'))
+    return next((name for name in (*filter(None, wanted), 'g++', 'clang++') if shutil.which(name)), None)
 
 # %% ../nbs/29_compiled.ipynb #0aba1a8c
 def mapped(
@@ -149,7 +157,7 @@ def mapped(
     "The graph for `n` of everything: each tensor has one more dimension, in front."
     many = Graph.__new__(Graph)
     many.takes, many.gives = (refill(tree, [torch.stack([t] * n) for t in listed(tree)]) for tree in (graph.takes, graph.gives))
-    many.module = many.call = make_fx(torch.vmap(graph.module), decomposition_table=_one_by_one)(*listed(many.takes))
+    many.module = many.call = _traced(torch.vmap(graph.module), listed(many.takes), _one_by_one)
     return many
 
 def stacked(trees:list):
@@ -170,7 +178,9 @@ class Later:
 
     def _make(self, make):
         try: self._made = make()
-        except BaseException as error: self._error = error
+        except BaseException as error:
+            error.__cause__ = error.__context__ = None
+            self._error = error.with_traceback(None) # with them it would hold what was being made
 
     @property
     def ready(self): return not self._thread.is_alive()
@@ -179,5 +189,13 @@ class Later:
         "What was made."
         if wait: self._thread.join()
         if not self.ready: return None
-        if self._error is not None: raise self._error
+        if self._error is not None: raise _like(self._error)
         return self._made
+
+    @property
+    def failed(self): return self.ready and self._error is not None
+
+def _like(error):
+    "A new one: an error that is raised holds on to whoever met it."
+    try: return copy.copy(error)
+    except Exception: return RuntimeError(f'{type(error).__name__}: {error}')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers',
            'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of', 'check_room', 'Diverged',
-           'check_number', 'check_whole', 'brief', 'nearest']
+           'check_number', 'check_whole', 'first_line', 'brief', 'nearest']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -187,6 +187,10 @@ def check_whole(
     "A whole number of at least `least`, as an int. Raises `ValueError` for anything else."
     if isinstance(n, bool) or not isinstance(n, Integral) or n < least: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
     return int(n)
+
+def first_line(error) -> str: # At most 200 characters
+    "What an error says, or its kind where it says nothing."
+    return (str(error).splitlines() or [''])[0][:200] or type(error).__name__
 
 def brief(value, most:int=60) -> str: # At most `most` characters, in one line
     "A value as an error shows it."

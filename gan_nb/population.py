@@ -12,15 +12,16 @@ import itertools
 import math
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .compiled import Graph, arrange, compiled, listed, mapped, member, refill, stacked
-from .core import check_room, check_whole, nearest, stream, use_threads
+from .core import brief, check_room, check_whole, first_line, nearest, stream, use_precision, use_threads
 from .games import State, draw, start
-from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, recipe
+from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, local, recipe
 from .plots import Picture
 from .records import Records, columns, measured
 from .rounds import play_seen, rounds_ahead, structure, tensors
@@ -39,21 +40,32 @@ class Population:
         **overrides, # Any setting of the recipe
     ):
         base = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        self.seeds = list(range(check_whole('seeds', seeds, 1))) if isinstance(seeds, (int, np.integer)) else [check_whole('seeds', s) for s in seeds]
-        self.grid = {name: list(values) for name, values in (grid or {}).items()}
+        if not (compile is True or compile is False): raise ValueError(f"compile: {compile!r} came; allowed are True and False")
+        self.seeds = [*seeds] if isinstance(seeds, (list, tuple, range, set, np.ndarray)) else [*range(check_whole('seeds', seeds, 1))]
+        if any(check_whole('seeds', s) >= 2**63 for s in self.seeds): raise ValueError(f"seeds: {max(self.seeds)} came; allowed are whole numbers below 2**63")
+        if not isinstance(grid or {}, dict): raise ValueError(f"grid: {brief(grid)} came; allowed is a dict of settings and lists of values, such as {{'lr': [0.01, 0.1]}}")
+        self.seeds, self.grid = [int(s) for s in self.seeds], {name: self._values(name, values) for name, values in (grid or {}).items()}
         if not self.seeds or not all(self.grid.values()): raise ValueError("seeds and grid: something is empty; allowed are lists of at least one value")
         points = [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
-        self.members = [{'seed': seed, **point} for point in points for seed in self.seeds]
         self.recipes = [base.replace(**point) for point in points for _ in self.seeds]
+        known = lambda r, name, value: getattr(r, name, getattr(r, f'{name}_gen', value)) # as the recipe has it: words become pairs
+        self.members = [{'seed': seed, **{name: known(r, name, value) for name, value in point.items()}} for (point, seed), r in zip(itertools.product(points, self.seeds), self.recipes)]
         self._check()
         self._played = [r.replace(**{name: 1e-30 for name in _zero_is_off if not getattr(r, name) and any(getattr(other, name) for other in self.recipes)}) for r in self.recipes]
         kinds = [dict(structure(r)) for r in self._played]
         for name in kinds[0]:
-            if len({kind[name] for kind in kinds}) > 1: raise ValueError(f"{name}: {' and '.join(sorted({str(kind[name]) for kind in kinds}))} came; members may differ in numbers, not in what is done")
+            if len({kind[name] for kind in kinds}) > 1: raise ValueError(f"{name}: {' and '.join(dict.fromkeys(brief(getattr(r, name)) for r in self.recipes))} came; members may differ in numbers, not in what is done")
         self.round, self.seconds, self._rows, self.lock = 0, 0.0, [], threading.RLock() # a panel plays in a thread
         self._start(compile)
 
+    @staticmethod
+    def _values(name, values):
+        if name in ('data', *local): raise ValueError(f"{name}: it is in the grid; members share their data and their machine, so allowed is one for all: Population(..., {name}=...)")
+        if isinstance(values, str) or not isinstance(values, (list, tuple, range, set, np.ndarray)): raise ValueError(f"{name}: {brief(values)} came; allowed is a list of values")
+        return list(values)
+
     def _check(self):
+        for r in self.recipes: build_method(r) # a member may be a run that cannot be
         for r in self.recipes[:1]:
             for p in ('gen', 'disc'):
                 if getattr(r, f'skip_not_finite_{p}'): raise ValueError(f"skip_not_finite_{p}: is on; in a population a member that is not finite stays as it is, so leave it off")
@@ -62,28 +74,40 @@ class Population:
         games = {seed: build_game(self.recipes[0], seed) for seed in self.seeds[:1]}
         self.data = games[self.seeds[0]].data
         for seed in self.seeds[1:]: games[seed] = build_game(self.recipes[0].replace(data=self.data), seed)
-        self.games, states = [], []
+        self.games, self._drawing, states = [], [], []
         for about, r in zip(self.members, self._played):
             game, method, average = copy.copy(games[about['seed']]), build_method(r), build_average(r)
             method = build_method(r, game.nets)
             game.set(**game_settings(r))
+            drawing = copy.copy(game)
+            drawing.set(**game_settings(self.recipes[len(self.games)]))
+            self._drawing.append(drawing) # as the single run draws
             state = start(game, method, about['seed'])
             if average: state = dataclasses.replace(state, average=average.init(state.params['gen']))
             self.games.append(game)
             states.append(state)
         self._method, first = method, states[0]
-        self._tree = stacked([tensors(state) for state in states])
+        self._tree = {**stacked([tensors(state) for state in states]), 'alive': torch.ones(len(states), dtype=torch.bool, device=self.games[0].device)}
         self._weights = stacked([game.penalties for game in self.games]) if self.games[0].penalties else {}
         game, method, average = self.games[0], build_method(self._played[0], self.games[0].nets), build_average(self._played[0])
         def fn(tree, batches):
+            tree = {**tree}
+            alive = tree.pop('alive')
             after, _, row, fine = play_seen(game, method, average, dataclasses.replace(first, **tree), batches)
-            new = arrange(tensors(after), tree)
-            return refill(tree, [torch.where(fine, a, b) for a, b in zip(listed(new), listed(tree))]), row, fine
-        with use_threads(1 if game.device.type == 'cpu' else torch.get_num_threads()):
-            try: graph = mapped(Graph(fn, tensors(first), draw(game, method, first)), len(self))
-            except (RuntimeError, NotImplementedError) as error: raise ValueError(f"this recipe cannot be played as a population: {str(error).splitlines()[0][:200]}") from error
-            self._step = compiled(graph) if compile else graph
+            new, alive = arrange(tensors(after), tree), alive & fine # who is gone stays gone
+            return {**refill(tree, [torch.where(alive, a, b) for a, b in zip(listed(new), listed(tree))]), 'alive': alive}, row, alive
+        with self._computing():
+            try: graph = mapped(Graph(fn, {**tensors(first), 'alive': self._tree['alive'][0]}, draw(game, method, first)), len(self))
+            except (RuntimeError, NotImplementedError) as error: raise ValueError(f"this recipe cannot be played as a population: {first_line(error)}") from error
+            try: self._step = compiled(graph) if compile else graph
+            except ValueError: raise
+            except Exception as error: raise ValueError(f"compile: this population cannot be compiled here: {first_line(error)}") from error
         self.diverged = np.full(len(self), -1) # The round in which a member's numbers were not finite; -1: never
+
+    @contextmanager
+    def _computing(self):
+        device = self.games[0].device
+        with use_threads(1 if device.type == 'cpu' else torch.get_num_threads()), use_precision(self.recipes[0].precision, device): yield
 
     def __len__(self): return len(self.members)
 
@@ -94,19 +118,26 @@ class Population:
     def _batches(self, ahead:int=0):
         "What the single runs would draw `ahead` rounds later; members with the same seed and noise share it."
         seen, drawn, rng = {}, [], torch.Generator(self.games[0].device)
-        for about, game in zip(self.members, self.games):
-            key = about['seed'], game.noise
-            if key not in seen: seen[key] = draw(game, self._method, State(about['seed'], self.round, self.round, {}, {}, {}), ahead, rng)
+        for about, game in zip(self.members, self._drawing):
+            key = about['seed'], game.noise, *game.penalties
+            if key not in seen: seen[key] = self._drawn(game, about['seed'], ahead, rng)
             drawn.append(seen[key])
         join = lambda k, name: self._weights[name] if name in self._weights else torch.stack([batches[k][name] for batches in drawn])
-        return [{name: join(k, name) for name in batch} for k, batch in enumerate(drawn[0])]
+        return [{name: join(k, name) for name in batch} for k, batch in enumerate(self._step.takes[1])]
+
+    def _drawn(self, game, seed, ahead, rng):
+        batches = draw(game, self._method, State(seed, self.round, self.round, {}, {}, {}), ahead, rng)
+        for batch, model in zip(batches, self._step.takes[1]): # random numbers of penalties that are off for this member, which a single run does not draw, and whose weight here is nothing
+            for name in ('mix', 'around', 'noise'):
+                if name in model and name not in batch: batch[name] = torch.full_like(model[name][0], .5) if name == 'mix' else torch.zeros_like(model[name][0])
+        return batches
 
     def fit(self,
         n:int=None, # Rounds; none: up to the recipe's, the longest where they differ
     ) -> 'Population':
         "Play `n` rounds of every member."
         n = max(max(r.rounds for r in self.recipes) - self.round, 0) if n is None else check_whole('n', n)
-        with use_threads(1 if self.games[0].device.type == 'cpu' else torch.get_num_threads()):
+        with self._computing():
             ahead = rounds_ahead(self._step.takes[1])
             for first in range(0, n, ahead):
                 with self.lock: self._play(min(ahead, n - first))
@@ -124,9 +155,14 @@ class Population:
 
     def records(self, i:int) -> Records:
         "The records of a member, up to where it diverged."
+        i = self._member(i)
         with self.lock:
             rows = torch.stack([row[i] for row in self._rows[:self.round]]).numpy() if self.round else np.empty((0, len(columns)))
             return Records(rows if self.diverged[i] < 0 else rows[:self.diverged[i]])
+
+    def _member(self, i):
+        if isinstance(i, bool) or not isinstance(i, (int, np.integer)) or not -len(self) <= i < len(self): raise ValueError(f"member: {brief(i)} came; allowed are 0 to {len(self) - 1}")
+        return int(i) % len(self)
 
     def trace(self,
         column:str, # Of the records
@@ -144,11 +180,11 @@ class Population:
         i:int, # Which member
     ) -> Run:
         "A member as a run of its own, which can be looked at, saved and continued."
-        if not -len(self) <= i < len(self): raise ValueError(f"member: {i!r} came; allowed are 0 to {len(self) - 1}")
+        i = self._member(i)
         run = Run(self.recipes[i], self.members[i]['seed'], _real=self.data)
         with self.lock:
             rounds = self.round if self.diverged[i] < 0 else int(self.diverged[i])
-            mine = dataclasses.replace(run.state, round=rounds, moves=rounds, **member(self._tree, i))
+            mine = dataclasses.replace(run.state, round=rounds, moves=rounds, **member({k: v for k, v in self._tree.items() if k != 'alive'}, i))
             run.adopt(mine, self.records(i))
         return run
 
@@ -168,7 +204,7 @@ class Population:
         "Samples of every member's generator, as `samples` would give them."
         check_room(f"n: {check_whole('n', n, 1):,} samples of {len(self)} members", n * len(self) * math.prod(self.data.shape), self.games[0].device)
         game, z = self.games[0], torch.randn(n, self.games[0].pair.z_dim, generator=stream(check_whole('seed', seed), 1 << 40)).to(self.games[0].device)
-        with self.lock:
+        with self.lock, self._computing():
             weights = self._tree['average']['mean'] if self._tree['average'] else self._tree['params']['gen']
             game.nets['gen'].eval()
             try: return torch.stack([game.call('gen', member(weights, i), member(self._tree['buffers']['gen'], i), z)[0] for i in range(len(self))])
@@ -194,6 +230,7 @@ def heat_map(
     label:str=None, # What the colour means
 ) -> Picture:
     "The mean of `value` over seeds, and over what else varies, for each pair of settings; a cross marks where runs diverged."
+    if not rows: raise ValueError("rows: none came; allowed are those of Population.table")
     for name in (x, y, value):
         if name not in rows[0]: raise nearest('column', name, rows[0])
     xs, ys = (list(dict.fromkeys(row[name] for row in rows)) for name in (x, y))
@@ -203,11 +240,11 @@ def heat_map(
     for i, b in enumerate(ys):
         for j, a in enumerate(xs):
             here = [row for row in rows if row[x] == a and row[y] == b]
-            mean[i, j] = np.mean([row[value] for row in here])
+            mean[i, j] = np.mean([math.nan if row[value] is None else row[value] for row in here])
             gone = sum(row['diverged'] is not None for row in here)
             if gone: ax.text(j, i, '×' if gone == len(here) else f'{gone}×', ha='center', va='center', color='w')
     image = ax.imshow(mean, cmap='viridis', origin='lower', aspect='auto')
-    said = lambda v: f'{v[1]:g}' if isinstance(v, tuple) else f'{v:g}'
+    said = lambda v: f'{v[1]:g}' if isinstance(v, tuple) else f'{v:g}' if isinstance(v, (int, float)) else str(v)
     ax.set_xticks(range(len(xs)), [said(v) for v in xs])
     ax.set_yticks(range(len(ys)), [said(v) for v in ys])
     ax.set(xlabel=x, ylabel=y)

@@ -49,7 +49,7 @@ def draw_members(
     if is_image:
         for i, four in enumerate(x): ax.imshow(tile(four, 2), extent=_cell(i, columns), interpolation='antialiased')
     else:
-        real = population.data.all('train', 300)[:, :2].cpu()
+        real = population.data.all('train', 300 if population.data.train is None else min(300, len(population.data.train)))[:, :2].cpu()
         reach = 1.15 * real.abs().max()
         for points, style in ((real.expand(len(x), -1, -1), dict(color='.6', ms=3)), (x[..., :2].cpu(), dict(color='C1', ms=2, alpha=.5))):
             moved = points.clamp(-reach, reach) / reach * torch.tensor([.48, -.48]) + .5 + torch.tensor([[i % columns, i // columns] for i in range(len(x))])[:, None]

@@ -36,7 +36,7 @@ def play_seen(
     "A round with all that belongs to it."
     state, seen = method.step(game, state, batches)
     if average: state = dataclasses.replace(state, average=average.update(state.average, state.params['gen']))
-    told = [seen[c].to(torch.float64) for c in measured if c in seen]
+    told = [seen[c].to(torch.float32 if game.device.type == 'mps' else torch.float64) for c in measured if c in seen] # mps knows no float64
     weights = [t for tree in (state.params, state.buffers) for p in players for t in tree[p].values() if t.is_floating_point()]
     fine = torch.stack(told).isfinite().all() & torch.stack(torch._foreach_norm(weights)).sum().isfinite()
     nothing = torch.full_like(told[0], math.nan)
@@ -84,17 +84,19 @@ def cuda_graph(
 ) -> Callable: # Of no arguments: does it again
     "Record the kernels that `fn` starts. `fn` runs three times before."
     device, graph = generators[0].device, torch.cuda.CUDAGraph()
-    with torch.cuda.device(device):
+    with torch.cuda.device(device), _capturing:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3): fn()
         torch.cuda.current_stream().wait_stream(side)
         for generator in generators: graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, capture_error_mode='thread_local'): fn() # others may use the GPU meanwhile
+        with torch.cuda.graph(graph, stream=side, capture_error_mode='thread_local'): fn() # others may use the GPU meanwhile
     def replay():
         with torch.cuda.device(device): graph.replay()
     return replay
+
+_capturing = threading.Lock() # one at a time in a process
 
 class CapturedRounds:
     "Rounds recorded once and played again with other numbers in the same places."
@@ -140,10 +142,10 @@ class CapturedRounds:
             return refill(self.state, [t.clone() for t in listed(self.state)]), self.rows[:n].clone(), self.fine[:n].clone()
 
 # %% ../nbs/34_rounds.ipynb #85bea545
-_numbers = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', 'method_weight', 'lookahead', 'lookahead_alpha', 'warmup', 'rounds', 'halflife',
-            *(f'{name}_{p}' for name in ('lr', 'momentum', 'weight_decay', 'early_momentum') for p in players))
+_numbers = ('r1', 'r2', 'wgan_gp', 'dragan', 'noise', 'lookahead', 'lookahead_alpha', 'warmup', 'rounds', 'halflife',
+            *(f'{name}_{p}' for name in ('momentum', 'weight_decay', 'early_momentum') for p in players)) # zero leaves an operation out
 _bounds = tuple(f'{name}_{p}' for name in ('clip', 'normalize', 'project') for p in players)
-_elsewhere = ('name', 'data', 'on_divergence', 'device', 'threads', 'data_folder', 'run_folder')
+_elsewhere = ('name', 'data', 'on_divergence', 'device', 'threads', 'data_folder', 'run_folder', 'method_weight', *(f'lr_{p}' for p in players)) # the last are numbers that may be zero
 
 _rounds, _making = {}, threading.Lock()
 
@@ -185,7 +187,7 @@ def compile_rounds(
     shapes = tuple((t.shape, t.dtype, str(t.device)) for t in listed((tensors(state), batches)))
     key = structure(run.recipe), shapes, run.threads, '' if run.device.type == 'cpu' else run.game.data.fingerprint
     with _making:
-        if key not in _rounds:
+        if key not in _rounds or _rounds[key].failed: # the disk may have been full
             game = copy.copy(run.game)
             game.nets = copy.deepcopy(run.game.nets) # tracing borrows them while the run goes on with its own
             parts, threads, precision = (game, run.method, run.average, state), run.threads, run.recipe.precision # not the run: this outlives it

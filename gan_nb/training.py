@@ -29,7 +29,7 @@ from torch import Tensor
 import gan_nb
 from . import data as sets
 from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, refusing, upgrade
-from .core import Diverged, brief, check_room, check_whole, nearest, stream, use_precision, use_threads
+from .core import Diverged, brief, check_room, check_whole, first_line, nearest, stream, use_precision, use_threads
 from .data import write_whole
 from .games import State, alternating, draw, players, start
 from .recipes import Recipe, build_average, build_game, build_method, check_memory, expand, game_settings, live, local, recipe
@@ -70,7 +70,7 @@ class Run:
         seed, keep = check_whole('seed', seed), check_whole('keep', keep, 1)
         for name, n in (('seed', seed), ('keep', keep)):
             if n >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
-        if compile not in (False, True, 'background'): raise ValueError(f"compile: {compile!r} came; allowed are False, True and 'background'")
+        if not (compile is True or compile is False or compile == 'background'): raise ValueError(f"compile: {compile!r} came; allowed are False, True and 'background'")
         self.seed, self.folder, self.keep, self.compile, self.lock = seed, folder, keep, compile, threading.RLock()
         self.game = build_game(self.start_recipe if _real is None else self.start_recipe.replace(data=_real), seed)
         self.threads = self._threads()
@@ -162,7 +162,7 @@ class Run:
     def _together(self, most):
         "How many rounds to play before the next look; never past one before which the state is kept."
         past = self.state.moves % 50
-        if not self._fast or not past or not self._kept: return 1
+        if not self._fast or not self._settled or not past or not self._kept: return 1
         return max(1, min(most, self._fast.most, 50 - past, self._kept[-1][0] + self._spacing() - self.state.moves, int(0.1 / self._pace) if self._pace else 2))
 
     def _spacing(self): return self._kept[1][0] - self._kept[0][0] if len(self._kept) > 1 else 50
@@ -193,8 +193,8 @@ class Run:
         if self.compile and self._coming is None: self._coming = compile_rounds(self)
         try: self._fast = self._coming.get(wait=self.compile is True) if self.compile else None
         except Exception as error:
-            if self.compile is True: raise ValueError(f"compile: this recipe cannot be compiled here: {str(error).splitlines()[0][:200]}") from error
-            warnings.warn(f"not compiled, training goes on eagerly: {str(error).splitlines()[0][:200]}", stacklevel=2)
+            if self.compile is True: raise ValueError(f"compile: this recipe cannot be compiled here: {first_line(error)}") from error
+            warnings.warn(f"not compiled, training goes on eagerly: {first_line(error)}", stacklevel=2)
             self.compile = False
         if (self._fast is not None) != self._was_compiled(): self.edits.append(Edit(self.round, self.state.moves, {'compiled': self._fast is not None}))
         self._settled = not self.compile or self._fast is not None # last: whoever comes back here notes nothing twice
@@ -428,7 +428,8 @@ class Run:
             carried = self.method.carry(fresh, state)
             rules = {p: rule | {k: state.rules[p][k] for k in self.method.rules[p].schedule.memory} if rule else rule for p, rule in carried.rules.items()} # unlike after an edit, schedules remember
             state = dataclasses.replace(carried, rules=rules)
-            self.state, self.records, self._kept, self._good = state, self._noted(records), [], [(state.moves, state, self.recipe, len(self.edits))]
+            here = state.moves, state, self.recipe, len(self.edits)
+            self.state, self.records, self._seconds, self._kept, self._good = state, self._noted(records), float(records['seconds'][-1]) if len(records) else 0., [here], [here]
 
     def _replay(self, script):
         "The next move as it was made, with the edits before it."

@@ -10,7 +10,7 @@ import torch
 from gan_nb import Run
 from gan_nb.compiled import Graph, can_compile, compiled, listed
 from gan_nb.games import draw
-from gan_nb.population import Population
+from gan_nb.population import Population, heat_map
 from gan_nb.recipes import methods
 from gan_nb.rounds import CapturedRounds, _numbers, round_of, structure, tensors
 
@@ -49,9 +49,10 @@ def test_numbers_change_without_a_new_trace():
                             r1=.1, r2=.1, wgan_gp=.1, dragan=.1, noise=.1, lookahead=2, method="consensus", schedule="linear", warmup=3)
     first = Run("ring", **settings)
     graph = traced(first)
-    changed = {name: getattr(first.recipe, name) for name in _numbers}
+    names = (*_numbers, "lr_gen", "lr_disc", "method_weight")
+    changed = {name: getattr(first.recipe, name) for name in names}
     changed = {name: value * 2 if isinstance(value, int) else value / 2 for name, value in changed.items()} | dict(clip=("global_norm", .1), normalize=("block_norm", .3), project=("box", .2))
-    assert all(changed[name] for name in _numbers) # otherwise a number is not tried
+    assert all(changed[name] for name in names) # otherwise a number is not tried
     for name, value in changed.items():
         other = Run("ring", **settings | {name: value})
         assert structure(other.recipe) == structure(first.recipe), name
@@ -258,7 +259,7 @@ def test_each_member_is_the_single_run(method, variant):
 
 
 def test_populations_refuse_with_a_reason():
-    for settings, word in ((dict(grid={"loss": ["hinge", "r3"]}), "loss: hinge and r3 came"), (dict(grid={"lr": []}), "empty"), (dict(seeds=0), "seeds"), (dict(seeds=[-1]), "seeds"),
+    for settings, word in ((dict(grid={"loss": ["hinge", "r3"]}), "loss: 'hinge' and 'r3' came"), (dict(grid={"lr": []}), "empty"), (dict(seeds=0), "seeds"), (dict(seeds=[-1]), "seeds"),
                            (dict(grid={"colour": [1]}), "colour"), (dict(skip_not_finite=True), "skip_not_finite"), (dict(grid={"n_disc": [1, 2]}), "n_disc")):
         with pytest.raises(ValueError, match=word): Population("ring", **small | settings)
 
@@ -305,3 +306,100 @@ def test_a_population_may_be_looked_at_and_played_while_a_panel_plays_it():
 def test_a_population_plays_up_to_the_longest_plan():
     many = Population("ring", grid={"rounds": [3, 7]}, schedule="linear", **{k: v for k, v in small.items() if k != "rounds"}).fit()
     assert many.round == 7
+
+
+@needs_compiler
+def test_runs_of_different_structures_compile_at_the_same_time():
+    runs = [Run("ring", compile="background", **small | dict(loss=loss, hidden=(6, 5))) for loss in ("hinge", "r3", "wasserstein")]
+    for run in runs: run.step()
+    runs[0].edit(loss="least_squares") # while the first is still being compiled
+    for run in runs:
+        while run.compile and run._fast is None: run.step()
+        assert run._fast is not None
+
+
+def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch):
+    import gan_nb.rounds
+    def fail(*args): raise AssertionError
+    settings = small | dict(hidden=(5, 6))
+    with monkeypatch.context() as patch:
+        patch.setattr("gan_nb.rounds.compiled", fail)
+        with pytest.raises(ValueError, match="cannot be compiled here: AssertionError"): Run("ring", compile=True, **settings).step()
+        run = Run("ring", compile="background", **settings)
+        with pytest.warns(UserWarning, match="not compiled, training goes on eagerly: AssertionError"):
+            while run.compile: run.step()
+        gone = weakref.ref(run)
+        del run
+        gc.collect()
+        assert gone() is None
+    if can_compile("cpu"): Run("ring", compile=True, **settings).step()
+
+
+@needs_compiler
+def test_a_fork_of_a_run_that_went_on_eagerly_is_eager(tmp_path):
+    Run("ring", compile=True, **small).fit(15, progress=False).save(tmp_path/"a.safetensors")
+    off = Run.load(tmp_path/"a.safetensors", compile=False)
+    for _ in range(2):
+        fork = off.fork()
+        for run in (off, fork): run.fit(10, progress=False)
+        assert_same(off, fork)
+
+
+@pytest.mark.parametrize("wrong", [dict(grid={"data": ["ring", "grid"]}), dict(grid={"threads": [1, 2]}), dict(seeds=[2**63]), dict(seeds=2.5), dict(grid="lr"), dict(grid={"lr": .1}),
+                                   dict(compile="maybe"), dict(nesterov=True, rule="sgd", grid={"momentum": [0., .5]})], ids=str)
+def test_populations_refuse_what_single_runs_would(wrong):
+    with pytest.raises(ValueError): Population("ring", **small | wrong)
+
+
+def test_members_are_asked_for_by_number():
+    many = Population("ring", grid={"clip": ["global_norm .5", "global_norm 1"], "lr": [0, .1]}, seeds=2, **{**small, "rule": "sgd", "momentum": 0.}).fit(3)
+    for wrong in (1.5, "x", True, 8, None):
+        for ask in (many.run, many.records):
+            with pytest.raises(ValueError, match="member: "): ask(wrong)
+    assert many.members[0]["clip"] == ("global_norm", .5) and many.records(-1)["loss_gen"].size == 3
+    heat_map(many.table(), "clip", "lr", "loss_gen")
+    heat_map(many.table(), "clip", "lr", "diverged")
+
+
+def test_who_diverged_stays_as_it_was():
+    settings = small | dict(rule="sgd", momentum=0., normalize=None, schedule="constant", clip=("global_norm", 1.), loss="wasserstein", lr=1e4)
+    many = Population("ring", **settings).fit(30)
+    before = many.run(0)
+    after = many.fit(20).run(0)
+    assert many.diverged[0] >= 0 and before.round == after.round
+    for x, y in zip(listed(before.state.params), listed(after.state.params)): assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("penalty", ["wgan_gp", "dragan", "r1"])
+def test_a_member_without_a_penalty_draws_as_if_nobody_had_one(penalty):
+    settings = small | dict(noise=.1, rule="sgd", lr=.05, momentum=0., r1=0., r2=0.)
+    many = Population("ring", grid={penalty: [0., .5]}, **settings).fit(6)
+    for i, weight in enumerate((0., .5)):
+        alone = Run("ring", **settings | {penalty: weight}).fit(6, progress=False)
+        np.testing.assert_allclose(many.records(i)["loss_disc"], alone.records["loss_disc"], rtol=1e-4)
+
+
+def test_a_member_that_was_taken_out_is_its_own_fork():
+    out = Population("ring", seeds=2, **small | dict(rule="adam", lr=1e-2, momentum=.5)).fit(60).run(1)
+    assert_same(out, out.fork())
+    out.fit(5, progress=False)
+    assert_same(out, out.fork(63).fit(2, progress=False))
+    assert (np.diff(out.records["seconds"]) >= 0).all()
+
+
+def test_a_population_that_is_stopped_in_a_round_plays_it_again(monkeypatch):
+    import gan_nb.population
+    settings = small | dict(rule="adam", lr=1e-3, momentum=.5)
+    stopped, whole, calls = Population("ring", seeds=2, **settings), Population("ring", seeds=2, **settings).fit(8), []
+    cat = torch.cat
+    def stop(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == 3: raise KeyboardInterrupt
+        return cat(*args, **kwargs)
+    monkeypatch.setattr(gan_nb.population.torch, "cat", stop)
+    with pytest.raises(KeyboardInterrupt): stopped.fit(8)
+    monkeypatch.undo()
+    stopped.fit(8 - stopped.round)
+    for a, b in zip(listed(stopped._tree), listed(whole._tree)): assert torch.equal(a, b)
+    np.testing.assert_array_equal(stopped.records(0)["loss_gen"], whole.records(0)["loss_gen"])
+    assert stopped.trace("loss_gen")[1].shape == (8, 2)
