@@ -583,6 +583,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                              'gan_nb/population.py'),
                                    'gan_nb.population.Population.table': ('nbs/population.html#population.table', 'gan_nb/population.py'),
                                    'gan_nb.population.Population.trace': ('nbs/population.html#population.trace', 'gan_nb/population.py'),
+                                   'gan_nb.population.compare': ('nbs/population.html#compare', 'gan_nb/population.py'),
                                    'gan_nb.population.heat_map': ('nbs/population.html#heat_map', 'gan_nb/population.py'),
                                    'gan_nb.population.small_multiples': ('nbs/population.html#small_multiples', 'gan_nb/population.py')},
             'gan_nb.population_lab': { 'gan_nb.population_lab.PopulationLab': ( 'nbs/population_lab.html#populationlab',
