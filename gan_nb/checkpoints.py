@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from . import data as sets
 from .core import brief, check_whole, nearest
 from .gan import players
 from .recipes import Recipe, build_pair, live, local
@@ -111,7 +112,9 @@ def _check_records(rows, moves, about):
 
 def _check_recipes(about, need):
     "The recipe it started with, the edits, and the recipe that came of them."
-    for name in ('recipe', 'start_recipe'): need(isinstance(about.get(name), dict) and not set(about[name]) - set(_settings), name, 'the settings of a recipe')
+    for name in ('recipe', 'start_recipe'):
+        need(isinstance(about.get(name), dict) and not set(about[name]) - set(_settings), name, 'the settings of a recipe')
+        need(about[name].get('data') in (None, *sets.names()), f'{name}: data', 'the name of a data set, or none') # a path would be read
     need(isinstance(about.get('edits'), list), 'edits', 'a list of objects')
     last, edited = 0, {}
     for e in about['edits']:

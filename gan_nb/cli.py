@@ -179,7 +179,7 @@ def play(
         except Diverged as error:
             run.save_divergence(error)
             draw(run, folder)
-            complain(f"diverged in {error}. Saved in {folder}")
+            complain(f"diverged in {error}. Saved in {folder}; `gan-nb doctor {folder}` says what helps")
             return 3
         save(run, folder)
         return finish(run, until, folder, asked)
@@ -252,6 +252,7 @@ def open_run(
     store=None, # The folder, if it is locked already
     best:bool=False, # The best checkpoint, if the run has kept one?
     compile:bool=None, # Are its rounds compiled? none: as they were
+    data:str=None, # The path of the data, if it was trained on your own
 ):
     "The run in `folder`, on this machine's device. Raises `ValueError` if there is none."
     from gan_nb.recipes import built_in, local, recipe
@@ -260,7 +261,7 @@ def open_run(
     store = store or Store(folder)
     if not store.found(): raise ValueError(f"{folder}: holds no run; allowed is a folder that `gan-nb train` has made")
     here = recipe(next(iter(built_in)))
-    with heard(): return Run.load(folder, store=None if best else store, best=best, compile=compile, **{name: getattr(here, name) for name in local})
+    with heard(): return Run.load(folder, data, store=None if best else store, best=best, compile=compile, **{name: getattr(here, name) for name in local})
 
 def resume(
     folder:str, # Of a run
@@ -268,6 +269,7 @@ def resume(
     settings=(), # Pairs of a setting and its new value
     autosave:float=60., # Seconds between two saves
     compile:bool=None, # Are its rounds compiled? none: as they were
+    data:str=None, # The path of the data, if it was trained on your own
 ) -> int: # Exit status
     "Go on with a run, after an edit if there are `settings`. Raises `ValueError` for a folder without one, and for a setting that cannot change."
     from gan_nb.storage import Store
@@ -278,7 +280,7 @@ def resume(
         except OSError as error: raise cannot_write(folder, error) from None
         try:
             store.tidy()
-            run = open_run(folder, store, compile=compile)
+            run = open_run(folder, store, compile=compile, data=data)
             if settings: run.edit(**dict(settings))
             return _resume(run, rounds, Path(folder), asked, autosave)
         finally: store.lock.__exit__()
@@ -306,6 +308,7 @@ def sample(
     out:str, # A file that ends in .png or .npy
     seed:int=0, # Decides the latents
     best:bool=False, # Of the best checkpoint, not of the newest?
+    data:str=None, # As of `resume`
 ) -> int: # Exit status
     "Write samples of a run: a picture, or a float32 array (n, *shape of the data). Raises `ValueError` for another kind of file."
     import numpy as np
@@ -313,7 +316,7 @@ def sample(
     from gan_nb.plots import to_png
     out = Path(out)
     if out.suffix not in ('.png', '.npy'): raise ValueError(f"--out: {str(out)!r} came; allowed is a file that ends in .png (a picture) or .npy (an array)")
-    run, content = open_run(folder, best=best), io.BytesIO()
+    run, content = open_run(folder, best=best, data=data), io.BytesIO()
     if out.suffix == '.npy': np.save(content, run.samples(n, seed).cpu().numpy())
     write_whole(out, content.getvalue() or to_png(picture(run, n, seed)))
     say(f'{n:,} samples of {run.recipe.name} after {run.round:,} rounds: {out}')
@@ -326,10 +329,11 @@ def evaluate(
     seed:int=0, # Decides the latents
     best:bool=False, # The best checkpoint, not the newest?
     as_json:bool=False, # JSON instead of a table?
+    data:str=None, # As of `resume`
 ) -> int: # Exit status
     "Print what can be measured of a run's samples. Raises `ValueError` for a folder without a run, and for samples that cannot be measured."
     from gan_nb.evaluation import evaluate
-    found = evaluate(open_run(folder, best=best), n, seed)
+    found = evaluate(open_run(folder, best=best, data=data), n, seed)
     if not as_json: say(found)
     else:
         say(json.dumps(found.plain(), ensure_ascii=False, allow_nan=False, indent=1))
@@ -362,10 +366,11 @@ def treat(
 def doctor(
     folder:str, # Of a run
     as_json:bool=False, # JSON instead of text?
+    data:str=None, # As of `resume`
 ) -> int: # Exit status
     "Print what the doctor finds. Raises `ValueError` for a folder without a run."
     from gan_nb.doctor import diagnose
-    run, folder = open_run(folder), Path(folder)
+    run, folder = open_run(folder, data=data), Path(folder)
     found = diagnose(run)
     remedy = treat(run, folder, found[0]) if found[0].remedy else ''
     if as_json:
@@ -404,7 +409,7 @@ def make_parser() -> Parser:
     add('--rounds', type=whole(1), metavar='N', help="how many rounds; the schedule is fitted to them (default: the recipe's)")
     add('--seed', type=whole(0), default=0, metavar='S', help='decides initial weights and every batch (default: 0)')
     add('--out', metavar='DIR', help="the run's folder (default: runs/RECIPE-seedS)")
-    add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help="change a setting of the recipe, such as lr=0.01 or clip='global_norm 1.0'; may be repeated")
+    add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help="change a setting of the recipe, such as lr=0.01 clip='global_norm 1.0' or data=./pictures; may be repeated")
     saving = dict(type=seconds, default=60., metavar='SECONDS', help='how often to save, at the end of a round (default: 60)')
     add('--autosave', **saving)
     add('--keep', type=whole(1), default=2, metavar='N', help='how many of the last checkpoints stay in the folder (default: 2)')
@@ -415,11 +420,14 @@ def make_parser() -> Parser:
     add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help='change a setting from here on, as the doctor advises; may be repeated')
     add('--autosave', **saving)
     add('--compile', action=argparse.BooleanOptionalAction, help='compile the rounds, or do not (default: as they were, so that nothing changes)')
+    own = dict(metavar='PATH', help='the array or folder of pictures it was trained on, if that was your own')
+    add('--data', **own)
     add = command(sample, 'sample', 'write samples of a run')
     add('folder', metavar='DIR', help="the run's folder")
     add('--n', type=whole(1), required=True, metavar='N', help='how many')
     add('--out', required=True, metavar='FILE', help='.png for a picture, .npy for the array')
     add('--seed', type=whole(0), default=0, metavar='S', help='decides the latents (default: 0)')
+    add('--data', **own)
     best = dict(action='store_true', help='of the best checkpoint, if Run.fit(metric=...) has kept one, instead of the newest')
     add('--best', **best)
     as_json = dict(dest='as_json', action='store_true', help='print JSON instead of a table')
@@ -428,9 +436,11 @@ def make_parser() -> Parser:
     add('--n', type=whole(10), metavar='N', help='how many samples (default: 2500 points or 1000 images)')
     add('--seed', type=whole(0), default=0, metavar='S', help='decides the latents (default: 0)')
     add('--best', **best)
+    add('--data', **own)
     add('--json', **as_json)
     add = command(doctor, 'doctor', 'say what is wrong with a run, why, and what helps; the exit status is 0 for an ill run too, and --json names what was found')
     add('folder', metavar='DIR', help="the run's folder")
+    add('--data', **own)
     add('--json', **as_json)
     add = command(lab, 'lab', 'open JupyterLab on a notebook')
     add('notebook', nargs='?', default='index.ipynb', metavar='NOTEBOOK', help='(default: index.ipynb)')

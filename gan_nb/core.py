@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers',
            'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of', 'check_room', 'Diverged',
-           'check_number', 'check_whole', 'first_line', 'brief', 'nearest']
+           'check_number', 'check_whole', 'first_line', 'brief', 'not_a_path', 'nearest']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -197,6 +197,12 @@ def brief(value, most:int=60) -> str: # At most `most` characters, in one line
     try: text = ' '.join(repr(value).split())
     except (ValueError, RecursionError): text = f'{type(value).__name__} that is too long to write out' # Python stops at some thousand digits
     return text if len(text) <= most else f'{text[:most - 4]} ...'
+
+def not_a_path(
+    run, # What came where a Run should
+):
+    "Raise `ValueError`, which says how to read a run, if it is the place of one."
+    if isinstance(run, (str, os.PathLike)): raise ValueError(f"run: {brief(str(run))} came; allowed is a Run, such as Run.load({brief(str(run))})")
 
 def nearest(
     what:str, # What kind of name it is

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['no_link', 'to_float', 'Data', 'cache_folder', 'naming', 'open_regular', 'read_regular', 'whole_file', 'write_whole',
-           'sync_folder', 'read_idx', 'read_array', 'read_pictures', 'read_picture', 'names', 'load']
+           'sync_folder', 'read_idx', 'read_array', 'read_pictures', 'read_picture', 'names', 'load', 'is_path']
 
 # %% ../nbs/05_data.ipynb #14569519
 import errno
@@ -526,11 +526,15 @@ def load(
     there, `OSError` if a download fails. Digits: MNIST (LeCun et al. 1998). Fashion-MNIST: Xiao, Rasul and Vollgraf (2017).
     Ring and grid: Srivastava et al. (2017)."""
     if isinstance(source, Data): return source
-    if isinstance(source, Path) or isinstance(source, str) and source not in names() and ('/' in source or os.sep in source or Path(source).suffix): return _from_path(Path(source))
+    if isinstance(source, Path) or isinstance(source, str) and source not in names() and is_path(source): return _from_path(Path(source))
     if not isinstance(source, str): return _own(source)
     if source in _MADE: return _MADE[source]()
     if source in _SETS: return _idx_set(source, folder, download, mirrors)
     raise nearest('data', source, names())
+
+def is_path(text:str) -> bool:
+    "Does it look like the path of a file or folder?"
+    return bool('/' in text or os.sep in text or Path(text).suffix)
 
 def _from_path(path):
     if not path.exists(): raise FileNotFoundError(f"{path}: there is no such file or folder; allowed are also the names {', '.join(names())}")

@@ -238,7 +238,9 @@ _why = {
 
 def _once(s, p): return '' if s[f'first_{p}'] is None else f", and was {s[f'first_{p}']:.2g} in the first rounds"
 
-def _how_close(s): return f", {s['sharp']:.0%} of them within three standard deviations" if 'sharp' in s else ''
+def _how_close(s):
+    if 'sharp' in s: return f", {s['sharp']:.0%} of them within three standard deviations"
+    return f", and cover {s['covered']:.0%} of what a real batch covers" if 'covered' in s else ''
 
 def _capital(words): return words[:1].upper() + words[1:]
 
@@ -262,6 +264,7 @@ def diagnosing(
 
 def _finding(run, name, seen, picture):
     why = _why[name](seen)
+    if name not in ('healthy', 'too_early') and seen.get('last_edit') and seen['since_edit'] < 200: why += f" This was seen {seen['since_edit']:,} rounds after the last edit, {seen['last_edit']}: a fork from before it would tell whether it is to blame."
     if name in ('healthy', 'too_early'): return Finding(name, seen, why=_capital(why), picture=picture)
     back = _calm_round(run.records) if name in ('diverged', 'exploding_gradient') else None
     rounds = 800 if run.game.data.shape == (2,) else 2000

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .core import stream
+from .core import not_a_path, stream
 from .data import Data
 from .judges import Judge, judge, to_bytes
 from .metrics import Score, density_coverage, frechet_distance, kernel_distance, modes_captured, precision_recall, sliced_wasserstein, stacked_modes
@@ -101,6 +101,7 @@ def evaluate(
     n_boot:int=200, # Draws for the intervals; 0: none
 ) -> Evaluation:
     "Measure a run's samples with all that fits its data. Raises `ValueError` for samples that cannot be measured: fewer than 10, not finite, or all the same."
+    not_a_path(run)
     data = run.game.data
     kind = _mixture if data.centers is not None else _stacked if _is_stacked(data) else _judged if judge_for(data) else _other
     n = (10_000 if kind is _stacked else 1000 if len(data.shape) == 3 else 2500) if n is None else check_count('n', n, 10)
@@ -112,6 +113,7 @@ def evaluate(
         scores = found['scores'].values()
         for score in scores: score.interval, score.perfect # worked out here
     notes = list(dict.fromkeys(str(w.message) for w in said))
+    notes.append("the intervals are for other samples of this one run; runs from other seeds differ by more")
     if n < few and kind is not _stacked: notes = [note for note in notes if f' {n:,} samples are too few' not in note] # the next says it for all
     if n < few: notes.append(f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
     return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=tuple(notes))

@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from contextlib import ExitStack
 from html import escape
+from pathlib import Path
 
 from ipywidgets import HTML, Accordion, Button, Dropdown, FloatLogSlider, HBox, Image, IntSlider, Layout, VBox
 
@@ -165,7 +166,8 @@ class Panel(VBox):
         edits = self.run.edits
         said = f'{len(edits)} edit{"s" * (len(edits) > 1)}, the last: {_in_words(edits[-1])}' if edits else 'no edits yet'
         if self.forked_at is not None: said = f'a fork from round {self.forked_at:,}; {said}'
-        self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {self.run.round}</span>'
+        if self.run.folder: said += f'; saved to {self.run.folder}'
+        self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {self.run.round:,}</span>'
         self.speed.value = f'<span style="margin:0 12px; white-space:nowrap">{doing}{f", {speed:.3g} rounds/s" if speed else ""}</span>'
         self.status.value = f'<span style="color:#666">{escape(said)}</span>' if error is None else f'<span style="color:#b00000">{escape(f"{error}" or type(error).__name__)}</span>'
 
@@ -309,10 +311,10 @@ class Lab(Worker, Panel):
 
     Its buttons are also methods, which return at once and are carried out by the lab's thread; `wait` waits for them."""
     def __init__(self,
-        run, # A `Run`, or the name of a recipe
+        run, # A `Run`, the name of a recipe, or the folder of a run
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
     ):
-        run = Run(run) if isinstance(run, str) else run
+        if isinstance(run, (str, Path)): run = Run.load(run) if Path(run).is_dir() else Run(run)
         super().__init__(run, samples or (64 if len(run.game.data.shape) == 3 else 300))
         self._employ()
         self.played_seconds, self._shown = 0., None
@@ -343,7 +345,7 @@ class Lab(Worker, Panel):
         self._order(lambda: self._step_once(what))
 
     def reset(self):
-        "Pause, then go back to round 0 and the recipe the run started with."
+        "Pause, then go back to round 0 and the recipe the run started with. What was saved stays; the new run is saved beside it."
         self._order(self._start_over)
 
     def edit(self, **changes):
@@ -454,7 +456,11 @@ class Lab(Worker, Panel):
 
     def _start_over(self):
         self._stop()
+        before = self.run.folder
+        beside = self.run.leave() if self.run.round else None
         self.run.reset()
+        self.forked_at = None
+        if beside: self.show_note(f'The run so far stays in {before}; from here on it is saved to {beside}.')
 
     def _apply(self, findings):
         if not findings or isinstance(findings, Exception) or not findings[0].remedy: raise ValueError("apply_remedy: the doctor has named no remedy; one is offered where a run is ill")

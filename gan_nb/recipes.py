@@ -61,7 +61,7 @@ def _kind_and_number(table):
     def read(name, value):
         if value is None or value == 'none' or value == '': return None
         parts = value.replace(',', ' ').split() if isinstance(value, str) else value
-        if not isinstance(parts, (tuple, list)) or len(parts) != 2: raise ValueError(f"{name}: {brief(value)} came; allowed are none or a kind and a number such as ('global_norm', 1.0); kinds are {', '.join(table)}")
+        if not isinstance(parts, (tuple, list)) or len(parts) != 2: raise ValueError(f"{name}: {brief(value)} came; allowed are none or a kind and a number such as ('global_norm', 1.0), as text 'global_norm 1.0'; kinds are {', '.join(table)}")
         if not isinstance(parts[0], str) or parts[0] not in table: raise nearest(name, parts[0], ['none', *table])
         number = _real(0)(f"{name} ({parts[0]})", parts[1])
         try: table[parts[0]](number)
@@ -75,8 +75,8 @@ def _yes_or_no(name, value):
     return value
 
 def _data(name, value):
-    if not isinstance(value, str): return value
-    if value not in data.names(): raise nearest(name, value, data.names())
+    if isinstance(value, Path) or isinstance(value, str) and value not in data.names() and data.is_path(value): return data.load(value)
+    if isinstance(value, str) and value not in data.names(): raise ValueError(f"{nearest(name, value, data.names())}; and paths with a slash, such as ./pictures, of an array or of a folder of pictures")
     return value
 
 def _device(name, value): return value if pick_device(value) else value
@@ -101,7 +101,7 @@ def _set(default, read, about): return dataclasses.field(default=default, metada
 class Recipe:
     "All settings of an experiment. Raises `ValueError` for a value that is not allowed."
     name: str = _set('custom', _text, 'what to call it')
-    data: object = _set('digits', _data, 'a data set by name, or your own array')
+    data: object = _set('digits', _data, 'a data set by name; or your own array, or the path of one or of a folder of pictures')
     model: str = _set('mlp', _one_of(models.builders), 'the kind of networks')
     z_dim: int = _set(100, _whole(1), 'numbers in a latent')
     hidden: tuple = _set((128, 128), _widths, 'widths of the fully connected layers')

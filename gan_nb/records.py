@@ -117,6 +117,8 @@ class Records:
         if name not in columns: raise nearest('column', name, columns)
         return self.table()[:, columns.index(name)]
 
+    def keys(self): return list(columns)
+    def __iter__(self): return iter(columns)
     def __len__(self): return len(self._held[0]) + len(self._held[-1])
     def __repr__(self): return f"Records({self.total} moves{f', {len(self)} of them in memory' if len(self) < self.total else ''}: {', '.join(columns)})"
 

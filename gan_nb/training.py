@@ -9,6 +9,7 @@ __all__ = ['most_skips', 'most_rollbacks', 'Edit', 'Run', 'Clock', 'Record', 'Re
 # %% ../nbs/35_training.ipynb #b0833120
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -461,6 +462,16 @@ class Run:
             store.tidy()
             yield store
 
+    def leave(self):
+        "Leave what is saved in `folder` as it is, and save beside it from now on. Gives the new folder; None where nothing was saved."
+        with self.lock:
+            if self.folder is None or not Path(self.folder).exists(): return None
+            here, self._stores, self._store = Path(self.folder), {}, None
+            stem, _, number = here.name.rpartition('-')
+            stem = stem if number.isdecimal() and here.with_name(stem).exists() else here.name # after mine and mine-2 comes mine-3
+            self.folder = next(place for k in itertools.count(2) if not (place := here.with_name(f'{stem}-{k}')).exists())
+            return self.folder
+
     def _store_of(self, folder):
         folder = Path(folder)
         if folder not in self._stores: self._stores[folder] = Store(folder)
@@ -539,7 +550,7 @@ class Run:
     @classmethod
     def load(cls,
         path, # A run folder or a checkpoint
-        data=None, # Your own array, if it was trained on one
+        data=None, # Your own array or its path, if it was trained on one
         compile=None, # As of `Run`; none: as it was, for the same bits
         of=None, # A Recipe, or the name of one, that the run must have
         store:Store=None, # The folder, if it is locked already
@@ -550,7 +561,7 @@ class Run:
         The folder is then the run's `folder`, where `fit` saves; a `fork` has none, nor has what was read from a file.
 
         Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint, and for data or a recipe other than the run's: it then says what differs."""
-        path = Path(path)/best_name if best else Path(path)
+        path, data = Path(path)/best_name if best else Path(path), sets.load(data) if isinstance(data, (str, Path)) else data
         if best and not path.is_file(): raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
         store = store or (Store(path) if path.is_dir() else None)
         wanted = {k: v for k, v in expand(settings).items() if k not in local}

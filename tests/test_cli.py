@@ -332,3 +332,16 @@ def test_training_needs_no_jupyter(tmp_path):
     code = ("import sys; from gan_nb.cli import main; main(['train', 'ring', '--rounds', '2', '--out', 'a']); "
             "sys.exit(any(m.split('.')[0] in ('IPython', 'ipywidgets', 'jupyterlab', 'ipykernel') or m == 'matplotlib.pyplot' for m in sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=300).returncode == 0
+
+
+def test_own_data_from_a_path(tmp_path, capsys):
+    import numpy as np
+    from gan_nb.cli import main
+    np.save(tmp_path/"points.npy", np.random.default_rng(0).normal(size=(60, 2)).astype("float32"))
+    here, out = str(tmp_path/"points.npy"), str(tmp_path/"run")
+    assert main(["train", "ring", "--rounds", "3", "--out", out, "--set", f"data={here}", "--set", "hidden=4", "--set", "batch_size=8"]) == 0
+    assert main(["resume", out, "--rounds", "2"]) == 2 and "own array" in capsys.readouterr().err
+    for words in (["resume", out, "--rounds", "2"], ["sample", out, "--n", "4", "--out", str(tmp_path/"x.npy")], ["evaluate", out, "--n", "40"], ["doctor", out]):
+        assert main([*words, "--data", here]) == 0, words
+    assert main(["train", "ring", "--set", "data=./nowhere", "--out", str(tmp_path/"b")]) == 2
+    assert "there is no such file or folder" in capsys.readouterr().err

@@ -882,6 +882,20 @@ def test_the_lab_saves_a_run_that_has_a_folder(tmp_path):
     other.close()
 
 
+def test_reset_in_the_lab_leaves_what_was_saved(tmp_path):
+    from gan_nb.lab import Lab
+    run = Run("ring", folder=tmp_path/"a", **tiny)
+    lab = Lab(run)
+    for _ in range(2):
+        lab.play(); lab.wait(rounds=30); lab.pause(); lab.wait()
+        saved, round = run.folder, run.round
+        lab.reset(); lab.wait()
+        assert run.round == 0 and str(run.folder) in lab.status.value != str(saved)
+    lab.step(); lab.wait(); lab.close()
+    assert Run.load(tmp_path/"a-2", device="cpu").round == round >= 30 and Run.load(tmp_path/"a", device="cpu").round >= 30
+    assert Run.load(tmp_path/"a-3", device="cpu").round == 1 and len(csv_of(tmp_path/"a-2")) == round + 1
+
+
 def test_the_lab_saves_where_it_diverged(tmp_path):
     from gan_nb.lab import Lab
     run = Run("ring", folder=tmp_path/"a", **tiny)
@@ -1511,3 +1525,13 @@ def test_files_train(tmp_path):
     for i in range(4): Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 6, 3), "uint8")).save(tmp_path/f"{i}.png")
     assert load(tmp_path).shape == (3, 8, 6) and np.array_equal(load(tmp_path).train[2].permute(1, 2, 0), np.random.default_rng(2).integers(0, 256, (8, 6, 3), "uint8"))
     with pytest.raises(FileNotFoundError, match="nowhere.csv"): load("nowhere.csv")
+
+
+def test_a_checkpoint_names_no_file_as_its_data(tmp_path):
+    "A path in a checkpoint would be read when it is opened."
+    from gan_nb.checkpoints import check_about
+    np.save(tmp_path/"x.npy", np.zeros((20, 2), "float32"))
+    run = Run("ring", **tiny).fit(2, progress=False)
+    about, flat = read_checkpoint(run.save(tmp_path/"a.safetensors"))
+    for name in ("recipe", "start_recipe"):
+        with pytest.raises(ValueError, match=f"{name}: data"): check_about({**about, name: {**about[name], "data": str(tmp_path/"x.npy")}}, flat)
