@@ -654,6 +654,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'gan_nb.recipes.expand': ('nbs/recipes.html#expand', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.find_settings': ('nbs/recipes.html#find_settings', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.game_settings': ('nbs/recipes.html#game_settings', 'gan_nb/recipes.py'),
+                                'gan_nb.recipes.idle_clips': ('nbs/recipes.html#idle_clips', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.recipe': ('nbs/recipes.html#recipe', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.recipes': ('nbs/recipes.html#recipes', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.transposed': ('nbs/recipes.html#transposed', 'gan_nb/recipes.py')},

@@ -236,13 +236,14 @@ def train(
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     with noted_signals() as asked:
-        from gan_nb.recipes import recipe
+        from gan_nb.recipes import idle_clips, recipe
         from gan_nb.training import Run
         planned = recipe(name).replace(**dict(settings))
         made = planned.replace(rounds=rounds) if rounds else planned
         folder = Path(out or Path(made.run_folder)/f'{name}-seed{seed}')
         refuse_full(folder)
         run = Run(made, seed, keep=keep, compile=compile)
+        if idle_clips(made): say(f"{name}: the clip has no effect, since a normaliser follows, which gives the gradient a length of its own")
         if made.rounds < planned.rounds: say(f"{name}: {made.rounds:,} rounds instead of the recipe's {planned.rounds:,}, and its schedule is fitted to them")
         return play(run, made.rounds, folder, asked, autosave)
 

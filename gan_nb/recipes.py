@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['methods', 'averages', 'on_divergences', 'local', 'live', 'built_in', 'Recipe', 'expand', 'find_settings', 'recipes',
-           'recipe', 'build_transform', 'transposed', 'build_rule', 'build_method', 'build_average', 'game_settings',
-           'build_pair', 'check_memory', 'build_game']
+           'recipe', 'build_transform', 'idle_clips', 'transposed', 'build_rule', 'build_method', 'build_average',
+           'game_settings', 'build_pair', 'check_memory', 'build_game']
 
 # %% ../nbs/33_recipes.ipynb #c7d560e0
 import configparser
@@ -261,6 +261,16 @@ def build_transform(
     links = [get('skip_not_finite') and transforms.skip_not_finite(), get('centralize') and transforms.centralize(flipped), clip and transforms.clips[clip[0]](clip[1], **extra(clip[0])),
              get('early_momentum') and transforms.momentum(get('early_momentum')), normalizer and transforms.normalizers[normalizer[0]](normalizer[1], **extra(normalizer[0]))]
     return transforms.chain(*(link for link in links if link))
+
+def idle_clips(
+    recipe:Recipe,
+) -> list: # Of 'gen' and 'disc'
+    "The players whose clip changes nothing but the norms that are noted: it scales what a normaliser then gives a length of its own."
+    def is_idle(p):
+        clip, normalizer = getattr(recipe, f'clip_{p}'), getattr(recipe, f'normalize_{p}')
+        if not clip or not normalizer or getattr(recipe, f'early_momentum_{p}'): return False
+        return normalizer[0] == 'sign' or clip[0] in ('global_norm', 'quantile') or clip[0] == 'block_norm' and normalizer[0] != 'global_norm'
+    return [p for p in ('gen', 'disc') if is_idle(p)]
 
 def transposed(net) -> tuple: # Names
     "The weights of transposed convolutions, whose second dimension counts the outputs."

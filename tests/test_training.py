@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from gan_nb import Recipe, Run, recipes
 from gan_nb.core import stream
 from gan_nb.games import players
+from gan_nb.recipes import idle_clips
 from gan_nb.toys import bilinear
 from gan_nb.transforms import adaptive_clip
 
@@ -171,3 +172,17 @@ def test_packs_are_scored_as_packs():
     assert run.score(x, packed=True).shape == (3,) and run.score(x).shape == (6,)
     torch.testing.assert_close(run.score(x[[0, 0, 1, 1]], packed=True), run.score(x[:2]))
     with pytest.raises(ValueError, match="x: 5 samples came; allowed are multiples of 2"): run.score(x[:5], packed=True)
+
+
+@pytest.mark.parametrize("clip", [("global_norm", .05), ("quantile", 0.), ("block_norm", .02), ("value", .005), ("adaptive", .01)], ids=str)
+@pytest.mark.parametrize("normalize", [None, ("global_norm", 1.), ("block_norm", .5), ("block_rms", 1.), ("orthogonal", 1.), ("sign", 1.)], ids=str)
+def test_a_clip_is_called_idle_where_it_is(clip, normalize):
+    settings = dict(hidden=(8, 8), batch_size=16, rule="sgd", lr=.003, momentum=0., normalize=normalize, schedule="constant", device="cpu")
+    with_clip, without = (Run("ring", clip=c, **settings).fit(12, progress=False) for c in (clip, None))
+    apart = max((with_clip.state.params[p][k] - without.state.params[p][k]).abs().max().item() for p in ("gen", "disc") for k in with_clip.state.params[p])
+    idle = idle_clips(with_clip.recipe)
+    assert idle in ([], ["gen", "disc"]) and idle_clips(without.recipe) == []
+    if idle: assert apart < 1e-5
+    else: assert apart > 1e-5
+    early = with_clip.recipe.replace(early_momentum_gen=.5)
+    assert "gen" not in idle_clips(early)
