@@ -167,7 +167,7 @@ class Panel(VBox):
         said = f'{len(edits)} edit{"s" * (len(edits) > 1)}, the last: {_in_words(edits[-1])}' if edits else 'no edits yet'
         if self.forked_at is not None: said = f'a fork from round {self.forked_at:,}; {said}'
         if self.run.folder: said += f'; saved to {self.run.folder}'
-        if idle := idle_clips(self.run.recipe): said += f"; the clip of {' and '.join(PLAYERS[p][0] for p in idle)} has no effect, since a normaliser follows"
+        if idle := idle_clips(self.run.recipe): said += f"; a clip without effect, since a normaliser follows{'' if len(idle) > 1 else f' ({PLAYERS[idle[0]][0]})'}"
         self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {self.run.round:,}</span>'
         self.speed.value = f'<span style="margin:0 12px; white-space:nowrap">{doing}{f", {speed:.3g} rounds/s" if speed else ""}</span>'
         self.status.value = f'<span style="color:#666">{escape(said)}</span>' if error is None else f'<span style="color:#b00000">{escape(f"{error}" or type(error).__name__)}</span>'
