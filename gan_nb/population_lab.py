@@ -83,7 +83,7 @@ def draw_traces(
         ax.plot(at, values[:, i], lw=2 if i == chosen else .7, color='#1f77b4' if i == chosen else f'C{(1 + row) % 10}', alpha=1 if i == chosen else .6, zorder=3 if i == chosen else 2, label='the chosen one' if i == chosen else None)
     if len(rows) < 9:
         for row, name in enumerate(rows):
-            if name: ax.plot([], [], color=f'C{(1 + row) % 10}', lw=.7, label=name)
+            if name: ax.plot([], [], color=f'C{(1 + row) % 10}', lw=1.5, label=name)
     usual = values[:, population.diverged < 0] if (population.diverged < 0).any() else values # one that explodes must not hide the others
     if usual[np.isfinite(usual)].size: ax.set_ylim(*np.nanquantile(usual, (.002, .998)) + np.array([-.1, .1]) * (np.ptp(np.nanquantile(usual, (.002, .998))) + 1e-9))
     ax.set(xlabel='round', ylabel=column)
