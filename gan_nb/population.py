@@ -283,9 +283,9 @@ def compare(
     for name in (setting, value):
         if name not in rows[0]: raise nearest('column', name, rows[0])
     from scipy.stats import t # takes a moment
-    measured = ('diverged', 'loss_gen', 'loss_disc', 'score', value)
+    outcomes = ('diverged', 'loss_gen', 'loss_disc', 'score', value)
     groups = {}
-    for row in rows: groups.setdefault(row[setting], {})[tuple((k, v) for k, v in row.items() if k not in (setting, *measured))] = math.nan if row[value] is None else float(row[value])
+    for row in rows: groups.setdefault(row[setting], {})[tuple((k, v) for k, v in row.items() if k not in (setting, *outcomes))] = math.nan if row[value] is None else float(row[value])
     first, error = next(iter(groups.values())), lambda x: x.std(ddof=1) / len(x)**.5
     if len(first) < 2: raise ValueError(f"rows: {len(first)} came for each value of {setting}; allowed are at least 2, such as two seeds")
     found = []
