@@ -53,6 +53,7 @@ class Evaluation:
         lines = [f"{self.n:,} samples of {self.recipe!r} on {self.data} after {self.round:,} rounds, seed {self.seed}{f'; judge: {self.judge}' if self.judge else ''}"]
         lines += ['  '.join([row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:]))]).rstrip() for row in rows]
         if self.shares: lines.append('shares: ' + ', '.join(f'{name} {share:.1%}' for name, share in self.shares.items()))
+        lines.append('The intervals are for other samples of this one run; runs from other seeds differ by more.')
         return '\n'.join([*lines, *(f'note: {note}' for note in self.notes)])
 
 def _text(x): return '' if x is None else f'{float(x):.4g}'
@@ -113,7 +114,6 @@ def evaluate(
         scores = found['scores'].values()
         for score in scores: score.interval, score.perfect # worked out here
     notes = list(dict.fromkeys(str(w.message) for w in said))
-    notes.append("the intervals are for other samples of this one run; runs from other seeds differ by more")
     if n < few and kind is not _stacked: notes = [note for note in notes if f' {n:,} samples are too few' not in note] # the next says it for all
     if n < few: notes.append(f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
     return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=tuple(notes))

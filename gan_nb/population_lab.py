@@ -178,7 +178,7 @@ class PopulationLab(Worker, VBox):
     def _say(self):
         p, i = self.population, self.chosen.value
         gone = int((p.diverged >= 0).sum())
-        self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {p.round}</span>'
+        self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {p.round:,}</span>'
         self.doing.value = f'<span style="margin:0 12px">{"playing" if self.playing else "paused"}</span>'
         self.status.value = f'<span style="color:#b00000">{escape(f"{self.error}")}</span>' if self.error is not None else f'<span style="color:#666">{len(p)} runs{f", {gone} diverged" if gone else ""}</span>'
         settings = ', '.join(f'{name} {value}' for name, value in p.members[i].items())

@@ -115,8 +115,8 @@ def run_until_it_shows(page, i, what, tries=6):
             if not left: raise
 
 # the page is read by script, so that looking takes no time of its own
-read_round = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^round (\\d+)$/)).find(Boolean); return m ? +m[1] : null; }"
-read_doctor = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^Doctor, round ([\\d,]+)/)).find(Boolean); return m ? +m[1].replace(',', '') : null; }"
+read_round = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^round ([\\d,]+)$/)).find(Boolean); return m ? +m[1].replaceAll(',', '') : null; }"
+read_doctor = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^Doctor, round ([\\d,]+)/)).find(Boolean); return m ? +m[1].replaceAll(',', '') : null; }"
 first_picture = "() => document.querySelector('img.widget-image')?.src"
 
 def rounds(page): return page.evaluate(read_round)
