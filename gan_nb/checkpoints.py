@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from . import data as sets
-from .core import brief, check_whole, nearest
+from .core import brief, check_whole, first_line, nearest
 from .gan import players
 from .recipes import Recipe, build_pair, live, local
 from .records import columns
@@ -154,7 +154,7 @@ def check_sizes(
     if made.model == 'mlp' and len(made.hidden) > len(flat): raise ValueError(f"hidden: {len(made.hidden)} layers came; the file has fewer tensors")
     try:
         with torch.device('meta'): pair = build_pair(made, shape)
-    except (RuntimeError, OverflowError, MemoryError, TypeError) as error: raise ValueError(f"its recipe cannot be built: {str(error).splitlines()[0][:100]}") from None
+    except (RuntimeError, OverflowError, MemoryError, TypeError) as error: raise ValueError(f"its recipe cannot be built: {first_line(error)[:100]}") from None
     for player, net in zip(players, (pair.generator, pair.discriminator)):
         for name, p in net.named_parameters(): check_tensor(f'params/{player}/{name}', p, flat)
 

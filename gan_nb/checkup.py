@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .core import brief, global_norm, not_a_path, stream, use_threads
+from .core import global_norm, not_a_path, stream, use_threads
 from .evaluation import judge_for
 from .gan import gradient, players
 from .games import play
 from .judges import to_bytes
 from .metrics import density_coverage
+from .recipes import written
 
 # %% ../nbs/43_checkup.ipynb #f42ebc08
 def _logistic(label):
@@ -218,8 +219,9 @@ def examining(
     "`examine` in parts, none much longer than a few rounds: the run may go on in between."
     not_a_path(run)
     with run.lock: state, recipe, edits = run.state, run.recipe, run.edits[:]
-    changed = [e.round for e in edits if 'step' not in e.changes]
-    seen = {'round': state.round, 'rounds': recipe.rounds, 'moves': len(run.records), 'since_edit': state.round - changed[-1] if changed else None, 'last_edit': ', '.join(f'{k}={brief(v)}' for k, v in next(e.changes for e in reversed(edits) if 'step' not in e.changes).items()) if changed else None}
+    last = next((e for e in reversed(edits) if 'step' not in e.changes), None)
+    seen = {'round': state.round, 'rounds': recipe.rounds, 'moves': len(run.records), 'since_edit': last and state.round - last.round}
+    seen['last_edit'] = written(last.changes) if last and 'compiled' not in last.changes else None # to be compiled changes no setting
     seen |= _finite(run, state) | {'divergence': run.divergence} | _records(run)
     if seen['next_round_finite'] and not seen['divergence']:
         yield

@@ -116,11 +116,11 @@ def picture(
     seed:int=0, # Decides the latents
 ):
     "Images two screen pixels to each of theirs, in a square; points over the discriminator's surface."
-    from gan_nb.plots import draw_latest, draw_samples
-    fake = run.samples(n, seed)
-    if fake.ndim == 2 or fake.shape[1] not in (1, 3): return draw_latest(run, n, seed=seed, width=4)
+    from gan_nb.plots import draw_latest
+    shape = run.game.data.shape
+    if len(shape) == 1 or shape[0] not in (1, 3): return draw_latest(run, n, seed=seed, width=4)
     columns = math.ceil(math.sqrt(n))
-    return draw_samples(fake, columns, width=.02 * (columns * (fake.shape[-1] + 1) + 1))
+    return draw_latest(run, n, seed=seed, columns=columns, width=.02 * (columns * (shape[-1] + 1) + 1))
 
 # %% ../nbs/90_cli.ipynb #d67ec5db
 contents = ('recipe.ini', 'records.csv', 'samples.png', 'losses.png', 'checkpoint.safetensors')
@@ -356,7 +356,8 @@ def treat(
     finding, # A Finding with a remedy
 ) -> str:
     "The line that applies a remedy."
-    from gan_nb.doctor import shorten, steady
+    from gan_nb.doctor import steady
+    from gan_nb.recipes import shorten
     from gan_nb.recipes import recipe, recipes
     if finding.back is None: return as_words(['gan-nb', 'resume', folder], shorten(finding.remedy))
     name = run.start_recipe.name if run.start_recipe.name in recipes() else 'recommended'
@@ -410,7 +411,7 @@ def make_parser() -> Parser:
     add('--rounds', type=whole(1), metavar='N', help="how many rounds; the schedule is fitted to them (default: the recipe's)")
     add('--seed', type=whole(0), default=0, metavar='S', help='decides initial weights and every batch (default: 0)')
     add('--out', metavar='DIR', help="the run's folder (default: runs/RECIPE-seedS)")
-    add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help="change a setting of the recipe, such as lr=0.01 clip='global_norm 1.0' or data=./pictures; may be repeated")
+    add('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value', help="change a setting of the recipe, such as lr=0.01, clip='global_norm 1.0' or data=./pictures; may be repeated")
     saving = dict(type=seconds, default=60., metavar='SECONDS', help='how often to save, at the end of a round (default: 60)')
     add('--autosave', **saving)
     add('--keep', type=whole(1), default=2, metavar='N', help='how many of the last checkpoints stay in the folder (default: 2)')

@@ -22,10 +22,10 @@ from pathlib import Path
 from ipywidgets import HTML, Accordion, Button, Dropdown, FloatLogSlider, HBox, Image, IntSlider, Layout, VBox
 
 from .core import Diverged
-from .doctor import apply, diagnosing, line, shorten
+from .doctor import apply, diagnosing, line
 from .losses import losses
 from .plots import PLAYERS, bounds, draw_latest, draw_losses, draw_norms, draw_run, to_png
-from .recipes import idle_clips, methods
+from .recipes import idle_clips, methods, shorten
 from .training import Clock, Run
 from .transforms import clips, normalizers
 
@@ -457,11 +457,9 @@ class Lab(Worker, Panel):
 
     def _start_over(self):
         self._stop()
-        before = self.run.folder
-        beside = self.run.leave() if self.run.round else None
+        if self.run.round: self.run.leave() # the status line says where the next one goes
         self.run.reset()
         self.forked_at = None
-        if beside: self.show_note(f'The run so far stays in {before}; from here on it is saved to {beside}.')
 
     def _apply(self, findings):
         if not findings or isinstance(findings, Exception) or not findings[0].remedy: raise ValueError("apply_remedy: the doctor has named no remedy; one is offered where a run is ill")

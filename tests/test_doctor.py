@@ -373,3 +373,12 @@ def test_a_softened_label_is_read_as_such():
 
 def test_what_was_not_measured_supports_no_finding():
     assert decide({k: v for k, v in vanished.items() if k not in ("told_apart", "flatness", "logit_spread")} | dict(moves=2000, round=2000, rounds=3000, since_edit=None, gradient_gen=1., first_gen=1., lately_gen=1., growth_gen=1.))
+
+
+def test_the_edit_before_a_disease_is_named():
+    run = Run(patient("healthy", **tiny)).fit(150, progress=False)
+    run.edit(lr=1e30, clip=None)
+    with pytest.raises(Diverged): run.fit(50, progress=False)
+    found = diagnose(run)[0]
+    assert found.name == "diverged" and f"{run.round - 150} rounds after the last edit, lr=1e+30, clip=None:" in found.why, found.why
+    with pytest.raises(ValueError, match="run: 'runs/mine' came; allowed is a Run, such as Run.load"): diagnose("runs/mine")

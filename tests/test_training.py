@@ -186,3 +186,9 @@ def test_a_clip_is_called_idle_where_it_is(clip, normalize):
     else: assert apart > 1e-5
     early = with_clip.recipe.replace(early_momentum_gen=.5)
     assert "gen" not in idle_clips(early)
+
+
+def test_records_are_a_dict_of_columns():
+    run = Run("ring", hidden=(8, 8), batch_size=16, device="cpu").fit(3, progress=False)
+    table = dict(run.records)
+    assert list(table) == list(run.records.columns) and all(len(column) == 3 for column in table.values())
