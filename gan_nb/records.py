@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .core import nearest
-from .data import naming, no_link, open_regular, write_whole
+from .files import naming, no_link, open_regular, write_whole
 
 # %% ../nbs/40_records.ipynb #0a852a94
 measured = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc', 'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake')
