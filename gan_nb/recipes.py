@@ -21,6 +21,7 @@ from torch import nn
 
 from . import data, losses, models, rules, transforms
 from .core import brief, check_number, check_room, first_line, nearest, pick_device, precisions
+from .files import read_regular
 from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
 # %% ../nbs/30_recipes.ipynb #19e69101
@@ -225,7 +226,7 @@ _most_bytes, _most_sections = 2**17, 1000 # Of a settings file: a megabyte of li
 
 def _sections(path):
     parser = configparser.ConfigParser(interpolation=None, default_section='\0')
-    try: text = data.read_regular(path, _most_bytes).decode() if path else ''
+    try: text = read_regular(path, _most_bytes).decode() if path else ''
     except UnicodeDecodeError as error: raise ValueError(f"{path}: not a settings file: {error}") from None
     if (n := len(re.findall(r'^\s*\[', text, re.MULTILINE))) > _most_sections: raise ValueError(f"{path}: {n:,} sections came; allowed are {_most_sections:,}")
     try: parser.read_string(text)

@@ -31,7 +31,7 @@ import gan_nb
 from . import data as sets
 from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, refusing, upgrade
 from .core import Diverged, brief, check_room, check_whole, first_line, nearest, stream, use_precision, use_threads
-from .data import write_whole
+from .files import write_whole
 from .games import State, alternating, draw, players, start
 from .recipes import Recipe, build_average, build_game, build_method, check_memory, expand, game_settings, live, local, recipe
 from .records import Record, Records, columns, measured
