@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 
 from . import data as sets
+from .build import build_pair
 from .core import brief, check_whole, first_line, nearest
 from .gan import players
-from .recipes import Recipe, build_pair, live, local
+from .recipes import Recipe, live, local
 from .records import columns
 from .storage import Damaged, best_name, read_checkpoint
 

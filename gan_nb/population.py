@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .build import build_average, build_game, build_method, game_settings
 from .compiled import Graph, arrange, compiled, listed, mapped, member, refill, stacked
 from .core import brief, check_room, check_whole, first_line, nearest, stream, use_precision, use_threads
 from .games import State, draw, start
-from .recipes import Recipe, build_average, build_game, build_method, expand, game_settings, local, recipe
+from .recipes import Recipe, expand, local, recipe
 from .plots import Picture
 from .records import Records, columns, measured
 from .rounds import play_seen, rounds_ahead, structure, tensors
