@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+import seams
 from gan_nb import Run
 from gan_nb.core import Diverged
 from gan_nb.data import load
-from gan_nb.doctor import _why, Finding, apply, cover, decide, diagnose, diagnosing, examine, gallery, line, names, patient, read_losses, steady
+from gan_nb.doctor import (apply, cover, decide, diagnose, diagnosing, examine, Finding, gallery, line, names,
+    patient, read_losses, steady)
 from gan_nb.losses import losses
 from gan_nb.recipes import Recipe
+
 
 tiny = dict(hidden=(16, 16), batch_size=32)
 images = dict(next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000, rounds=3000, since_edit=None, told_apart=.98, flatness=1.5, logit_spread=1.,
               first_gen=1., gradient_gen=1., lately_gen=1., growth_gen=1., growth_disc=1., drift=.05, own_drift=.05)
-
 
 def points(x):
     "A run that never trained, whose samples and whose present are put in by hand."
@@ -252,12 +254,12 @@ vanished = dict(next_round_finite=True, kind="modes", reached=0, of=8, missing=l
     (dict(flatness=.01), "0.01 of the strength", "deviate"), (dict(logit_spread=.01), "logits deviate by 0.01", "strength"),
     (dict(gradient_gen=1e-3, lately_gen=1e-3), "shrunk to 0.0065 of what it was", "says nearly the same")], ids=str)
 def test_a_vanished_gradient_is_told_by_the_sign_that_fired(changes, there, absent):
-    why = _why["generator_gradient_vanished"]({**vanished, **changes})
+    why = seams.why["generator_gradient_vanished"]({**vanished, **changes})
     assert there in why and absent not in why
 
 
 def test_saturation_claims_no_flat_slope():
-    why = _why["discriminator_saturated"]({**vanished, "told_apart": .999})
+    why = seams.why["discriminator_saturated"]({**vanished, "told_apart": .999})
     assert "99.9%" in why and "11.8" not in why.split(".")[0] and "12, and was 0.15" in why.replace("0.155", "0.15") and "no longer changes" not in why
 
 
