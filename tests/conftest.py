@@ -1,6 +1,7 @@
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")    # before torch is imported: the machine is shared, and the nets are small
+# before torch is imported: the machine is shared, and the nets are small
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import math

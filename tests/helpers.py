@@ -34,13 +34,15 @@ variants = {
     "sgd, clipped": dict(rule="sgd", lr=.05, clip=("global_norm", .5)),
     "momentum, unit rms": dict(rule="sgd", lr=.01, momentum=.5, normalize=("block_rms", 1.), schedule="linear"),
     "adam, r1 and r2": dict(rule="adam", lr=1e-3, momentum=.5, clip=None, loss="r3", r1=.1, r2=.1),
-    "orthogonal, wgan_gp": dict(rule="sgd", lr=.02, normalize=("orthogonal", 1.), loss="wasserstein", wgan_gp=.5, noise=.1)}
+    "orthogonal, wgan_gp": dict(rule="sgd", lr=.02, normalize=("orthogonal", 1.), loss="wasserstein", wgan_gp=.5,
+        noise=.1)}
 every_method = [*({"method": m} for m in methods), {"lookahead": 2}]
 each_method = pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
 needs_compiler = pytest.mark.skipif(not can_compile("cpu"), reason="there is no C++ compiler")
 
 # One of everything, and few rounds: for what is tried with every method, rule, transform and loss
-BASE = Recipe(data="ring", z_dim=2, hidden=(8,), batch_size=8, device="cpu", threads=1, unroll=2, rounds=50, halflife=5).replace(lr=0.01)
+BASE = Recipe(data="ring", z_dim=2, hidden=(8,), batch_size=8, device="cpu", threads=1, unroll=2, rounds=50,
+    halflife=5).replace(lr=0.01)
 
 # A bound for each kind of clip, at which it has something to do
 BOUNDS = {"value": .1, "global_norm": .5, "block_norm": .3, "adaptive": .01, "quantile": .5}
@@ -61,7 +63,8 @@ def params(run): return {f"{p}/{k}": v for p in players for k, v in run.state.pa
 
 def state_of(run):
     s = run.state
-    return flatten({"params": s.params, "buffers": s.buffers, "rules": s.rules, "method": s.method, "average": s.average})
+    return flatten({"params": s.params, "buffers": s.buffers, "rules": s.rules, "method": s.method,
+        "average": s.average})
 
 
 def row_of(record):
@@ -80,7 +83,8 @@ def bytes_of(run): return saved(run, Path.read_bytes)
 def same_run(a, b):
     one, two = (saved(r, read_checkpoint)[1] for r in (a, b))
     one["records"][:, 1] = two["records"][:, 1] = 0  # seconds differ
-    same = all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in one) if one.keys() == two.keys() else False
+    same = all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1))
+        for k in one) if one.keys() == two.keys() else False
     return same and a.edits == b.edits
 
 

@@ -16,7 +16,8 @@ def idx(array):
 def four_files(seed=0):
     "The four files of a small set, unpacked, by name."
     rng = np.random.default_rng(seed)
-    arrays = [rng.integers(0, 256, (6, 28, 28), np.uint8), np.arange(6, dtype=np.uint8), rng.integers(0, 256, (4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8)]
+    arrays = [rng.integers(0, 256, (6, 28, 28), np.uint8), np.arange(6, dtype=np.uint8),
+        rng.integers(0, 256, (4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8)]
     return {file: idx(a) for file, a in zip(FILES, arrays)}
 
 
@@ -28,4 +29,5 @@ def put(folder, files, zipped=True):
 
 
 def everything_in(folder): return sorted(str(p.relative_to(folder)) for p in folder.rglob('*'))
-def same(a, b): return all(torch.equal(getattr(a, k), getattr(b, k)) for k in ('train', 'labels', 'held_out', 'labels_held_out'))
+def same(a, b):
+    return all(torch.equal(getattr(a, k), getattr(b, k)) for k in ('train', 'labels', 'held_out', 'labels_held_out'))

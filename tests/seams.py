@@ -10,7 +10,8 @@ from gan_nb import doctor, metrics, records, rounds, storage, training
 from gan_nb import data as room
 
 # The modules that change a run or a file: Ctrl-C is tried before each of their lines. A name that is no module's yet is no harm.
-changing = ("training.py", "history.py", "divergence.py", "checkpoints.py", "driving.py", "engines.py", "round.py", "records.py", "storage.py",
+changing = ("training.py", "history.py", "divergence.py", "checkpoints.py", "driving.py", "engines.py", "round.py",
+            "records.py", "storage.py",
             "files.py", "data.py")
 
 
@@ -75,7 +76,8 @@ def remember(monkeypatch, most):
     monkeypatch.setattr(records.Records.__init__, "__defaults__", (None, None, None, most))
 
 
-writer = sys.modules[storage.write_whole.__module__] # where a file is opened to be written: `open` of that module may be replaced
+# where a file is opened to be written: `open` of that module may be replaced
+writer = sys.modules[storage.write_whole.__module__]
 
 
 def lock_with(monkeypatch, lock):

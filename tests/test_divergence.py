@@ -20,15 +20,19 @@ from helpers import BASE, csv_of, params, same_run, tiny
 def test_a_weight_that_is_not_finite_is_seen_at_once(tmp_path, spoil, value):
     run = Run("ring", folder=tmp_path/"a", **tiny)
     spoil(run, 70, "disc", "2.bias", value)
-    with pytest.raises(Diverged, match=r"round 70: disc/2.bias is not finite \(in the discriminator, first in 2.bias\)") as raised: run.fit(100, progress=False)
+    with pytest.raises(Diverged, match=r"round 70: disc/2.bias is not finite \(in the discriminator, first in 2.bias\)") as raised:
+        run.fit(100, progress=False)
     error = raised.value
-    assert (error.player, error.layer, error.round) == ("disc", "2.bias", 70) and [len(error.norms[p]) for p in players] == [50, 50]
+    assert (error.player, error.layer, error.round) == ("disc", "2.bias", 70)
+    assert [len(error.norms[p]) for p in players] == [50, 50]
     assert error.norms["gen"][:-1] == run.records["grad_norm_gen"][-49:].tolist()
     assert run.round == 70 == len(run.records) and all(v.isfinite().all() for v in params(run).values())
-    note = json.loads((tmp_path/"a/diverged.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    note = json.loads((tmp_path/"a/diverged.json").read_text(),
+        parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (note["player"], note["layer"], note["round"], len(note["norms"]["gen"])) == ("disc", "2.bias", 70, 50)
     again = Run.load(tmp_path/"a", device="cpu").fit(5, progress=False)
-    assert same_run(again, Run("ring", **tiny).fit(75, progress=False)) and not (tmp_path/"a/diverged.json").exists(), "it has passed that round"
+    assert same_run(again, Run("ring", **tiny).fit(75, progress=False)), "it has passed that round"
+    assert not (tmp_path/"a/diverged.json").exists(), "it has passed that round"
 
 
 def test_a_loss_that_is_not_finite(tmp_path):
@@ -53,7 +57,9 @@ def test_the_doctor_reads_where_it_diverged(tmp_path, spoil):
     spoil.on = False
     for at in (run, Run.load(tmp_path/"a", device="cpu")):
         found, = diagnose(at)
-        assert found.name == "diverged" and found.evidence["divergence"] == {"player": "disc", "layer": "2.bias", "round": 70} and found.evidence["next_round_finite"]
+        assert found.name == "diverged"
+        assert found.evidence["divergence"] == {"player": "disc", "layer": "2.bias", "round": 70}
+        assert found.evidence["next_round_finite"]
         assert found.why.startswith("Round 70 was not finite, in the discriminator, first in 2.bias. ")
     other = Run.load(tmp_path/"a", device="cpu")
     other.edit(lr=1e-4)
@@ -83,10 +89,12 @@ def test_skipping_goes_on_and_then_gives_up():
 # Rolling back
 
 def test_rolling_back(tmp_path):
-    run = Run("ring", rule="sgd", lr=2., momentum=0., hidden=(32, 32), batch_size=64, device="cpu", on_divergence="roll back", folder=tmp_path/"a").fit(200, progress=False)
+    run = Run("ring", rule="sgd", lr=2., momentum=0., hidden=(32, 32), batch_size=64, device="cpu",
+        on_divergence="roll back", folder=tmp_path/"a").fit(200, progress=False)
     back = run.rollbacks
     assert 1 <= len(back) <= 3 and run.round == 200 and run.recipe.lr_gen == 2. / 2**len(back)
-    assert [e.changes for e in run.edits] == [{"lr_gen": 2. / 2**(k + 1), "lr_disc": 2. / 2**(k + 1)} for k in range(len(back))]
+    assert [e.changes for e in run.edits] == [{"lr_gen": 2. / 2**(k + 1), "lr_disc": 2. / 2**(k + 1)}
+        for k in range(len(back))]
     assert [e.round for e in run.edits] == [b["to"] for b in back] and all(b["round"] - b["to"] <= 100 for b in back)
     assert run.records["round"].tolist() == list(range(1, 201)) and len(csv_of(tmp_path/"a")) == 201
     assert [r[0] for r in csv_of(tmp_path/"a")[1:]] == [str(n) for n in range(1, 201)]
@@ -104,7 +112,8 @@ def test_what_to_do_at_a_divergence_is_a_setting(tmp_path, monkeypatch, capsys):
     assert run.rollbacks and run.round == 200 and "on_divergence = roll back" in Path("a/recipe.ini").read_text()
     assert run.fork(round=10).recipe.on_divergence == "roll back"
     assert main(["train", "wild", "--rounds", "200", "--out", "b", "--set", "on_divergence=stop"]) == 3
-    assert main(["train", "ring", "--out", "c", "--set", "on_divergence=roll  back"]) == 2 and "did you mean 'roll back'" in capsys.readouterr().err
+    assert main(["train", "ring", "--out", "c", "--set", "on_divergence=roll  back"]) == 2
+    assert "did you mean 'roll back'" in capsys.readouterr().err
     stopped = Run("wild", on_divergence="stop", rounds=200)
     assert stopped.recipe.on_divergence == "stop"
     stopped.edit(on_divergence="roll back")
@@ -134,8 +143,11 @@ def test_looking_only_now_and_then_as_on_a_gpu(tmp_path, spoil):
     run = Run("ring", folder=tmp_path/"a", **tiny)
     seams.look_every(run, 50)
     spoil(run, 70, "gen", "2.weight")
-    with pytest.raises(Diverged, match=r"round 70: gen/2.weight is not finite \(in the generator, first in 2.weight\)"): run.fit(200, progress=False)
-    assert run.round == 70 == len(run.records) and seams.looks_every(run) == 50 and all(v.isfinite().all() for v in params(run).values())
+    with pytest.raises(Diverged, match=r"round 70: gen/2.weight is not finite \(in the generator, first in 2.weight\)"):
+        run.fit(200, progress=False)
+    assert run.round == 70 == len(run.records)
+    assert seams.looks_every(run) == 50
+    assert all(v.isfinite().all() for v in params(run).values())
     spoil.on = False
     run.fit(25, progress=False)
     run = Run.load(tmp_path/"a", device="cpu")
@@ -160,11 +172,15 @@ def test_a_divergence_between_two_looks(tmp_path, spoil, command):
     if command: assert play(run, tmp_path/"a", 75) == 3
     else:
         with pytest.raises(Diverged, match="round 70: gen/2.weight"): play(run, tmp_path/"a", 75)
-    assert json.loads((tmp_path/"a/diverged.json").read_text())["layer"] == "2.weight" and Run.load(tmp_path/"a", device="cpu").round == 70
+    assert json.loads((tmp_path/"a/diverged.json").read_text())["layer"] == "2.weight"
+    assert Run.load(tmp_path/"a", device="cpu").round == 70
     run = Run("ring", on_divergence="roll back", **tiny)
     spoil(run, 70, "gen", "2.weight")
     play(run, tmp_path/"b", 75)
-    assert run.round == 75 and len(run.rollbacks) == 1 and len(csv_of(tmp_path/"b")) == 76 and not (tmp_path/"b/diverged.json").exists()
+    assert run.round == 75
+    assert len(run.rollbacks) == 1
+    assert len(csv_of(tmp_path/"b")) == 76
+    assert not (tmp_path/"b/diverged.json").exists()
     if not command:
         for settings in (dict(autosave=1e-9), dict(metric=lambda run: -run.round, every=1)):
             shutil.rmtree(tmp_path/"c", ignore_errors=True)

@@ -36,10 +36,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def mirror(tmp_path, monkeypatch):
     "The address of a local mirror that holds a small set, and what it was asked for."
     folder = put(tmp_path/'served', four_files())
-    monkeypatch.setitem(seams.sets['mnist'], 'md5', tuple(hashlib.md5((folder/f'{f}.gz').read_bytes()).hexdigest() for f in FILES))
+    monkeypatch.setitem(seams.sets['mnist'], 'md5',
+        tuple(hashlib.md5((folder/f'{f}.gz').read_bytes()).hexdigest() for f in FILES))
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     asked = []
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(type('H', (Handler,), {'asked': asked}), directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0),
+        functools.partial(type('H', (Handler,), {'asked': asked}), directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}', asked
     server.shutdown(); server.server_close()
@@ -54,7 +56,9 @@ def test_download_once(mirror, cache, tmp_path):
     assert len(asked) == 4
 
 
-@pytest.mark.parametrize('kind, message', [('bad', 'checksum .* came, allowed is'), ('cut', r'ended after [\d,]+ of [\d,]+ bytes|IncompleteRead'), ('missing', '404')])
+@pytest.mark.parametrize('kind, message',
+    [('bad', 'checksum .* came, allowed is'), ('cut', r'ended after [\d,]+ of [\d,]+ bytes|IncompleteRead'),
+        ('missing', '404')])
 def test_failed_transfer_leaves_nothing(mirror, cache, kind, message):
     with pytest.raises(OSError, match=message) as e: load('mnist', download=True, mirrors=[f'{mirror[0]}/{kind}/'])
     assert [p for p in everything_in(cache) if p != 'mnist'] == []
@@ -94,7 +98,8 @@ def test_interrupted_transfer_leaves_nothing(mirror, cache, monkeypatch):
 
 def test_endless_file_is_stopped(mirror, cache, monkeypatch):
     monkeypatch.setattr(*seams.longest_download, 100)
-    with pytest.raises(OSError, match='more than 100 bytes came'): load('mnist', download=True, mirrors=[f'{mirror[0]}/good/'])
+    with pytest.raises(OSError, match='more than 100 bytes came'):
+        load('mnist', download=True, mirrors=[f'{mirror[0]}/good/'])
 
 
 @pytest.mark.parametrize('name', ['mnist', 'fashion_mnist'])
@@ -103,7 +108,8 @@ def test_absent_set_says_what_to_do(cache, tmp_path, monkeypatch, name):
     monkeypatch.setattr(room.urllib.request, 'urlopen', refuse)
     with pytest.raises(FileNotFoundError) as e: load(name, folder=tmp_path/'mine')
     said = str(e.value)
-    assert all(part in said for part in (name, str(tmp_path/'mine'), str(cache/name), 'folder=', 'download=True')) and '\n' not in said
+    assert all(part in said for part in (name, str(tmp_path/'mine'), str(cache/name), 'folder=', 'download=True'))
+    assert '\n' not in said
     assert ('dataset-fashion-mnist' in said) == (name == 'fashion_mnist')
 
 

@@ -24,7 +24,8 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_training(tmp_path, monkeyp
         with pytest.warns(UserWarning, match="not saved at round 10, training goes on.*No space"):
             for _ in range(5): run.step()
             run.autosave()
-        with pytest.raises(OSError, match="No space left on device, so round 11 is not saved; round 5 is: .*a/records.csv"): run.fit(1, progress=False)
+        with pytest.raises(OSError, match="No space left on device, so round 11 is not saved; round 5 is: .*a/records.csv"):
+            run.fit(1, progress=False)
     run.fit(1, progress=False)
     assert Run.load(tmp_path/"a", device="cpu").round == 12 and len(csv_of(tmp_path/"a")) == 13
 
@@ -86,19 +87,22 @@ def test_what_is_moved_into_place_is_on_the_disk(tmp_path, monkeypatch):
     run = Run("ring", **tiny)
     run.save(tmp_path/"a")
     run.fit(2, progress=False)
-    did, path_of = [], lambda f: os.path.relpath(os.readlink(f"/proc/self/fd/{f}"), tmp_path/"a") if isinstance(f, int) else os.path.relpath(f, tmp_path/"a")
+    did, path_of = [], lambda f: os.path.relpath(os.readlink(f"/proc/self/fd/{f}"), tmp_path/"a") if isinstance(f,
+        int) else os.path.relpath(f, tmp_path/"a")
     real = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda f: (did.append(("fsync", path_of(f).split("/")[-1])), real[0](f)))
     monkeypatch.setattr(os, "replace", lambda a, b: (did.append(("replace", path_of(b))), real[1](a, b)))
     run.save(tmp_path/"a")
-    assert did[:4] == [("fsync", "records.csv"), ("fsync", checkpoint_name), ("replace", checkpoint_name), ("fsync", ".")]
+    assert did[:4] == [("fsync", "records.csv"), ("fsync", checkpoint_name), ("replace", checkpoint_name),
+        ("fsync", ".")]
 
 
 def test_a_folder_on_a_small_disk(tmp_path):
     "a tmpfs that two checkpoints do not fit in; where it cannot be mounted, a limit on the length of files"
     disk = tmp_path/"disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode == 0
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)],
+        capture_output=True).returncode == 0
     try:
         limit = "" if mounted else "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (12000, 12000))\n"
         code = limit + ("import sys; from gan_nb import Run\nrun = Run('ring', hidden=(8,), batch_size=16, device='cpu')\n"

@@ -47,7 +47,8 @@ def test_bilinear_laws(name, seed):
 def test_bilinear_consensus(method, seed):
     "weight g: the factor is (1 - eta g s^2)^2 + (eta s)^2; the game is all rotation, so symplectic play is the same"
     rng = np.random.default_rng(seed)
-    A, z, eta, weight, T = rng.normal(size=(2, 2)), rng.normal(size=4), rng.uniform(0.02, 0.1), rng.uniform(0.2, 1.0), 50
+    A, z, eta, weight, T = rng.normal(size=(2, 2)), rng.normal(size=4), rng.uniform(0.02, 0.1), rng.uniform(0.2,
+        1.0), 50
     path = trajectory(bilinear(torch.tensor(A)), method(sgd(eta), weight), torch.tensor(z), T)
     s, plane, _ = rotating(A, z)
     expected = math.sqrt((plane * ((1 - eta * weight * s**2)**2 + (eta * s)**2)**T).sum())
@@ -88,21 +89,30 @@ def agrees(value, text):
 
 
 unit = t.normalize_by_global_norm
-PUBLISHED = { # the table's figures at T = 100, 1,000 and 10,000: last iterate, average; eta 0.1, start ("1", "1"); averages are uniform, at 1/sqrt t by the size of the steps
+# the table's figures at T = 100, 1,000 and 10,000: last iterate, average; eta 0.1, start ("1", "1"); averages are uniform, at 1/sqrt t by the size of the steps
+PUBLISHED = {
     "simultaneous": (simultaneous(sgd(0.1)), ("2.326", "204.7", "5.7e21"), ("0.363", "2.05")),
-    "alternating": (alternating(sgd(0.1), order="gen_first"), ("1.394", "1.399", "1.347"), ("0.259", "6.8e-3", "1.8e-3")),
+    "alternating": (alternating(sgd(0.1), order="gen_first"), ("1.394", "1.399", "1.347"),
+        ("0.259", "6.8e-3", "1.8e-3")),
     "extragradient": (extragradient(sgd(0.1)), ("0.8599", "9.773e-3", "3.5e-22"), ("0.214", "1.39e-2", "1.4e-3")),
-    "past extragradient": (past_extragradient(sgd(0.1)), ("0.8600", "8.916e-3", "1.3e-22"), ("0.216", "1.41e-2", "1.4e-3")),
+    "past extragradient": (past_extragradient(sgd(0.1)), ("0.8600", "8.916e-3", "1.3e-22"),
+        ("0.216", "1.41e-2", "1.4e-3")),
     "optimistic": (optimistic(sgd(0.1)), ("0.8600", "8.916e-3", "1.3e-22"), ("0.216", "1.41e-2", "1.4e-3")),
-    "proximal point": (proximal_point(sgd(0.1)), ("0.8599", "9.769e-3"), ("0.220", "1.41e-2")), # slow; its law is tested above
+    # slow; its law is tested above
+    "proximal point": (proximal_point(sgd(0.1)), ("0.8599", "9.769e-3"), ("0.220", "1.41e-2")),
     "consensus": (consensus(sgd(0.1), 1.0), ("6.94e-5", "1.1e-43", "0.0e-300"), ("0.0906", "9.1e-3", "9.1e-4")),
-    "negative momentum": (alternating(sgd(0.1, momentum=-0.5), order="gen_first"), ("1.213", "0.316", "5.1e-7"), ("0.080", "2.4e-2", "2.1e-3")),
-    "lookahead": (lookahead(simultaneous(sgd(0.1)), k=6, alpha=0.5), ("0.888", "9.38e-3", "1.6e-22"), ("0.276", "2.8e-2", "2.8e-3")),
+    "negative momentum": (alternating(sgd(0.1, momentum=-0.5), order="gen_first"), ("1.213", "0.316", "5.1e-7"),
+        ("0.080", "2.4e-2", "2.1e-3")),
+    "lookahead": (lookahead(simultaneous(sgd(0.1)), k=6, alpha=0.5), ("0.888", "9.38e-3", "1.6e-22"),
+        ("0.276", "2.8e-2", "2.8e-3")),
     "1/sqrt t": (simultaneous(sgd(inverse_sqrt(0.1))), ("1.451", "1.468", "1.485"), ("1.249", "0.029", "0.070")),
     "normalised": (simultaneous(sgd(0.1, transform=unit())), ("1.732", "3.464", "10.10"), ("0.101", "0.140", "0.103")),
-    "normalised per player": (simultaneous((sgd(0.1, transform=unit()),) * 2), ("2.04", "4.42", "10.2"), ("0.088", "0.074", "0.130")),
-    "normalised, 1/sqrt t": (simultaneous(sgd(inverse_sqrt(0.1), transform=unit())), ("1.432", "1.440", "1.448"), ("1.33", "0.56", "0.117")),
-    "clipped": (simultaneous(sgd(0.1, transform=t.clip_by_global_norm(0.5))), ("1.5", "2.121", "5.196"), ("0.842", "0.130", "0.050")),
+    "normalised per player": (simultaneous((sgd(0.1, transform=unit()),) * 2), ("2.04", "4.42", "10.2"),
+        ("0.088", "0.074", "0.130")),
+    "normalised, 1/sqrt t": (simultaneous(sgd(inverse_sqrt(0.1), transform=unit())), ("1.432", "1.440", "1.448"),
+        ("1.33", "0.56", "0.117")),
+    "clipped": (simultaneous(sgd(0.1, transform=t.clip_by_global_norm(0.5))), ("1.5", "2.121", "5.196"),
+        ("0.842", "0.130", "0.050")),
 }
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -113,18 +123,21 @@ def test_bilinear_table(name):
     weight = torch.arange(1, rounds + 1, dtype=torch.float64)[:, None]**(-0.5 if "1/sqrt" in name else 0.0)
     means = (weight * path[1:]).cumsum(0) / weight.cumsum(0)
     for T, expected in zip((100, 1000, 10_000), last): assert agrees(path[T].norm(), expected), (T, path[T].norm())
-    for T, expected in zip((100, 1000, 10_000), average): assert agrees(means[T - 1].norm(), expected), (T, means[T - 1].norm())
+    for T, expected in zip((100, 1000, 10_000), average):
+        assert agrees(means[T - 1].norm(), expected), (T, means[T - 1].norm())
 
 
 # The Dirac-GAN, start (1, 1), h = 0.2, the distance after 500 steps (Mescheder 2018's own settings and code)
 
 H, START = 0.2, torch.ones(2, dtype=torch.float64)
-WAYS = {"simultaneous": lambda r: simultaneous(r), "alternating 1": lambda r: alternating(r), "alternating 5": lambda r: alternating(r, n_disc=5)}
+WAYS = {"simultaneous": lambda r: simultaneous(r), "alternating 1": lambda r: alternating(r),
+    "alternating 5": lambda r: alternating(r, n_disc=5)}
 def far(game, method, rounds=500): return trajectory(game, method, START, rounds)[-1].norm().item()
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("loss,penalty,weight", [("minimax", "r1", 0.3), ("minimax", "r1", 1.0), ("non_saturating", "r1", 0.3)])
+@pytest.mark.parametrize("loss,penalty,weight",
+    [("minimax", "r1", 0.3), ("minimax", "r1", 1.0), ("non_saturating", "r1", 0.3)])
 def test_dirac_zero_centred_penalties_converge(way, loss, penalty, weight):
     assert far(dirac(loss, penalty, weight), WAYS[way](sgd(H))) < 1e-5
 
@@ -137,7 +150,8 @@ def test_dirac_without_a_cure(way):
     assert far(dirac("wasserstein", "wgan_gp", 0.7), WAYS[way](sgd(H))) > 0.5
 
 
-DIRAC = { # |x_500| for simultaneous play, alternating with one and with five steps of the discriminator, the generator first
+# |x_500| for simultaneous play, alternating with one and with five steps of the discriminator, the generator first
+DIRAC = {
     "minimax": (dirac("minimax"), None, ("3.10", "1.42", "1.85")),
     "non-saturating": (dirac("non_saturating"), None, ("0.64", "0.284", "0.139")),
     "WGAN, clip 1": (dirac("wasserstein"), box(1.0), ("1.00", "1.02", "0.92")),
@@ -152,7 +166,8 @@ def test_dirac_table(name):
     game, projection, expected = DIRAC[name]
     rule = (sgd(H), sgd(H, projection=projection))
     methods = simultaneous(rule), alternating(rule, order="gen_first"), alternating(rule, n_disc=5, order="gen_first")
-    for method, text in zip(methods, expected): assert agrees(far(game, method), text), (method, far(game, method), text)
+    for method, text in zip(methods, expected):
+        assert agrees(far(game, method), text), (method, far(game, method), text)
 
 
 def test_dirac_long_runs():
@@ -163,7 +178,8 @@ def test_dirac_long_runs():
 
 def test_dirac_instance_noise_ends_at_the_noise_of_its_samples():
     "The published 0.019, 0.012 and 0.0045 are single draws from this noise of 1,000 samples: here is its size."
-    methods = simultaneous(sgd(H)), alternating(sgd(H), order="gen_first"), alternating(sgd(H), n_disc=5, order="gen_first")
+    methods = simultaneous(sgd(H)), alternating(sgd(H), order="gen_first"), alternating(sgd(H), n_disc=5,
+        order="gen_first")
     for method, published in zip(methods, (0.019, 0.012, 0.0045)):
         path = trajectory(dirac("minimax", "instance_noise", 0.7), method, START, 700)[300:]
         size = path.square().sum(1).mean().sqrt()
@@ -190,7 +206,8 @@ def test_dirac_consensus():
     for n_disc, published, whole in ((None, "2.1e-10", "2.6e-10"), (1, "1.3e-11", "1.7e-11"), (5, "4.6e-33", "11.0")):
         assert agrees(consensus_by_hand(0.5, n_disc), published) and agrees(consensus_by_hand(1.0, n_disc), whole)
         method = simultaneous(sgd(H)) if n_disc is None else alternating(sgd(H), n_disc=n_disc, order="gen_first")
-        assert math.isclose(far(dirac("minimax", "consensus", 1.0), method), consensus_by_hand(1.0, n_disc), rel_tol=1e-6)
+        assert math.isclose(far(dirac("minimax", "consensus", 1.0), method), consensus_by_hand(1.0, n_disc),
+            rel_tol=1e-6)
     at_once = far(dirac("minimax"), consensus(sgd(H), 1.0))
     assert math.isclose(at_once, consensus_by_hand(1.0), rel_tol=1e-6) and at_once < 1e-5
 
@@ -198,7 +215,8 @@ def test_dirac_consensus():
 @pytest.mark.parametrize("loss", ["minimax", "non_saturating", "least_squares", "wasserstein"])
 def test_consensus_is_its_penalty(loss):
     path = trajectory(dirac(loss), consensus(sgd(H), 0.3), START, 50)
-    torch.testing.assert_close(trajectory(dirac(loss, "consensus", 0.3), simultaneous(sgd(H)), START, 50), path, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(trajectory(dirac(loss, "consensus", 0.3), simultaneous(sgd(H)), START, 50), path,
+        rtol=1e-10, atol=1e-12)
 
 
 # Proved bounds, at N = 100, 1,000 and 10,000 (the notebook on rules has the one for normalised steps)
@@ -222,18 +240,22 @@ def test_a_player_alone_keeps_the_bound_of_normalised_steps():
     "the kinked function as a game: the generator plays, the discriminator has nothing to move"
     rng = np.random.default_rng(0)
     A, b = rng.normal(size=(20, 5)), rng.normal(size=20)
-    found = linprog([0] * 5 + [1], np.block([[A, -np.ones((20, 1))], [-A, -np.ones((20, 1))]]), np.r_[b, -b], bounds=(None, None))
+    found = linprog([0] * 5 + [1], np.block([[A, -np.ones((20, 1))], [-A, -np.ones((20, 1))]]), np.r_[b, -b],
+        bounds=(None, None))
     game, start = largest_residual(torch.tensor(A), torch.tensor(b)), torch.full((5,), 3.0, dtype=torch.float64)
     R, L = np.linalg.norm(3 - found.x[:5]), np.linalg.norm(A, axis=1).max()
     for N in (100, 1000):
         path = trajectory(game, alternating(sgd(R / N**0.5, transform=unit()), n_disc=0), start, N)
         assert torch.allclose((path[1:] - path[:-1]).norm(dim=1), torch.full((N,), R / N**0.5, dtype=torch.float64))
         assert -1e-12 < game.value(path).min() - found.fun <= L * R / N**0.5
-    path = trajectory(game, alternating(sgd(rules.polyak(1e3, optimum=found.fun)), n_disc=0), start, 1000)     # told the loss by the game
+    # told the loss by the game
+    path = trajectory(game, alternating(sgd(rules.polyak(1e3, optimum=found.fun)), n_disc=0), start, 1000)
     assert game.value(path).min() - found.fun < 1e-6
 
 
-@pytest.mark.parametrize("method", [simultaneous, extragradient, past_extragradient, optimistic, consensus, symplectic, unrolled, proximal_point, lambda rule: lookahead(simultaneous(rule)), alternating])
+@pytest.mark.parametrize("method",
+    [simultaneous, extragradient, past_extragradient, optimistic, consensus, symplectic, unrolled, proximal_point,
+        lambda rule: lookahead(simultaneous(rule)), alternating])
 def test_a_player_with_nothing_to_move_is_said(method):
     with pytest.raises(ValueError, match="disc has no parameters in this game; allowed is alternating with n_disc=0"):
         trajectory(largest_residual([[1.0]], [0.0]), method(sgd(0.1)), [1.0], 1)

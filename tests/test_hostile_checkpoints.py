@@ -42,7 +42,8 @@ HOSTILE = {
     "deep objects inside": lambda c: header({}, '{"a":' * 100_000),
     "not an object": lambda c: header({}, "[1, 2]"),
     "a number of a million digits": lambda c: header({}, '{"version": ' + "9" * 1_000_000 + "}"),
-    "a terabyte tensor": lambda c: header({"params/gen/0.weight": dict(dtype="F32", shape=[2**19, 2**19], data_offsets=[0, 2**40])}, v2),
+    "a terabyte tensor": lambda c: header({"params/gen/0.weight": dict(dtype="F32", shape=[2**19, 2**19],
+        data_offsets=[0, 2**40])}, v2),
     "a shape that overflows": lambda c: header({"a": dict(dtype="F32", shape=[2**62, 2**62], data_offsets=[0, 0])}, v2),
     "a negative shape": lambda c: header({"a": dict(dtype="F32", shape=[-1], data_offsets=[0, 0])}, v2),
     "a path as a name": lambda c: changed(c, **{"../../../etc/passwd": torch.zeros(1), "params/gen/0.weight": ...}),
@@ -84,7 +85,8 @@ HOSTILE = {
     "a record without a time": lambda c: changed(c, records=spoiled(c, 1, math.nan)),
     "an average that is none": lambda c: changed(c, **{"average/mean/0.weight": torch.full((8, 2), math.nan)}),
     "an infinite average": lambda c: changed(c, **{"average/mean/0.weight": torch.full((8, 2), math.inf)}),
-    "a rule that remembers no number": lambda c: changed(c, **{"rules/gen/mean/0.weight": torch.full((8, 2), math.nan)}),
+    "a rule that remembers no number": lambda c: changed(c,
+        **{"rules/gen/mean/0.weight": torch.full((8, 2), math.nan)}),
     "a rate that is no number": lambda c: changed(c, **{"rules/gen/lr": torch.tensor(math.nan, dtype=torch.float64)}),
     "an edit to text": lambda c: changed(c, edits=[dict(round=1, moves=1, changes=dict(lr_gen="x"))]),
     "an edit to come": lambda c: changed(c, edits=[dict(round=10**18, moves=10**18, changes=dict(lr_gen=.1))]),
@@ -104,7 +106,8 @@ HOSTILE = {
     "a present recipe with other networks": lambda c: now(c, hidden=[10**6]),
     "a present recipe with other data": lambda c: now(c, data="digits"),
     "a present recipe that nobody edited": lambda c: now(c, batch_size=32),
-    "a present batch of a billion": lambda c: now(c, [dict(round=1, moves=1, changes=dict(batch_size=10**9))], batch_size=10**9),
+    "a present batch of a billion": lambda c: now(c, [dict(round=1, moves=1, changes=dict(batch_size=10**9))],
+        batch_size=10**9),
     "lists where names should be": lambda c: recipe_with(c, clip_gen=[["global_norm"], 1]),
     "objects where numbers should be": lambda c: recipe_with(c, lr_gen={}, hidden={}),
 }
@@ -136,7 +139,8 @@ def test_what_is_refused_is_refused_in_a_line_by_every_command(content, tmp_path
 
 def test_other_data_say_the_difference(content, tmp_path):
     (tmp_path/"a.safetensors").write_bytes(HOSTILE["other data"](content))
-    with pytest.raises(ValueError, match="trained on other data: fingerprint x then, b4f4dc0b52ce now"): Run.load(tmp_path/"a.safetensors", device="cpu")
+    with pytest.raises(ValueError, match="trained on other data: fingerprint x then, b4f4dc0b52ce now"):
+        Run.load(tmp_path/"a.safetensors", device="cpu")
 
 
 def test_networks_of_another_size_are_not_built(content, tmp_path, monkeypatch):
@@ -152,13 +156,15 @@ def test_a_checkpoint_names_no_file_as_its_data(tmp_path):
     run = Run("ring", **tiny).fit(2, progress=False)
     about, flat = read_checkpoint(run.save(tmp_path/"a.safetensors"))
     for name in ("recipe", "start_recipe"):
-        with pytest.raises(ValueError, match=f"{name}: data"): check_about({**about, name: {**about[name], "data": str(tmp_path/"x.npy")}}, flat)
+        with pytest.raises(ValueError, match=f"{name}: data"):
+            check_about({**about, name: {**about[name], "data": str(tmp_path/"x.npy")}}, flat)
 
 
 def test_a_header_has_a_bound_of_its_own(tmp_path):
     "whatever the file's length"
     with open(tmp_path/"a.safetensors", "wb") as f: f.write(struct.pack("<Q", 2**27)); f.truncate(2**28)
-    with bounded(), pytest.raises(ValueError, match="its header claims 134,217,728 bytes"): read_checkpoint(tmp_path/"a.safetensors")
+    with bounded(), pytest.raises(ValueError, match="its header claims 134,217,728 bytes"):
+        read_checkpoint(tmp_path/"a.safetensors")
 
 
 def test_sparse_files_are_not_read(content, tmp_path, monkeypatch):
@@ -180,7 +186,8 @@ def test_sparse_files_are_not_read(content, tmp_path, monkeypatch):
 # Any content
 
 flat_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-json_values = flat_values | st.lists(flat_values | st.lists(flat_values, max_size=3), max_size=4) | st.dictionaries(st.text(max_size=6), flat_values, max_size=4)
+json_values = flat_values | st.lists(flat_values | st.lists(flat_values, max_size=3),
+    max_size=4) | st.dictionaries(st.text(max_size=6), flat_values, max_size=4)
 
 @pytest.mark.filterwarnings("ignore")
 @quick
@@ -189,7 +196,8 @@ def test_a_checkpoint_with_anything_in_its_header(content, tmp_path_factory, dat
     about, _ = unpack(content, "")
     name = data.draw(st.sampled_from([k for k in about if k not in ("version", "sha256")]))
     value = data.draw(json_values)
-    if name in ("recipe", "start_recipe") and data.draw(st.booleans()): value = {**about[name], data.draw(st.sampled_from(list(about[name]))): value}
+    if name in ("recipe", "start_recipe") and data.draw(st.booleans()):
+        value = {**about[name], data.draw(st.sampled_from(list(about[name]))): value}
     file = tmp_path_factory.getbasetemp()/"any.safetensors"
     file.write_bytes(changed(content, **{name: value}))
     try: Run.load(file, device="cpu").step()
@@ -229,7 +237,8 @@ def test_links_in_a_folder_lead_nowhere(tmp_path, name):
     before = (tmp_path/"precious").read_bytes()
     (tmp_path/"a"/name).unlink(missing_ok=True)
     os.symlink(tmp_path/"precious", tmp_path/"a"/name)
-    for attempt in (lambda: run.fit(2, progress=False), lambda: Run.load(tmp_path/"a", device="cpu").fit(2, progress=False)):
+    for attempt in (lambda: run.fit(2, progress=False),
+            lambda: Run.load(tmp_path/"a", device="cpu").fit(2, progress=False)):
         with pytest.raises(OSError, match="is a link.*" + name.strip(".")): attempt()
     assert main(["resume", str(tmp_path/"a"), "--rounds", "2"]) == 2
     assert (tmp_path/"precious").read_bytes() == before

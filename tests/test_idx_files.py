@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize('where', ['.', 'mnist', 'MNIST/raw'])
 def test_set_is_found_in_a_folder(tmp_path, zipped, where):
     files = four_files()
-    got = load('mnist', folder=put(tmp_path/'mine'/where, files, zipped).parents[len(where.split('/')) - 1] if where != '.' else put(tmp_path/'mine', files, zipped))
+    got = load('mnist', folder=put(tmp_path/'mine'/where, files, zipped).parents[len(where.split('/')) - 1]
+        if where != '.' else put(tmp_path/'mine', files, zipped))
     assert got.train.numpy().tobytes() == files[FILES[0]][16:] and got.labels.tolist() == list(range(6))
     assert got.held_out.numpy().tobytes() == files[FILES[2]][16:] and got.labels_held_out.tolist() == list(range(4))
     assert got.shape == (1, 28, 28) and got.train.dtype == torch.uint8 and len(got.classes) == 10
@@ -60,7 +61,9 @@ def test_bad_idx_is_refused(tmp_path, kind, zipped):
     assert str(path) in str(e.value) and 'allowed' in str(e.value) and '\n' not in str(e.value)
 
 
-@pytest.mark.parametrize('spoil', [lambda b: b[:-4], lambda b: b[:len(b) // 2], lambda b: b[:-6] + bytes([b[-6] ^ 1]) + b[-5:], lambda b: b[:12] + b'\xff' * 20 + b[32:]])
+@pytest.mark.parametrize('spoil',
+    [lambda b: b[:-4], lambda b: b[:len(b) // 2], lambda b: b[:-6] + bytes([b[-6] ^ 1]) + b[-5:],
+        lambda b: b[:12] + b'\xff' * 20 + b[32:]])
 def test_damaged_gzip_is_refused(tmp_path, spoil):
     path = tmp_path/'x.gz'
     path.write_bytes(spoil(gzip.compress(idx(np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)))))
@@ -86,16 +89,21 @@ def test_gzip_bomb_costs_no_memory(tmp_path):
     ({FILES[0]: idx(np.zeros((6, 28, 27), np.uint8))}, '28 x 27 came; allowed are 28 x 28'),
     ({FILES[0]: four_files()[FILES[1]]}, 'allowed is an IDX file of images'),
     ({FILES[3]: four_files()[FILES[2]]}, r'images \(3 dimensions\); allowed is an IDX file of labels'),
-    ({FILES[2]: idx(np.zeros((10, 28, 28), np.uint8)), FILES[3]: idx(np.array([9, 2, 1, 1, 6, 1, 4, 6, 5, 7], np.uint8))}, 'holds fashion_mnist; allowed are the files of mnist'),
+    ({FILES[2]: idx(np.zeros((10, 28, 28), np.uint8)),
+        FILES[3]: idx(np.array([9, 2, 1, 1, 6, 1, 4, 6, 5, 7], np.uint8))},
+        'holds fashion_mnist; allowed are the files of mnist'),
 ])
 def test_mislabelled_files_are_refused(tmp_path, change, message):
-    with pytest.raises(ValueError, match=message): load('mnist', folder=put(tmp_path/'mine', {**four_files(), **change}))
+    with pytest.raises(ValueError, match=message):
+        load('mnist', folder=put(tmp_path/'mine', {**four_files(), **change}))
 
 
-@pytest.mark.skipif(not os.path.isdir('/usr/share/datasets/fashion-mnist'), reason='needs the package dataset-fashion-mnist')
+@pytest.mark.skipif(not os.path.isdir('/usr/share/datasets/fashion-mnist'),
+    reason='needs the package dataset-fashion-mnist')
 def test_fashion_mnist_of_debian():
     got = load('fashion_mnist', folder='/usr/share/datasets/fashion-mnist')
     assert got.train.shape == (60000, 1, 28, 28) and got.held_out.shape == (10000, 1, 28, 28)
     assert got.labels.bincount().tolist() == [6000] * 10 and got.labels_held_out.bincount().tolist() == [1000] * 10
     for file, md5 in zip(FILES, seams.sets['fashion_mnist']['md5']):
-        with open(f'/usr/share/datasets/fashion-mnist/{file}.gz', 'rb') as f: assert hashlib.md5(f.read()).hexdigest() == md5
+        with open(f'/usr/share/datasets/fashion-mnist/{file}.gz', 'rb') as f:
+            assert hashlib.md5(f.read()).hexdigest() == md5

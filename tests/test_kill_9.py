@@ -100,7 +100,8 @@ print(json.dumps(dict(killed=killed, inside=inside, runs=ended, seconds=time.mon
 
 def test_kill_9_at_any_moment_changes_no_bit(tmp_path):
     n = int(os.environ.get("KILLS", 20))
-    done = subprocess.run([sys.executable, "-c", kills, str(tmp_path), str(n), "0"], capture_output=True, text=True, cwd=here.parent, timeout=300 + 10 * n)
+    done = subprocess.run([sys.executable, "-c", kills, str(tmp_path), str(n), "0"], capture_output=True, text=True,
+        cwd=here.parent, timeout=300 + 10 * n)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     print(told)
@@ -109,7 +110,8 @@ def test_kill_9_at_any_moment_changes_no_bit(tmp_path):
     for name in told["runs"]:
         got = load_file(tmp_path/name/checkpoint_name)
         got["records"][:, 1] = whole["records"][:, 1] = 0
-        assert got.keys() == whole.keys() and all(torch.equal(got[k].nan_to_num(-1), whole[k].nan_to_num(-1)) for k in whole)
+        assert got.keys() == whole.keys()
+        assert all(torch.equal(got[k].nan_to_num(-1), whole[k].nan_to_num(-1)) for k in whole)
         assert csv_of(tmp_path/name) == csv_of(tmp_path/"whole")
         assert all((tmp_path/name/picture).stat().st_size > 1000 for picture in ("samples.png", "losses.png"))
         assert not [p for p in os.listdir(tmp_path/name) if p.startswith((".part", ".lock"))]

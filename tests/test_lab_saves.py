@@ -40,7 +40,8 @@ def test_reset_in_the_lab_leaves_what_was_saved(tmp_path):
         lab.reset(); lab.wait()
         assert run.round == 0 and str(run.folder) in lab.status.value != str(saved)
     lab.step(); lab.wait(); lab.close()
-    assert Run.load(tmp_path/"a-2", device="cpu").round == round >= 30 and Run.load(tmp_path/"a", device="cpu").round >= 30
+    assert Run.load(tmp_path/"a-2", device="cpu").round == round >= 30
+    assert Run.load(tmp_path/"a", device="cpu").round >= 30
     assert Run.load(tmp_path/"a-3", device="cpu").round == 1 and len(csv_of(tmp_path/"a-2")) == round + 1
 
 
@@ -52,13 +53,15 @@ def test_the_lab_saves_where_it_diverged(tmp_path, spoil):
     lab.play()
     with pytest.raises(Diverged): lab.wait(rounds=100)
     lab.close()
-    assert json.loads((tmp_path/"a/diverged.json").read_text())["round"] == 20 == Run.load(tmp_path/"a", device="cpu").round
+    assert json.loads((tmp_path/"a/diverged.json").read_text())["round"] == 20 == Run.load(tmp_path/"a",
+        device="cpu").round
 
 
 def test_the_lab_saves_when_the_kernel_ends(tmp_path):
     code = ("import sys; from gan_nb import Run; from gan_nb.lab import Lab\n"
             "run = Run('ring', hidden=(8,), batch_size=16, device='cpu', folder=sys.argv[1]); lab = Lab(run); lab.play(); lab.wait(rounds=30)\n"
             "paused = Lab(Run('ring', hidden=(8,), batch_size=16, device='cpu', folder=sys.argv[2])); paused.step(); paused.wait()")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path/"a"), str(tmp_path/"b")], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path/"a"), str(tmp_path/"b")], capture_output=True,
+        text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert Run.load(tmp_path/"a", device="cpu").round >= 30 and Run.load(tmp_path/"b", device="cpu").round == 1

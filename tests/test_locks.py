@@ -18,7 +18,8 @@ from helpers import tiny
 
 def test_the_second_process_is_told_who_was_first(tmp_path, capsys):
     command = [sys.executable, "-c", "import sys; from gan_nb.cli import main; sys.exit(main())"]
-    first = subprocess.Popen([*command, "train", "ring", "--rounds", "1000000", "--out", "a", "--set", "hidden=8", "--set", "device=cpu"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = subprocess.Popen([*command, "train", "ring", "--rounds", "1000000", "--out", "a", "--set", "hidden=8",
+        "--set", "device=cpu"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (tmp_path/"a/recipe.ini").exists() and first.poll() is None: time.sleep(.05)
     before = (tmp_path/"a"/checkpoint_name).read_bytes()
     assert main(["resume", str(tmp_path/"a"), "--rounds", "2"]) == 2
@@ -48,7 +49,8 @@ for _ in range(300):
     except ValueError: pass
 print(got)
 '''
-    racing = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path/"a"), str(tmp_path/"flag")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    racing = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path/"a"), str(tmp_path/"flag")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     told = [p.communicate(timeout=120) for p in racing]
     assert all(p.returncode == 0 for p in racing), told
     assert sum(int(out) for out, _ in told) > 0 # how often each gets it is the scheduler's matter
@@ -77,7 +79,8 @@ def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path, monkeypatch):
         plain(file)
         if left[0]: left[0] -= 1; (tmp_path/"a/.lock").unlink(); (tmp_path/"a/.lock").write_text("")
     plain = seams.lock_with(monkeypatch, late)
-    with Lock(tmp_path/"a") as lock: assert os.path.samestat(os.fstat(seams.file_of(lock)), os.stat(tmp_path/"a/.lock")) and not left[0]
+    with Lock(tmp_path/"a") as lock:
+        assert os.path.samestat(os.fstat(seams.file_of(lock)), os.stat(tmp_path/"a/.lock")) and not left[0]
 
 
 def test_systems_that_lock_otherwise_or_not_at_all(tmp_path, monkeypatch):
@@ -92,7 +95,8 @@ def test_systems_that_lock_otherwise_or_not_at_all(tmp_path, monkeypatch):
         m.setattr(storage, "fcntl", None)
         with pytest.warns(UserWarning, match="no locks"), Lock(tmp_path/"b"): pass
         m.setattr(storage, "msvcrt", Windows)
-        with Lock(tmp_path/"a"), pytest.raises(ValueError, match="in use by this process"): Lock(tmp_path/"a").__enter__()
+        with Lock(tmp_path/"a"), pytest.raises(ValueError, match="in use by this process"):
+            Lock(tmp_path/"a").__enter__()
     def refuse(file): raise OSError(errno.ENOLCK, "No locks available")
     seams.lock_with(monkeypatch, refuse)
     with Lock(tmp_path/"c") as lock: assert lock.held

@@ -54,7 +54,8 @@ def test_kernel_equals_torchmetrics(n, k, d):
     "torchmetrics takes subsets of one size from both"
     from torchmetrics.image.kid import KernelInceptionDistance
     a, b = (x[:min(n, k)] for x in pair(n, k, d))
-    theirs = KernelInceptionDistance(feature=Features(d), subsets=1, subset_size=len(a), normalize=True).set_dtype(torch.float64)
+    theirs = KernelInceptionDistance(feature=Features(d), subsets=1, subset_size=len(a),
+        normalize=True).set_dtype(torch.float64)
     theirs.update(torch.from_numpy(a), real=True)
     theirs.update(torch.from_numpy(b), real=False)
     assert m.kernel_distance(a, b) == pytest.approx(theirs.compute()[0].item(), rel=1e-5)
@@ -136,7 +137,9 @@ def test_modes_equal_brute_force():
     mode = distance.argmin(1)[distance.min(1) < 3]
     p = np.bincount(mode, minlength=7) / len(mode)
     found = m.modes_captured(x, centers, sigma)
-    assert found.modes == (p > 0).sum() and found.high_quality == len(mode) / 900 and found.counts == tuple(np.bincount(mode, minlength=7))
+    assert found.modes == (p > 0).sum()
+    assert found.high_quality == len(mode) / 900
+    assert found.counts == tuple(np.bincount(mode, minlength=7))
     assert found.reverse_kl == pytest.approx(sum(q * math.log(7 * q) for q in p if q), rel=1e-12)
     edge = m.modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
     assert edge.counts == (20, 20) and edge.modes == 2 and edge.reverse_kl == 0
@@ -147,7 +150,8 @@ def test_modes_equal_brute_force():
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_data_scores_as_a_perfect_generator(name):
     data = load(name)
-    drawn = [m.modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma) for seed in range(100)]
+    drawn = [m.modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma)
+        for seed in range(100)]
     k = len(data.centers)
     perfect = dict(modes=k, high_quality=1 - math.exp(-4.5), reverse_kl=(k - 1) / 5000)
     for what, expected in perfect.items():
@@ -165,20 +169,25 @@ def test_fair_triples_score_as_a_perfect_generator(n):
     assert scores.reverse_kl.perfect == pytest.approx(999 / (2 * n), rel=0.02)
 
 
-@pytest.mark.parametrize("metric", ["frechet_distance", "kernel_distance", "sliced_wasserstein", "ndb", "precision", "recall", "density", "coverage"])
+@pytest.mark.parametrize("metric",
+    ["frechet_distance", "kernel_distance", "sliced_wasserstein", "ndb", "precision", "recall", "density", "coverage"])
 def test_intervals_hold_what_is_perfect(metric):
     "Two sets of one distribution, 30 times"
     def score(i):
         a, b = np.random.default_rng([i, 7]).normal(size=(1000, 4)), np.random.default_rng([i, 8]).normal(size=(600, 4))
         if metric in ("precision", "recall"): return getattr(m.precision_recall(a, b), metric)
         if metric in ("density", "coverage"): return getattr(m.density_coverage(a, b), metric)
-        return {"ndb": lambda: m.ndb(a, b, 20), "sliced_wasserstein": lambda: m.sliced_wasserstein(a, b, 20)}.get(metric, lambda: getattr(m, metric)(a, b))()
+        return {"ndb": lambda: m.ndb(a, b, 20),
+            "sliced_wasserstein": lambda: m.sliced_wasserstein(a, b, 20)}.get(metric,
+            lambda: getattr(m, metric)(a, b))()
     scores = [score(i) for i in range(30)]
     assert np.mean([s.interval[0] <= s.perfect <= s.interval[1] for s in scores]) >= 0.85
     assert abs(np.mean(scores) - np.mean([s.perfect for s in scores])) < 5 * np.std(scores) / 30**0.5
     a, b = pair(1000, 600, 4)    # and not what is far from perfect
-    worse = {"precision": lambda: m.precision_recall(a, 3 * b).precision, "recall": lambda: m.precision_recall(a, b / 3).recall,
-             "density": lambda: m.density_coverage(a, 3 * b).density, "coverage": lambda: m.density_coverage(a, b / 3).coverage,
+    worse = {"precision": lambda: m.precision_recall(a, 3 * b).precision,
+             "recall": lambda: m.precision_recall(a, b / 3).recall,
+             "density": lambda: m.density_coverage(a, 3 * b).density,
+             "coverage": lambda: m.density_coverage(a, b / 3).coverage,
              "ndb": lambda: m.ndb(a, b, 20)}.get(metric, lambda: getattr(m, metric)(a, b))()
     assert not worse.interval[0] <= worse.perfect <= worse.interval[1]
 
@@ -188,27 +197,32 @@ def test_perfect_bins(n, k, bins):
     "The average over repeated draws; the bins fit the real samples, so fewer of them differ than of random counts"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        drawn = [m.ndb(*(np.random.default_rng([i, j, n, k]).normal(size=(size, 4)) for j, size in enumerate((n, k))), bins, n_boot=0) for i in range(80)]
+        drawn = [m.ndb(*(np.random.default_rng([i, j, n, k]).normal(size=(size, 4)) for j,
+            size in enumerate((n, k))), bins, n_boot=0) for i in range(80)]
     perfect = [s.perfect for s in drawn[:10]]
     assert abs(np.mean(drawn) - np.mean(perfect)) < 4 * math.hypot(np.std(drawn) / 80**0.5, np.std(perfect) / 10**0.5)
-    if k == 2000: assert np.mean(perfect) < 0.04    # the 5 % of random counts, or what is left of them in small bins, is 0.047
+    if k == 2000:
+        assert np.mean(perfect) < 0.04    # the 5 % of random counts, or what is left of them in small bins, is 0.047
 
 
 @pytest.mark.parametrize("n, k", [(400, 2000), (300, 1500), (1000, 250), (600, 600)])
 @pytest.mark.parametrize("d", [4, 8])
 def test_perfect_recall(n, k, d):
     "With more generated samples than real ones as well; with (400, 2000) that is 2 points above the recall among 400"
-    drawn = [m.precision_recall(*(np.random.default_rng([i, j, n, k, d]).normal(size=(size, d)) for j, size in enumerate((n, k))), n_boot=0) for i in range(40)]
+    drawn = [m.precision_recall(*(np.random.default_rng([i, j, n, k, d]).normal(size=(size, d)) for j,
+        size in enumerate((n, k))), n_boot=0) for i in range(40)]
     for score, allowed in (("recall", 0.008), ("precision", 0.003)):
         found, perfect = [getattr(s, score) for s in drawn], [getattr(s, score).perfect for s in drawn]
-        assert abs(np.mean(found) - np.mean(perfect)) < allowed + 3 * math.hypot(np.std(found), np.std(perfect)) / 40**0.5
+        assert abs(np.mean(found) - np.mean(perfect)) < allowed + 3 * math.hypot(np.std(found),
+            np.std(perfect)) / 40**0.5
 
 
 def test_a_score_is_a_float():
     a, b = pair(200, 100, 2)
     score = m.frechet_distance(a, b)
     assert isinstance(score, float) and type(score * 2) is float and type(score.value) is float
-    assert json.loads(json.dumps([score])) == [score.value] == np.array([score]).tolist() == torch.tensor([score], dtype=torch.float64).tolist()
+    assert json.loads(json.dumps([score])) == [score.value] == np.array([score]).tolist() == torch.tensor([score],
+        dtype=torch.float64).tolist()
     assert f"{score}" == str(score.value) == f"{score.value}" and "95 %" in repr(score)
     copy = pickle.loads(pickle.dumps(score))
     assert (copy, copy.interval, copy.perfect, copy.n) == (score, score.interval, score.perfect, 100)

@@ -23,15 +23,18 @@ def test_each_member_is_the_single_run(method, variant):
         for name in ("loss_gen", "loss_disc", "grad_norm_gen", "update_norm_disc"):
             np.testing.assert_allclose(out.records[name], alone.records[name], rtol=2e-4, atol=1e-6, equal_nan=True)
         close = dict(rtol=1e-3, atol=2e-4) # orthogonalising magnifies the rounding of directions that hardly occur
-        for x, y in zip(listed(tensors(out.state)), listed(tensors(alone.state)), strict=True): torch.testing.assert_close(x, y, **close)
+        for x, y in zip(listed(tensors(out.state)), listed(tensors(alone.state)), strict=True):
+            torch.testing.assert_close(x, y, **close)
         out.fit(2, progress=False)
         alone.fit(2, progress=False)
         np.testing.assert_allclose(out.records["loss_disc"], alone.records["loss_disc"], rtol=1e-3, atol=1e-5)
 
 
 def test_populations_refuse_with_a_reason():
-    for settings, word in ((dict(grid={"loss": ["hinge", "r3"]}), "loss: 'hinge' and 'r3' came"), (dict(grid={"lr": []}), "empty"), (dict(seeds=0), "seeds"), (dict(seeds=[-1]), "seeds"),
-                           (dict(grid={"colour": [1]}), "colour"), (dict(skip_not_finite=True), "skip_not_finite"), (dict(grid={"n_disc": [1, 2]}), "n_disc")):
+    for settings, word in ((dict(grid={"loss": ["hinge", "r3"]}), "loss: 'hinge' and 'r3' came"),
+                           (dict(grid={"lr": []}), "empty"), (dict(seeds=0), "seeds"), (dict(seeds=[-1]), "seeds"),
+                           (dict(grid={"colour": [1]}), "colour"), (dict(skip_not_finite=True), "skip_not_finite"),
+                           (dict(grid={"n_disc": [1, 2]}), "n_disc")):
         with pytest.raises(ValueError, match=word): Population("ring", **small | settings)
 
 
@@ -40,7 +43,8 @@ def test_a_member_that_diverges_leaves_the_others_alone():
     many = Population("ring", grid={"lr": [.1, 1e25]}, **settings).fit(12)
     assert many.diverged[0] == -1 and many.diverged[1] >= 0
     gone = many.run(1)
-    assert gone.round == many.diverged[1] == len(gone.records) and all(t.isfinite().all() for t in listed(gone.state.params))
+    assert gone.round == many.diverged[1] == len(gone.records)
+    assert all(t.isfinite().all() for t in listed(gone.state.params))
     alone = Run("ring", lr=.1, **settings).fit(12, progress=False)
     np.testing.assert_allclose(many.records(0)["loss_disc"], alone.records["loss_disc"], rtol=1e-4)
 
@@ -48,13 +52,15 @@ def test_a_member_that_diverges_leaves_the_others_alone():
 @needs_compiler
 def test_a_compiled_population_agrees():
     settings = small | dict(rule="sgd", clip=("global_norm", .5), halflife=0.)
-    a, b = (Population("ring", seeds=3, grid={"lr": [.01, .1]}, compile=compile, **settings).fit(5) for compile in (True, False))
+    a, b = (Population("ring", seeds=3, grid={"lr": [.01, .1]}, compile=compile, **settings).fit(5)
+        for compile in (True, False))
     for i in range(len(a)): np.testing.assert_allclose(a.records(i)["loss_gen"], b.records(i)["loss_gen"], rtol=1e-4)
 
 
 def test_a_member_remembers_what_its_schedule_does():
     settings = small | dict(rule="sgd", lr=1., clip=("global_norm", .5), momentum=0., schedule="polyak")
-    out, alone = Population("ring", seeds=2, **settings).fit(20).run(1), Run("ring", seed=1, **settings).fit(20, progress=False)
+    out, alone = Population("ring", seeds=2, **settings).fit(20).run(1), Run("ring", seed=1, **settings).fit(20,
+        progress=False)
     for run in (out, alone): run.fit(10, progress=False)
     np.testing.assert_allclose(out.records["loss_gen"], alone.records["loss_gen"], rtol=1e-4)
 
@@ -75,18 +81,23 @@ def test_a_population_may_be_looked_at_and_played_while_a_panel_plays_it():
 
 
 def test_a_population_plays_up_to_the_longest_plan():
-    many = Population("ring", grid={"rounds": [3, 7]}, schedule="linear", **{k: v for k, v in small.items() if k != "rounds"}).fit()
+    many = Population("ring", grid={"rounds": [3, 7]}, schedule="linear",
+        **{k: v for k, v in small.items() if k != "rounds"}).fit()
     assert many.round == 7
 
 
-@pytest.mark.parametrize("wrong", [dict(grid={"data": ["ring", "grid"]}), dict(grid={"threads": [1, 2]}), dict(seeds=[2**63]), dict(seeds=2.5), dict(grid="lr"), dict(grid={"lr": .1}),
-                                   dict(compile="maybe"), dict(nesterov=True, rule="sgd", grid={"momentum": [0., .5]})], ids=str)
+@pytest.mark.parametrize("wrong",
+    [dict(grid={"data": ["ring", "grid"]}), dict(grid={"threads": [1, 2]}), dict(seeds=[2**63]), dict(seeds=2.5),
+                                   dict(grid="lr"), dict(grid={"lr": .1}),
+                                   dict(compile="maybe"), dict(nesterov=True, rule="sgd",
+                                       grid={"momentum": [0., .5]})], ids=str)
 def test_populations_refuse_what_single_runs_would(wrong):
     with pytest.raises(ValueError): Population("ring", **small | wrong)
 
 
 def test_members_are_asked_for_by_number():
-    many = Population("ring", grid={"clip": ["global_norm .5", "global_norm 1"], "lr": [0, .1]}, seeds=2, **{**small, "rule": "sgd", "momentum": 0.}).fit(3)
+    many = Population("ring", grid={"clip": ["global_norm .5", "global_norm 1"], "lr": [0, .1]}, seeds=2,
+        **{**small, "rule": "sgd", "momentum": 0.}).fit(3)
     for wrong in (1.5, "x", True, 8, None):
         for ask in (many.run, many.records):
             with pytest.raises(ValueError, match="member: "): ask(wrong)
@@ -96,7 +107,8 @@ def test_members_are_asked_for_by_number():
 
 
 def test_who_diverged_stays_as_it_was():
-    settings = small | dict(rule="sgd", momentum=0., normalize=None, schedule="constant", clip=("global_norm", 1.), loss="wasserstein", lr=1e4)
+    settings = small | dict(rule="sgd", momentum=0., normalize=None, schedule="constant", clip=("global_norm", 1.),
+        loss="wasserstein", lr=1e4)
     many = Population("ring", **settings).fit(30)
     before = many.run(0)
     after = many.fit(20).run(0)
@@ -135,6 +147,7 @@ def test_a_population_that_is_stopped_in_a_round_plays_it_again(monkeypatch):
     monkeypatch.undo()
     stopped.fit(8 - stopped.round)
     for i in range(2):
-        for a, b in zip(listed(tensors(stopped.run(i).state)), listed(tensors(whole.run(i).state)), strict=True): assert torch.equal(a, b)
+        for a, b in zip(listed(tensors(stopped.run(i).state)), listed(tensors(whole.run(i).state)), strict=True):
+            assert torch.equal(a, b)
     np.testing.assert_array_equal(stopped.records(0)["loss_gen"], whole.records(0)["loss_gen"])
     assert stopped.trace("loss_gen")[1].shape == (8, 2)

@@ -35,7 +35,8 @@ def test_thinned_records_are_whole_on_disk_and_go_on_exactly(tmp_path, monkeypat
     assert len(whole.records) < 40 and whole.records.total == 300
     assert [r[0] for r in csv_of(tmp_path/"whole")[1:]] == [str(n) for n in range(1, 301)]
     half = Run("ring", folder=tmp_path/"half", **tiny).fit(170, progress=False)
-    with open(tmp_path/"half/records.csv", "a") as f: f.write("171,0.1,9\n172,0.")  # rows that no checkpoint counts, the last one torn
+    with open(tmp_path/"half/records.csv", "a") as f:
+        f.write("171,0.1,9\n172,0.")  # rows that no checkpoint counts, the last one torn
     rest = Run.load(tmp_path/"half", device="cpu")
     rest.folder = tmp_path/"half"
     rest.fit(130, progress=False)
@@ -56,7 +57,9 @@ def test_records_do_not_leave_memory_while_the_disk_is_full(tmp_path, monkeypatc
     assert len(run.records) < 60 and len(csv_of(tmp_path/"a")) == 81
 
 
-HARMS = {"a line lost": lambda lines: lines[:100] + lines[101:], "emptied": lambda lines: [], "cut": lambda lines: lines[:50] + [lines[50][:9]], "deleted": lambda lines: None, "garbage": lambda lines: lines[:100] + ["garbage\x00,,,\n"] + lines[101:],
+HARMS = {"a line lost": lambda lines: lines[:100] + lines[101:], "emptied": lambda lines: [],
+         "cut": lambda lines: lines[:50] + [lines[50][:9]], "deleted": lambda lines: None,
+         "garbage": lambda lines: lines[:100] + ["garbage\x00,,,\n"] + lines[101:],
          "a line too many": lambda lines: lines[:100] + lines[99:], "another head": lambda lines: ["x\n"] + lines[1:]}
 
 @pytest.mark.parametrize("most", [40, 1000])
@@ -74,11 +77,16 @@ def test_records_that_were_harmed_are_set_aside(tmp_path, monkeypatch, harm, mos
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         run.fit(10, progress=False)
-    healed = most == 1000 and harm not in ("emptied", "another head")  # every row is in memory, and the last 2,000 are always written again
-    if lines is not None and not healed: assert (tmp_path/"a/records-damaged.csv").read_text() == "".join(lines) and "is not what this run wrote, and is now records-damaged.csv" in str(said[0].message)
+    # every row is in memory, and the last 2,000 are always written again
+    healed = most == 1000 and harm not in ("emptied", "another head")
+    if lines is not None and not healed:
+        assert (tmp_path/"a/records-damaged.csv").read_text() == "".join(lines)
+        assert "is not what this run wrote, and is now records-damaged.csv" in str(said[0].message)
     elif lines is None and most == 40: assert "is gone; the " in str(said[0].message)
     rounds = [int(row[0]) for row in csv_of(tmp_path/"a")[1:]]
-    assert set(kept) | set(range(301, 311)) <= set(rounds) and rounds == sorted(rounds) and (most == 40 or rounds == list(range(1, 311)))
+    assert set(kept) | set(range(301, 311)) <= set(rounds)
+    assert rounds == sorted(rounds)
+    assert most == 40 or rounds == list(range(1, 311))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Run.load(tmp_path/"a", device="cpu").fit(10, progress=False)
@@ -96,5 +104,6 @@ def test_rows_that_no_checkpoint_counts_are_cut_off(tmp_path):
 def test_a_strangers_records_are_not_written_over(tmp_path):
     (tmp_path/"a").mkdir()
     (tmp_path/"a/records.csv").write_text("mine\n" * 1000)
-    with pytest.warns(UserWarning, match="is now records-damaged.csv"): Run("ring", folder=tmp_path/"a", **tiny).fit(2, progress=False)
+    with pytest.warns(UserWarning, match="is now records-damaged.csv"):
+        Run("ring", folder=tmp_path/"a", **tiny).fit(2, progress=False)
     assert (tmp_path/"a/records-damaged.csv").read_text() == "mine\n" * 1000 and len(csv_of(tmp_path/"a")) == 3

@@ -11,7 +11,8 @@ from gan_nb.core import global_norm
 from gan_nb.rules import inverse_sqrt, sgd
 
 
-SHAPES = {"1.weight": (5, 3), "1.bias": (5,), "conv.weight": (4, 2, 3, 3), "conv.bias": (4,), "last.weight": (2, 5), "last.bias": (2,)}
+SHAPES = {"1.weight": (5, 3), "1.bias": (5,), "conv.weight": (4, 2, 3, 3), "conv.bias": (4,), "last.weight": (2, 5),
+    "last.bias": (2,)}
 
 def random_tree(seed, scale=1.0):
     rng = np.random.default_rng(seed)
@@ -38,7 +39,8 @@ def theirs(transform, grads, params):
 
 def apart(name):
     "optax's adaptive clip for the layout of torch: unit i is what stands at index i of the first dimension."
-    return optax.masked(optax.adaptive_grad_clip(0.3, axis=None if SHAPES[name][1:] == () else tuple(range(1, len(SHAPES[name])))), {k: k == name for k in SHAPES})
+    return optax.masked(optax.adaptive_grad_clip(0.3,
+        axis=None if SHAPES[name][1:] == () else tuple(range(1, len(SHAPES[name])))), {k: k == name for k in SHAPES})
 
 
 def adaptive():
@@ -50,11 +52,14 @@ PAIRS = {
     "clip_by_global_norm": (lambda: t.clip_by_global_norm(2.0), lambda: optax.clip_by_global_norm(2.0)),
     "clip_by_global_norm, wide": (lambda: t.clip_by_global_norm(1e4), lambda: optax.clip_by_global_norm(1e4)),
     "adaptive_clip": (lambda: t.adaptive_clip(0.3), adaptive),
-    "normalize_by_global_norm": (lambda: t.normalize_by_global_norm(0.7), lambda: optax.normalize_by_update_norm(0.7, eps=0.0)),
-    "scale_by_trust_ratio": (lambda: t.scale_by_trust_ratio(0.2), lambda: optax.scale_by_trust_ratio(trust_coefficient=0.2)),
+    "normalize_by_global_norm": (lambda: t.normalize_by_global_norm(0.7),
+        lambda: optax.normalize_by_update_norm(0.7, eps=0.0)),
+    "scale_by_trust_ratio": (lambda: t.scale_by_trust_ratio(0.2),
+        lambda: optax.scale_by_trust_ratio(trust_coefficient=0.2)),
     "scale_by_sign": (lambda: t.scale_by_sign(), lambda: optax.scale_by_sign()),
     "momentum": (lambda: t.momentum(0.8), lambda: optax.trace(0.8)),
-    "chain": (lambda: t.chain(t.clip_by_value(0.5), t.momentum(0.5), t.clip_by_global_norm(1.0)), lambda: optax.chain(optax.clip(0.5), optax.trace(0.5), optax.clip_by_global_norm(1.0))),
+    "chain": (lambda: t.chain(t.clip_by_value(0.5), t.momentum(0.5), t.clip_by_global_norm(1.0)),
+        lambda: optax.chain(optax.clip(0.5), optax.trace(0.5), optax.clip_by_global_norm(1.0))),
 }
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -106,7 +111,8 @@ RULES = {
     "sgd": (sgd(0.1), optax.sgd(0.1)),
     "nesterov": (sgd(0.1, momentum=0.9, nesterov=True), optax.sgd(0.1, momentum=0.9, nesterov=True)),
     "adam": (rules.adam(0.01, betas=(0.5, 0.9)), optax.adam(0.01, b1=0.5, b2=0.9)),
-    "optimistic_adam": (rules.optimistic_adam(0.01, betas=(0.5, 0.9)), optax.optimistic_adam_v2(0.01, b1=0.5, b2=0.9, nesterov=False)),
+    "optimistic_adam": (rules.optimistic_adam(0.01, betas=(0.5, 0.9)),
+        optax.optimistic_adam_v2(0.01, b1=0.5, b2=0.9, nesterov=False)),
     "warm-up": (sgd(rules.warmup(0.1, 10)), optax.sgd(lambda count: 0.1 * (count + 1) / 10)),
     "cosine": (sgd(rules.cosine(0.1, 10)), optax.sgd(optax.cosine_decay_schedule(0.1, 10))),
     "linear": (sgd(rules.linear(0.1, 8)), optax.sgd(optax.linear_schedule(0.1, 0.0, 8))),
@@ -133,14 +139,18 @@ def test_gradients_go_to_the_tensor_of_their_name():
     start, order = {k: torch.from_numpy(v) for k, v in random_tree(0).items()}, list(SHAPES)[::-1]
     transforms = [None, *(make() for make, _ in PAIRS.values())]
     for transform in transforms:
-        for rule in (sgd(0.1, momentum=0.5, weight_decay=0.1, transform=transform), rules.adam(0.1, transform=transform), rules.graft(sgd(1.0, momentum=0.5), rules.adam(0.1), transform)):
+        for rule in (sgd(0.1, momentum=0.5, weight_decay=0.1, transform=transform),
+                rules.adam(0.1, transform=transform), rules.graft(sgd(1.0, momentum=0.5), rules.adam(0.1), transform)):
             straight = turned = start; states = [rule.init(start), rule.init({k: start[k] for k in order})]
             for i in range(3):
                 g = {k: torch.from_numpy(v) for k, v in random_tree(i + 1).items()}
                 straight, states[0] = rule.step(straight, g, states[0])
                 turned, states[1] = rule.step(turned, {k: g[k] for k in order}, states[1])
-            for key in SHAPES: torch.testing.assert_close(turned[key], straight[key], rtol=1e-6, atol=1e-7)     # sums of norms may be taken in another order
-    with pytest.raises(ValueError, match="grads: the names .* came; allowed are those of params"): sgd(0.1).step(start, {k: g[k] for k in order[1:]}, sgd(0.1).init(start))
+            for key in SHAPES:
+                # sums of norms may be taken in another order
+                torch.testing.assert_close(turned[key], straight[key], rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="grads: the names .* came; allowed are those of params"):
+        sgd(0.1).step(start, {k: g[k] for k in order[1:]}, sgd(0.1).init(start))
 
 
 def test_a_grafted_step_is_no_longer_than_the_other_rules():
@@ -152,7 +162,8 @@ def test_a_grafted_step_is_no_longer_than_the_other_rules():
         after, state = mixed.step({"w": torch.zeros(2)}, {"w": torch.tensor(g)}, state)
         adams, other = alone.step({"w": torch.zeros(2)}, {"w": torch.tensor(g)}, other)
         assert after["w"].norm() <= 1.001 * adams["w"].norm()
-    run = Run("adam", rule="graft", lr_disc=3e-3, lr_gen=1e-5, momentum=0.5, loss="hinge", hidden=(32,), batch_size=32, seed=0, device="cpu")
+    run = Run("adam", rule="graft", lr_disc=3e-3, lr_gen=1e-5, momentum=0.5, loss="hinge", hidden=(32,),
+        batch_size=32, seed=0, device="cpu")
     run.fit(120, progress=False)        # from round 80 on the hinge is satisfied and the gradient exactly zero
     assert run.records["loss_disc"][-1] == 0 and max(p.abs().max() for p in run.state.params["disc"].values()) < 10
 

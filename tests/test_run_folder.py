@@ -15,11 +15,13 @@ def test_saving_does_not_write_over_another_run(tmp_path):
     other, run = (Run("ring", seed=seed, **tiny).fit(3, progress=False) for seed in (1, 2))
     other.save(tmp_path/"a")
     before = {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()}
-    with pytest.raises(ValueError, match=r"a: holds another run; .* goes on with it, overwrite=True puts"): run.save(tmp_path/"a")
+    with pytest.raises(ValueError, match=r"a: holds another run; .* goes on with it, overwrite=True puts"):
+        run.save(tmp_path/"a")
     assert {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()} == before
     run.save(tmp_path/"a", overwrite=True)
     assert Run.load(tmp_path/"a", device="cpu").seed == 2
-    for folder in ("b", "a", "b", "a"): run.fit(2, progress=False).save(tmp_path/folder)     # its own folders are no other run's
+    for folder in ("b", "a", "b", "a"):
+        run.fit(2, progress=False).save(tmp_path/folder)     # its own folders are no other run's
     assert [len((tmp_path/f/"records.csv").read_text().splitlines()) for f in "ab"] == [12, 10]
     assert [Run.load(tmp_path/f, device="cpu").round for f in "ab"] == [11, 9]
 
@@ -30,7 +32,8 @@ def test_a_folder_that_holds_another_run_is_not_written_over(tmp_path):
     again = Run.load(tmp_path/"a", device="cpu")
     again.folder = tmp_path/"a"
     again.fit(2, progress=False)
-    with pytest.raises(ValueError, match="holds another run"): first.fit(1)  # it was continued elsewhere in the meantime
+    with pytest.raises(ValueError, match="holds another run"):
+        first.fit(1)  # it was continued elsewhere in the meantime
     assert Run.load(tmp_path/"a", device="cpu").round == 5
 
 
@@ -39,9 +42,12 @@ def test_a_loaded_run_saves_where_it_was_read(tmp_path):
     run = Run("ring", **tiny).fit(5, progress=False)
     run.save(tmp_path/"a"); run.save(tmp_path/"b.safetensors")
     again = Run.load(tmp_path/"a", device="cpu").fit(5, progress=False, autosave=1e-9)
-    assert again.folder == tmp_path/"a" and Run.load(tmp_path/"a", device="cpu").round == 10 and len(csv_of(tmp_path/"a")) == 11
+    assert again.folder == tmp_path/"a"
+    assert Run.load(tmp_path/"a", device="cpu").round == 10
+    assert len(csv_of(tmp_path/"a")) == 11
     before = {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()}
-    for other in (again.fork(round=7, lr=.01), Run.load(tmp_path/"b.safetensors", device="cpu"), Run.load(tmp_path/"a", device="cpu").fork()):
+    for other in (again.fork(round=7, lr=.01), Run.load(tmp_path/"b.safetensors", device="cpu"),
+            Run.load(tmp_path/"a", device="cpu").fork()):
         assert other.folder is None
         other.fit(3, progress=False)
     assert {p.name: p.read_bytes() for p in (tmp_path/"a").iterdir()} == before
@@ -68,7 +74,8 @@ def test_as_many_checkpoints_stay_as_wanted(tmp_path):
     again.keep = 1
     again.fit(1, progress=False)
     assert rounds() == [8] and os.listdir(tmp_path/"a").count(checkpoint_name) == 1
-    with pytest.raises(ValueError, match="keep: 0 came; allowed is a whole number of at least 1"): Run("ring", keep=0, **tiny)
+    with pytest.raises(ValueError, match="keep: 0 came; allowed is a whole number of at least 1"):
+        Run("ring", keep=0, **tiny)
     assert main(["train", "ring", "--out", str(tmp_path/"b"), "--rounds", "2", "--keep", "3", "--set", "hidden=8"]) == 0
     assert read_checkpoint(tmp_path/"b"/checkpoint_name)[0]["keep"] == 3
 
@@ -85,11 +92,14 @@ def test_autosave_by_seconds(tmp_path):
 
 def test_other_data_and_other_recipes_are_named(tmp_path):
     Run("ring", data=np.ones((9, 2), "float32"), **tiny).save(tmp_path/"a")
-    with pytest.raises(ValueError, match="samples 9 then, 8 now; fingerprint .* then, .* now"): Run.load(tmp_path/"a", data=np.ones((8, 2), "float32"))
-    with pytest.raises(ValueError, match=r"shape \[2\] then, \[3\] now"): Run.load(tmp_path/"a", data=np.ones((9, 3), "float32"))
+    with pytest.raises(ValueError, match="samples 9 then, 8 now; fingerprint .* then, .* now"):
+        Run.load(tmp_path/"a", data=np.ones((8, 2), "float32"))
+    with pytest.raises(ValueError, match=r"shape \[2\] then, \[3\] now"):
+        Run.load(tmp_path/"a", data=np.ones((9, 3), "float32"))
     run = Run("ring", **tiny).fit(2, progress=False)
     run.save(tmp_path/"b")
-    with pytest.raises(ValueError, match=r"another recipe: lr_gen 0.001 then, 0.5 now; batch_size 16 then, 32 now$"): Run.load(tmp_path/"b", lr_gen=.5, batch_size=32)
+    with pytest.raises(ValueError, match=r"another recipe: lr_gen 0.001 then, 0.5 now; batch_size 16 then, 32 now$"):
+        Run.load(tmp_path/"b", lr_gen=.5, batch_size=32)
     with pytest.raises(ValueError, match="hidden"): Run.load(tmp_path/"b", of="ring")
     with pytest.raises(ValueError, match="did you mean 'rounds'"): Run.load(tmp_path/"b", round=3)
     with pytest.raises(ValueError, match="may only grow"): Run.load(tmp_path/"b", rounds=5)
@@ -100,4 +110,5 @@ def test_other_data_and_other_recipes_are_named(tmp_path):
 
 def test_data_for_a_run_that_has_its_own(tmp_path):
     Run("ring", hidden=(4,), batch_size=8, device="cpu").save(tmp_path/"a")
-    with pytest.raises(ValueError, match="trained on the data set 'ring'; allowed is data= for a run on your own array alone"): Run.load(tmp_path/"a", data=np.ones((3, 2)))
+    with pytest.raises(ValueError, match="trained on the data set 'ring'; allowed is data= for a run on your own array alone"):
+        Run.load(tmp_path/"a", data=np.ones((3, 2)))
