@@ -171,6 +171,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'gan_nb.data._points': ('nbs/data.html#_points', 'gan_nb/data.py'),
                              'gan_nb.data._read_cache': ('nbs/data.html#_read_cache', 'gan_nb/data.py'),
                              'gan_nb.data._ring': ('nbs/data.html#_ring', 'gan_nb/data.py'),
+                             'gan_nb.data._samples': ('nbs/data.html#_samples', 'gan_nb/data.py'),
                              'gan_nb.data._sha256': ('nbs/data.html#_sha256', 'gan_nb/data.py'),
                              'gan_nb.data._split': ('nbs/data.html#_split', 'gan_nb/data.py'),
                              'gan_nb.data.is_path': ('nbs/data.html#is_path', 'gan_nb/data.py'),
