@@ -128,6 +128,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.compiled.refill': ('nbs/compiled.html#refill', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled.stacked': ('nbs/compiled.html#stacked', 'gan_nb/compiled.py')},
             'gan_nb.core': { 'gan_nb.core.Diverged': ('nbs/core.html#diverged', 'gan_nb/core.py'),
+                             'gan_nb.core._as_float': ('nbs/core.html#_as_float', 'gan_nb/core.py'),
                              'gan_nb.core._mix': ('nbs/core.html#_mix', 'gan_nb/core.py'),
                              'gan_nb.core._set_products': ('nbs/core.html#_set_products', 'gan_nb/core.py'),
                              'gan_nb.core.address': ('nbs/core.html#address', 'gan_nb/core.py'),
