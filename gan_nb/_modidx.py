@@ -849,6 +849,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'gan_nb.toys.bilinear.loss': ('nbs/toys.html#bilinear.loss', 'gan_nb/toys.py'),
                              'gan_nb.toys.dirac': ('nbs/toys.html#dirac', 'gan_nb/toys.py'),
                              'gan_nb.toys.dirac.__init__': ('nbs/toys.html#dirac.__init__', 'gan_nb/toys.py'),
+                             'gan_nb.toys.dirac._added': ('nbs/toys.html#dirac._added', 'gan_nb/toys.py'),
                              'gan_nb.toys.dirac.draw': ('nbs/toys.html#dirac.draw', 'gan_nb/toys.py'),
                              'gan_nb.toys.dirac.logits': ('nbs/toys.html#dirac.logits', 'gan_nb/toys.py'),
                              'gan_nb.toys.dirac.loss': ('nbs/toys.html#dirac.loss', 'gan_nb/toys.py'),
