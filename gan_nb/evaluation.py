@@ -15,7 +15,8 @@ import torch
 from .core import not_a_path, stream
 from .data import Data
 from .judges import Judge, judge, to_bytes
-from .metrics import Score, density_coverage, frechet_distance, kernel_distance, modes_captured, precision_recall, sliced_wasserstein, stacked_modes
+from .metrics import density_coverage, frechet_distance, kernel_distance, precision_recall, sliced_wasserstein
+from .scores import Score, modes_captured, stacked_modes
 from .scores import check_count
 
 # %% ../nbs/53_evaluation.ipynb #cfd767e8

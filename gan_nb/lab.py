@@ -27,7 +27,8 @@ from .doctor import apply, diagnosing, line
 from .losses import losses
 from .plots import PLAYERS, bounds, draw_latest, draw_losses, draw_norms, draw_run, to_png
 from .recipes import methods, shorten
-from .training import Clock, Run
+from .storage import Clock
+from .training import Run
 from .transforms import clips, normalizers
 
 # %% ../nbs/65_lab.ipynb #9a897c0f

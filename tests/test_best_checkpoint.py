@@ -9,7 +9,7 @@ import torch
 from gan_nb import checkpoints, Run
 from gan_nb.cli import main
 from gan_nb.storage import Store
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import best_of, full, level, same_run, tiny
 
 

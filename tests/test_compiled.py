@@ -10,7 +10,9 @@ import seams
 from gan_nb import Run
 from gan_nb.compiled import can_compile, compiled, Graph, listed
 from gan_nb.games import draw
-from gan_nb.rounds import CapturedRounds, round_of, structure, tensors
+from gan_nb.recipes import structure
+from gan_nb.round import tensors
+from gan_nb.rounds import CapturedRounds, round_of
 from helpers import assert_same, each_method, needs_compiler, row_of, small, variants
 
 

@@ -12,7 +12,7 @@ from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.doctor import diagnose
-from gan_nb.games import players
+from gan_nb.gan import players
 from helpers import BASE, csv_of, params, same_run, tiny
 
 

@@ -10,8 +10,10 @@ import seams
 from gan_nb import Run
 from gan_nb.core import Diverged
 from gan_nb.data import load
-from gan_nb.doctor import (apply, cover, decide, diagnose, diagnosing, examine, Finding, gallery, line, names,
-    patient, read_losses, steady)
+from gan_nb.checkup import examine, read_losses
+from gan_nb.coverage import cover
+from gan_nb.doctor import apply, decide, diagnose, diagnosing, Finding, line, names, steady
+from gan_nb.patients import gallery, patient
 from gan_nb.losses import losses
 from gan_nb.recipes import Recipe
 

@@ -9,7 +9,7 @@ import torch
 import seams
 from gan_nb import records as record_room, Run
 from gan_nb.records import Log, Record, Records
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import csv_of, full, same_run, tiny
 
 
