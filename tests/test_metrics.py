@@ -16,6 +16,7 @@ from gan_nb import metrics as m
 from gan_nb.core import stream
 from gan_nb.data import load
 from gan_nb.judges import judge, to_bytes
+from gan_nb.scores import modes_captured, stacked_modes
 
 SIZES = [(150, 150, 2), (300, 200, 5), (1200, 2300, 16)]    # the last is more than a block
 
@@ -140,10 +141,10 @@ def test_modes_equal_brute_force():
     distance = np.linalg.norm(x[:, None] - centers[None], axis=2) / sigma
     mode = distance.argmin(1)[distance.min(1) < 3]
     p = np.bincount(mode, minlength=7) / len(mode)
-    found = m.modes_captured(x, centers, sigma)
+    found = modes_captured(x, centers, sigma)
     assert found.modes == (p > 0).sum() and found.high_quality == len(mode) / 900 and found.counts == tuple(np.bincount(mode, minlength=7))
     assert found.reverse_kl == pytest.approx(sum(q * math.log(7 * q) for q in p if q), rel=1e-12)
-    edge = m.modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
+    edge = modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
     assert edge.counts == (20, 20) and edge.modes == 2 and edge.reverse_kl == 0
 
 
@@ -152,7 +153,7 @@ def test_modes_equal_brute_force():
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_data_scores_as_a_perfect_generator(name):
     data = load(name)
-    drawn = [m.modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma) for seed in range(100)]
+    drawn = [modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma) for seed in range(100)]
     k = len(data.centers)
     perfect = dict(modes=k, high_quality=1 - math.exp(-4.5), reverse_kl=(k - 1) / 5000)
     for what, expected in perfect.items():
@@ -165,7 +166,7 @@ def test_data_scores_as_a_perfect_generator(name):
 
 @pytest.mark.parametrize("n", [10_000, 26_000])
 def test_fair_triples_score_as_a_perfect_generator(n):
-    scores = m.stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
+    scores = stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
     for score in scores[:2]: assert score.interval[0] <= score.perfect <= score.interval[1]
     assert scores.reverse_kl.perfect == pytest.approx(999 / (2 * n), rel=0.02)
 
@@ -244,7 +245,7 @@ EVERY = {
     "density_coverage": lambda a, b, **kw: [*m.density_coverage(a, b, **kw)],
     "ndb": lambda a, b, **kw: [m.ndb(a, b, 10, **kw)],
     "inception_score": lambda a, b, **kw: [m.inception_score(a, b, 2, **kw)],
-    "modes_captured": lambda a, b, **kw: [*m.modes_captured(a, b[:5], 1.0, **kw)[:3]],
+    "modes_captured": lambda a, b, **kw: [*modes_captured(a, b[:5], 1.0, **kw)[:3]],
 }
 each = pytest.mark.parametrize("metric", EVERY.values(), ids=EVERY)
 
@@ -288,12 +289,12 @@ def test_what_cannot_be_measured_is_an_error(metric):
     (np.arange(240).reshape(20, 12) % 10, "12 channels of 10 classes came; allowed are 100,000"), (torch.zeros(20, 1000, dtype=torch.long), "1000 channels"),
 ])
 def test_labels_that_cannot_be_counted_are_an_error(bad, says):
-    with pytest.raises(ValueError, match=rf"^labels: [^\n]*{says}"): m.stacked_modes(bad)
+    with pytest.raises(ValueError, match=rf"^labels: [^\n]*{says}"): stacked_modes(bad)
 
 
 def test_labels_that_are_all_the_same_are_a_warning():
     "One mode is what a collapsed generator has; it is also what labels look like that nobody filled in."
-    with pytest.warns(UserWarning, match=r"labels: all 20,000 are \[4, 4, 4\], which is one mode") as caught: found = m.stacked_modes(np.zeros((20_000, 3), int) + 4)
+    with pytest.warns(UserWarning, match=r"labels: all 20,000 are \[4, 4, 4\], which is one mode") as caught: found = stacked_modes(np.zeros((20_000, 3), int) + 4)
     assert caught[0].filename == __file__ and found.modes == 1 and found.reverse_kl == pytest.approx(math.log(1000))
 
 
@@ -305,7 +306,7 @@ def test_forms_of_an_array():
     labels = np.arange(300).reshape(100, 3) * 7 % 10
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert all(m.stacked_modes(labels.astype(kind)).counts == m.stacked_modes(labels[::-1]).counts for kind in ("u1", ">i4", "u2", "i8"))
+        assert all(stacked_modes(labels.astype(kind)).counts == stacked_modes(labels[::-1]).counts for kind in ("u1", ">i4", "u2", "i8"))
 
 
 @each
@@ -316,9 +317,9 @@ def test_too_few_samples_are_a_warning(metric):
 
 
 @pytest.mark.parametrize("call, says", [
-    (lambda a, b: m.modes_captured(a, b[:5], 0.0), "sigma: 0.0 came"),
-    (lambda a, b: m.modes_captured(a, b[:5], [1.0, 1.0]), "sigma"),
-    (lambda a, b: m.modes_captured(a, b[:5], math.nan), "sigma"),
+    (lambda a, b: modes_captured(a, b[:5], 0.0), "sigma: 0.0 came"),
+    (lambda a, b: modes_captured(a, b[:5], [1.0, 1.0]), "sigma"),
+    (lambda a, b: modes_captured(a, b[:5], math.nan), "sigma"),
     (lambda a, b: m.precision_recall(a, b, 0), "k: 0 came"),
     (lambda a, b: m.density_coverage(a, b, 150), "k: 150 came"),
     (lambda a, b: m.ndb(a, b, 1), "bins: 1 came"),
@@ -327,14 +328,14 @@ def test_too_few_samples_are_a_warning(metric):
     (lambda a, b: m.inception_score(a[:, :1]), "2 classes at least"),
     (lambda a, b: m.sliced_wasserstein(a, b, 0), "directions: 0 came"),
     (lambda a, b: m.kernel_distance(1e70 * a, b), "a, b: features up to"),
-    (lambda a, b: m.stacked_modes(a), "allowed are integers"),
-    (lambda a, b: m.stacked_modes(np.array([[0, 1, 10], [1, 2, 3]] * 5)), "labels: 0 to 10 came; allowed are 0 to 9"),
-    (lambda a, b: m.stacked_modes(np.zeros((1, 3), int)), "labels: shape"),
-    (lambda a, b: m.stacked_modes(np.arange(30).reshape(10, 3) % 2, 1), "classes: 1 came; allowed is a whole number, 2 or more"),
-    (lambda a, b: m.stacked_modes(np.arange(30).reshape(10, 3) % 2, 2.0), "classes: 2.0 came"),
-    (lambda a, b: m.modes_captured(a, b[:5], "a"), "sigma: 'a' came; allowed are a positive number and one for each"),
-    (lambda a, b: m.modes_captured(a, b[:5], None), "sigma: None came"),
-    (lambda a, b: m.modes_captured(a, b[:5], [[1], [1, 2]]), "sigma: "),
+    (lambda a, b: stacked_modes(a), "allowed are integers"),
+    (lambda a, b: stacked_modes(np.array([[0, 1, 10], [1, 2, 3]] * 5)), "labels: 0 to 10 came; allowed are 0 to 9"),
+    (lambda a, b: stacked_modes(np.zeros((1, 3), int)), "labels: shape"),
+    (lambda a, b: stacked_modes(np.arange(30).reshape(10, 3) % 2, 1), "classes: 1 came; allowed is a whole number, 2 or more"),
+    (lambda a, b: stacked_modes(np.arange(30).reshape(10, 3) % 2, 2.0), "classes: 2.0 came"),
+    (lambda a, b: modes_captured(a, b[:5], "a"), "sigma: 'a' came; allowed are a positive number and one for each"),
+    (lambda a, b: modes_captured(a, b[:5], None), "sigma: None came"),
+    (lambda a, b: modes_captured(a, b[:5], [[1], [1, 2]]), "sigma: "),
     (lambda a, b: m.precision_recall(a, b, 3.0), "k: 3.0 came; allowed is a whole number, 1 to 149 for 200 and 150 samples"),
     (lambda a, b: m.density_coverage(a, b, None), "k: None came"),
     (lambda a, b: m.ndb(a, b, 10.0), "bins: 10.0 came; allowed is a whole number, 2 to 200 for 200 real samples"),
