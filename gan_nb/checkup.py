@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, is_dataclass, replace
 import numpy as np
 import torch
 
-from .core import global_norm, not_a_path, stream, use_threads
+from .core import global_norm, not_a_path, stream
 from .coverage import Coverage, cover
 from .gan import gradient, players
-from .games import play
 from .recipes import written
+from .round import advance, draw
 
 # %% ../nbs/55_checkup.ipynb #524f3028
 @dataclass(frozen=True)
@@ -67,22 +67,23 @@ def _logistic(label):
         surprise = -label * math.log(label) - (1 - label) * math.log(1 - label)
         least = (f'real samples are to be called real with probability {label:g}, so it is least, {surprise:.3g}, '
                  'where it does just that, and without a bound where it is surer than that or wrong')
-    return f'minus the mean log probability that it gives to the right answer, for real and for generated samples, added up: {least}'
+    return ('minus the mean log probability that it gives to the right answer, '
+            f'for real and for generated samples, added up: {least}')
 
 def _labelled(label):
     "Of the discriminator with least squares."
-    return (f'half the mean squared distance of its answers from the labels, {label:g} for real and 0 for generated samples: '
-            '0 if all of them are met')
+    return (f'half the mean squared distance of its answers from the labels, {label:g} for real and 0 for generated '
+            'samples: 0 if all of them are met')
 
 _NO_LEVEL = ('minus the mean answer to its samples. A constant added to all answers moves it and changes no verdict, '
              'so its level means nothing')
 
 # %% ../nbs/55_checkup.ipynb #bd604b42
-_MEANS = { # loss -> player -> what the value measures, and what it cannot tell; or a function of the label of real samples that gives this
+_MEANS = { # loss -> player -> the text; or a function of the label of real samples that gives it
     'minimax': {
         'disc': _logistic,
-        'gen': 'the mean log probability with which its samples are called generated: it goes up to 0 where they are recognised, '
-               'and is flat there. It sees what is said of generated samples alone, '
+        'gen': 'the mean log probability with which its samples are called generated: '
+               'it goes up to 0 where they are recognised, and is flat there. It sees what is said of generated samples alone, '
                'so a discriminator that doubts everything looks the same'},
     'non_saturating': {
         'disc': _logistic,
@@ -94,15 +95,17 @@ _MEANS = { # loss -> player -> what the value measures, and what it cannot tell;
         'gen': 'half the mean squared distance of the answers from the label 1. '
                'Answers below the label and above it count alike, so it has no direction'},
     'hinge': {
-        'disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated samples: 0 if none does',
+        'disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated samples: '
+                '0 if none does',
         'gen': _NO_LEVEL},
     'wasserstein': {
         'disc': 'the mean answer to generated samples minus that to real ones',
         'gen': _NO_LEVEL},
     'r3': {
-        'disc': 'the mean softplus, over pairs, of the answer to the generated sample minus that to the real one. Only differences count',
-        'gen': 'the mean softplus, over pairs, of the answer to the real sample minus that to the generated one. Only differences count; '
-               'that a loss of the generator falls may also mean that the discriminator got worse'},
+        'disc': 'the mean softplus, over pairs, of the answer to the generated sample minus that to the real one. '
+                'Only differences count',
+        'gen': 'the mean softplus, over pairs, of the answer to the real sample minus that to the generated one. '
+               'Only differences count; that a loss of the generator falls may also mean that the discriminator got worse'},
 }
 
 # %% ../nbs/55_checkup.ipynb #b3efe92f
@@ -111,7 +114,7 @@ def read_losses(
     last:int=50, # Moves whose median is read
     seen:Ranking|None=None, # The ranking and the losses as `examine` measured them; None: measured here
 ) -> dict: # {'gen': sentence, 'disc': sentence, 'ahead': sentence}
-    "What the value of each player's loss means for this loss, its value at equilibrium, and who is ahead, by the ranking of fresh samples."
+    "What the value of each player's loss means, its value at equilibrium, and who is ahead, by the ranking of fresh samples."
     seen = rank(run) if seen is None else seen
     said = {p: _read_loss(run, p, _lately(run.records[f'loss_{p}'], last), seen) for p in players}
     return {**said, 'ahead': _ahead(seen.told_apart, run.recipe.pack)}
@@ -123,7 +126,8 @@ def _read_loss(run, player, value, seen):
     means = _MEANS[pair.name.split(' with ')[0]][player]
     if callable(means): means = means(1 - run.recipe.smoothing)
     bound = f' {_bound(run)}.' if (pair.name, player) == ('wasserstein', 'disc') else ''
-    return f"The {who}'s loss: {now}; at equilibrium {pair.name} gives it {pair.equilibrium[player]:.3g}. It is {means}.{bound}"
+    even = f"at equilibrium {pair.name} gives it {pair.equilibrium[player]:.3g}"
+    return f"The {who}'s loss: {now}; {even}. It is {means}.{bound}"
 
 def _counted_in(run, seen):
     "The records hold the discriminator's loss with its penalties."
@@ -143,15 +147,18 @@ def _bound(run):
     "Is the Wasserstein loss a distance here?"
     if 'wgan_gp' in run.game.penalties: tamed = 'the penalty draws its slopes to 1'
     elif run.recipe.spectral: tamed = 'its layers have spectral norm 1'
-    else: return 'Nothing brings its slopes to 1 here, so only the sign tells something: below 0 real samples get more, on average'
-    return (f'Here {tamed}: minus this value, without penalties, is an estimate of how far the samples are from the data, '
-            'and too small where the discriminator does not keep up')
+    else:
+        return ('Nothing brings its slopes to 1 here, so only the sign tells something: '
+                'below 0 real samples get more, on average')
+    return (f'Here {tamed}: minus this value, without penalties, is an estimate of how far the samples are '
+            'from the data, and too small where the discriminator does not keep up')
 
 def _ahead(told_apart, pack):
     if told_apart is None: return 'Who is ahead was not measured: not every number is finite.'
     real, fake = 'a fresh real sample', 'a fresh generated one'
     if pack > 1: real, fake = f'{pack} fresh real samples', f'{pack} fresh generated ones'
-    return f'The discriminator ranks {real} above {fake} in {told_apart:.0%} of all pairs (a coin: 50%): {_verdict(told_apart)}.'
+    share = f'in {told_apart:.0%} of all pairs (a coin: 50%)'
+    return f'The discriminator ranks {real} above {fake} {share}: {_verdict(told_apart)}.'
 
 def _verdict(told_apart):
     if told_apart > .6: return 'it is ahead'
@@ -179,6 +186,10 @@ class Aside:
     way:list # How far at each of ten looks
     come:list|None = None # Names that are lacking now and no longer then; None: nothing here has a name
 
+    def plain(self) -> dict: # Names to numbers and lists
+        "What was measured, the drift even where it is not finite."
+        return {name: value for name, value in vars(self).items() if name != 'come' or value is not None}
+
 # %% ../nbs/55_checkup.ipynb #75fcc8df
 @dataclass(frozen=True)
 class Evidence:
@@ -192,7 +203,7 @@ class Evidence:
     not_finite:list # Names of those that are not
     divergence:dict|None # What was noted when the run diverged
     past:dict # Player to its `Past`
-    lead_changes:int # How often the greater answer changed from real to generated samples in 200 rounds, and back
+    lead_changes:int # How often it changed in 200 rounds who got the greater answers, real samples or generated ones
     coverage:Coverage|None = None
     ranking:Ranking|None = None
     gradient:dict|None = None # Player to the norm of a fresh gradient
@@ -222,15 +233,16 @@ class Evidence:
 
     def plain(self) -> dict: # Names to what JSON can hold
         "All that was measured, by one name each: `_gen` and `_disc` stand behind what each player has."
-        whole = {name: value for name, value in vars(self).items() if name not in _PARTS}
-        past = {f'{name}_{p}': value for p, own in self.past.items() for name, value in vars(own).items()}
-        gradient = {f'gradient_{p}': value for p, value in (self.gradient or {}).items()}
-        coverage, ranking = ({} if part is None else part.plain() for part in (self.coverage, self.ranking))
-        aside = {} if self.aside is None else {k: v for k, v in vars(self.aside).items() if k != 'come' or v is not None}
-        read = {} if self.read is None else {'read': self.read}
-        return {**whole, **past, 'lead_changes': self.lead_changes, **coverage, **ranking, **gradient, **aside, **read}
+        found = {name: getattr(self, name) for name in _ALWAYS}
+        for p, past in self.past.items(): found |= {f'{name}_{p}': value for name, value in vars(past).items()}
+        found['lead_changes'] = self.lead_changes
+        if self.coverage: found |= self.coverage.plain()
+        if self.ranking: found |= self.ranking.plain()
+        if self.gradient: found |= {f'gradient_{p}': norm for p, norm in self.gradient.items()}
+        if self.aside: found |= self.aside.plain()
+        return found | ({'read': self.read} if self.read else {})
 
-_PARTS = 'past', 'lead_changes', 'coverage', 'ranking', 'gradient', 'aside', 'read' # of Evidence, in a place of their own
+_ALWAYS = ('round', 'rounds', 'moves', 'since_edit', 'last_edit', 'next_round_finite', 'not_finite', 'divergence')
 
 # %% ../nbs/55_checkup.ipynb #a81fb67d
 def _past(run, player):
@@ -258,13 +270,8 @@ def _lead_changes(records):
 # %% ../nbs/55_checkup.ipynb #98205986
 def _play(run, state):
     "One round on a copy."
-    with run.lock, use_threads(run.threads): state, seen = play(run.game, run.method, state)
-    if run.average: state = replace(state, average=run.average.update(state.average, state.params['gen']))
-    return state, seen
-
-def _shown(run, state):
-    "The generator's weights that samples come from: their average, if the recipe averages."
-    return state.average['mean'] if run.average else state.params['gen']
+    experiment = run.experiment
+    with run.lock, experiment.computing(): return advance(experiment, state, draw(experiment, state))
 
 def _finite(run, state):
     "Are the weights finite, and all that the next round sees?"
@@ -275,7 +282,7 @@ def _finite(run, state):
 
 def _gradients(run, state):
     "Norms of fresh gradients, each of one batch."
-    with run.lock, use_threads(run.threads):
+    with run.lock, run.experiment.computing():
         batch = run.game.draw(stream(1, 1 << 42, device=run.device), players)
         fresh = {p: gradient(run.game, p, state.params, state.buffers, batch)[0] for p in players}
         return {p: global_norm(fresh[p]).item() for p in players}
@@ -300,18 +307,21 @@ def _most(way): return max(way) if all(map(math.isfinite, way)) else None
 def _means(run, state): # -> (2, d)
     "The mean of the samples that the run shows, and of the generator's own: they differ where it is averaged."
     z = _latents(run, 500)
-    with run.lock, use_threads(run.threads):
-        made = [run.game.call('gen', params, state.buffers['gen'], z)[0] for params in (_shown(run, state), state.params['gen'])]
+    with run.lock, run.experiment.computing():
+        both = run.experiment.shown(state), state.params['gen']
+        made = [run.game.call('gen', params, state.buffers['gen'], z)[0] for params in both]
         return torch.stack([x.flatten(1).mean(0) for x in made])
 
 def _latents(run, n): return torch.randn(n, run.game.pair.z_dim, generator=stream(0, 1 << 43)).to(run.device)
 
 def _come(run, *states):
-    "Which of the modes or classes that are missing or starved in the first state are so no longer in the second; None where there are none to count."
+    "What is missing or starved in the first of two states and no longer in the second; None where nothing has a name."
     z = _latents(run, 1000)
-    made = (run._evaluate('gen', _shown(run, state), state.buffers['gen'], z).detach() for state in states)
-    now, then = (cover(run, fake) for fake in made)
+    now, then = (cover(run, _generate(run, state, z)) for state in states)
     return None if now.kind == 'points' else [name for name in now.lacking if name not in then.lacking]
+
+def _generate(run, state, z):
+    with run.lock, run.experiment.computing(): return run.experiment.generate(state, z).detach()
 
 # %% ../nbs/55_checkup.ipynb #a9d1e02d
 def examine(
@@ -356,7 +366,7 @@ def _begin(run): # -> (state, Evidence)
     return state, seen
 
 def _rounded(value):
-    "Numbers as Python's, to six digits; None for one that is not finite. What JSON can hold, and evidence part by part."
+    "Numbers to six digits; None for one that is not finite, which JSON cannot hold. Of evidence: part by part."
     if is_dataclass(value): return replace(value, **{name: _rounded(part) for name, part in vars(value).items()})
     if isinstance(value, dict): return {name: _rounded(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)): return [_rounded(part) for part in value]

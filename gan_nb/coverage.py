@@ -54,13 +54,13 @@ class Coverage:
 
     @property
     def is_sharp(self) -> bool:
-        "Is one sample in five at a mode and one in twenty as close as the data's own, or a tenth covered of what a real batch of images covers?"
+        "Is one sample in five at a mode and one in twenty as close as the data's own, or a tenth of the images covered?"
         measured = (self.near, .2), (self.sharp, .05), (self.covered, .1)
         return all(value is None or value >= least for value, least in measured)
 
     @property
     def is_full(self) -> bool:
-        "Do the samples reach every mode or class, with none starved and no great unevenness, or half of what a real batch covers?"
+        "Is every mode or class reached, none starved and all fairly even? Of points: is half of what a real batch covers?"
         if self.kind == 'points': return self.reached >= .5
         return self.reached == self.of and not self.starved and not self.is_uneven
 
@@ -77,10 +77,10 @@ class Coverage:
 _FAIR, _STARVED = .1, .25 # Of its fair share: less is missing; clearly less is starved
 
 def _reached(which, names, n):
-    "`which` mode or class each of the samples is at, of `n`; where fewer than a fifth are at any, to be missing is measured by a fifth."
+    "What `n` samples reach; `which` is the mode or class of each of them that is at any."
     k = len(names)
     counts = torch.bincount(which, minlength=k).double()
-    missing = counts < _FAIR * max(len(which), n / 5) / k
+    missing = counts < _FAIR * max(len(which), n / 5) / k # by a fifth of all, where fewer are at any
     starved = [not gone and _is_starved(count, len(which), k) for gone, count in zip(missing, counts.long().tolist())]
     def named(signs): return [name for name, sign in zip(names, signs) if sign]
     return {'reached': int((~missing).sum()), 'of': k, 'missing': named(missing), 'starved': named(starved),
@@ -121,7 +121,8 @@ def _relative_coverage(real, other, fake): return min(_ball_share(real, fake) / 
 
 def _ball_share(real, fake):
     "Coverage; with fewer than ten points, the share of them that are the nearest to a sample."
-    real, fake = torch.unique(real, dim=0).cpu(), fake.cpu() # a batch may hold a sample twice, and its ball would be a point
+    fake = fake.cpu()
+    real = torch.unique(real, dim=0).cpu() # a batch may hold a sample twice, and its ball would be a point
     if len(real) < 10: return len(torch.cdist(fake, real).argmin(1).unique()) / len(real)
     if (fake == fake[0]).all() or not fake.abs().max() < 1e100: return 0.
     return float(density_coverage(real, fake, n_boot=0).coverage)

@@ -130,7 +130,8 @@ def _reach(c): # Coverage
     if not c.reached: return f"the samples reach none of the {c.of} {c.kind}"
     without = f", without {_listed(c.missing)}" if c.missing else ''
     starved = f", with next to nothing at {_listed(c.starved)}" if c.starved else ''
-    uneven = f", as unevenly as if there were {c.of * exp(-c.uneven):.2g} of them" if c.is_uneven and not c.missing else ''
+    uneven = ''
+    if c.is_uneven and not c.missing: uneven = f", as unevenly as if there were {c.of * exp(-c.uneven):.2g} of them"
     return f"the samples reach {c.reached} of {c.of} {c.kind}{without}{starved}{uneven}{_copies_too(c)}{_unsharp(c)}"
 
 def _copies_too(c): return f", {c.duplicates:.0%} of them copies of others" if c.is_copied else ''
@@ -188,11 +189,13 @@ def _now_and_once(s):
     first = s.past['gen'].first
     return f"{s.gradient['gen']:.2g}", '' if first is None else f", and was {first:.2g} in the first rounds"
 
+def _has_vanished(s): return _is_flat(s) or _says_the_same(s) or _has_shrunk(s)
+
 def _why_vanished(s):
     now, once = _now_and_once(s)
     return f"{_which_sign(s)}; its gradient is {now} now{once}. {_capital(_reach(s.coverage))}."
 
-_vanished = Disease('generator_gradient_vanished', lambda s: _is_flat(s) or _says_the_same(s) or _has_shrunk(s), _why_vanished)
+_vanished = Disease('generator_gradient_vanished', _has_vanished, _why_vanished)
 
 # %% ../nbs/56_doctor.ipynb #9a0319e9
 def _wanders(s): return s.aside is not None and _at_least(s.aside.drift, .25)
@@ -221,9 +224,10 @@ _exploded = Disease('exploding_gradient', _has_grown, _why_exploded, goes_back=T
 
 # %% ../nbs/56_doctor.ipynb #e5c2c823
 def _why_oscillates(s):
-    return (f"{_reach(s.coverage)}, and in the next {s.aside.ahead} rounds they wander by {s.aside.drift:.2g} of the data's radius. "
-            f"The lead changed {s.lead_changes} times in the last 200 rounds; where players chase each other, the generator goes "
-            "where the discriminator is wrong at the moment, and the discriminator follows.")
+    wander = f"in the next {s.aside.ahead} rounds they wander by {s.aside.drift:.2g} of the data's radius"
+    return (f"{_reach(s.coverage)}, and {wander}. The lead changed {s.lead_changes} times in the last 200 rounds; "
+            "where players chase each other, the generator goes where the discriminator is wrong at the moment, "
+            "and the discriminator follows.")
 
 _oscillates = Disease('oscillation', lambda s: s.is_ripe and _wanders(s), _why_oscillates)
 
@@ -295,7 +299,8 @@ def steady(
 ) -> dict: # Settings
     "Settings under which this game is known to settle, without those that the run has."
     calming = dict(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), momentum=.5)
-    tamed = Recipe().replace(**calming, **_shrinking(run, back, rounds)).settings() # all else as it is by default: no clip, no projection, no noise
+    # all else as it is by default: no clip, no projection, no noise
+    tamed = Recipe().replace(**calming, **_shrinking(run, back, rounds)).settings()
     kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
     return {k: v for k, v in tamed.items() if k in run.live and k not in kept and getattr(run.recipe, k) != v}
 
@@ -320,7 +325,8 @@ def apply(
     """Apply a remedy: an edit of `run`, or of a fork where it starts further back. Raises `ValueError` if there is none.
 
     Rates that shrink begin where they are applied, so a finding of some rounds ago may be used."""
-    if not finding.remedy: raise ValueError(f"finding: {finding.name!r} came, which has no remedy; allowed are findings with one")
+    if not finding.remedy:
+        raise ValueError(f"finding: {finding.name!r} came, which has no remedy; allowed are findings with one")
     patient = run if finding.back is None else run.fork(round=min(finding.back, run.round))
     patient.edit(**(steady(patient, rounds=finding.rounds) if finding.rounds else finding.remedy))
     return patient
@@ -328,7 +334,7 @@ def apply(
 # %% ../nbs/56_doctor.ipynb #d606db0d
 def diagnose(
     run, # A `gan_nb.training.Run`; it may have raised `Diverged`, be loaded, or be a fork
-    ahead:int=50, # Rounds that are played aside if the samples are not well; 0: none, and then no oscillation or collapse is named
+    ahead:int=50, # Rounds to play aside if the samples are not well; 0: none, and no oscillation or collapse is named
 ) -> list: # Of Finding, the most telling first; never empty
     "What is the matter with a run. One finding named `healthy` or `too_early`, or one for each disease there are signs of."
     for found in diagnosing(run, ahead): pass
@@ -375,7 +381,8 @@ def _picture(run, most=400):
     names = ['round', *(f'{what}_{p}' for what in ('loss', 'grad_norm') for p in players)]
     columns = {name: np.asarray(run.records[name], dtype=float)[kept] for name in names}
     shown = {'real': None, 'fake': None}
-    if run.game.data.shape == (2,): shown = {'real': run.real(300).cpu().numpy(), 'fake': run.samples(300).cpu().numpy()}
+    if run.game.data.shape == (2,):
+        shown = {'real': run.real(300).cpu().numpy(), 'fake': run.samples(300).cpu().numpy()}
     return {**columns, **shown, 'names': run.game.data.classes}
 
 def line(

@@ -101,7 +101,7 @@ def save_often(lab, seconds):
 
 # Data
 
-sets = readers._SETS # by name: where they usually are, their checksums
+sets = readers.idx_sets # by name: where they usually are, their checksums
 split = room._split # (images, labels) -> both parts of each
 parser_of_digits = room, "_parse_digits" # for monkeypatch.setattr
 longest_download = readers, "_LARGEST"
