@@ -236,7 +236,8 @@ def train(
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     with noted_signals() as asked:
-        from gan_nb.recipes import idle_clips, recipe
+        from gan_nb.build import idle_clips
+        from gan_nb.recipes import recipe
         from gan_nb.training import Run
         planned = recipe(name).replace(**dict(settings))
         made = planned.replace(rounds=rounds) if rounds else planned
