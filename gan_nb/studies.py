@@ -17,7 +17,7 @@ from .plots import Picture
 def in_short(value) -> str:
     "The value of a setting as a label: of a kind and its number the number."
     if isinstance(value, tuple): value = value[1]
-    return f'{value:g}' if isinstance(value, (int, float)) else str(value)
+    return f'{value:g}' if isinstance(value, float) else str(value)
 
 # %% ../nbs/72_studies.ipynb #b8196bba
 def heat_map(
