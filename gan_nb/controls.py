@@ -167,6 +167,7 @@ class StatusLine(HBox):
         "Show where a run is, and what was done to it or went wrong."
         if error is not None: words = str(error) or type(error).__name__
         at_speed = f', {speed:.3g} rounds/s' if speed else ''
-        self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {round:,}</span>'
+        large = 'font-size:120%; font-weight:bold; white-space:nowrap'
+        self.counter.value = f'<span style="{large}">round {round:,}</span>'
         self.speed.value = f'<span style="margin:0 12px; white-space:nowrap">{doing}{at_speed}</span>'
         self.status.value = f'<span style="color:{MUTED if error is None else BAD}">{escape(words)}</span>'

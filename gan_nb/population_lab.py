@@ -126,7 +126,7 @@ def _show_usual(ax, values):
 class PopulationLab(Worker, VBox):
     """A panel for a population: play, pause, look at all members, open one in a lab.
 
-    Its buttons are also methods, which return at once and are carried out by the panel's thread; `wait` waits for them."""
+    Its buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them."""
     def __init__(self,
         population:Population,
         n:int=300, # Points shown of each member; images are four

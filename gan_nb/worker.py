@@ -76,7 +76,8 @@ def wait_until(
 class Worker(Orders):
     """A thread that carries out orders and, while `playing`, plays in between.
 
-    Who inherits says what is played (`player`), how to show where it is (`_say`) and the next picture (`_draw_next`), and, if it is restless, what is left to do when paused (`_rest`)."""
+    Who inherits says what is played (`player`), how to show where it is (`_say`) and the next picture (`_draw_next`),
+    and, if it is restless, what is left to do when paused (`_rest`)."""
     def _employ(self):
         super()._employ()
         self.playing, self.played_seconds = False, 0.
@@ -102,9 +103,10 @@ class Worker(Orders):
         def is_done():
             if self._is_asked(): return False
             if not rounds or self.round >= goal: return True
-            if self.playing or self._is_asked(): return False # in this order: who stops with an error is acting until all is said
+            if self.playing or self._is_asked(): return False # in this order: who fails is acting until all is said
             self.result()
-            raise RuntimeError(f"wait: the lab is paused at round {self.round} and will not reach {goal}; call play() first")
+            here = f"wait: the lab is paused at round {self.round}"
+            raise RuntimeError(f"{here} and will not reach {goal}; call play() first")
         late = lambda: f"wait: round {self.round} after {timeout:g} s, {goal} was waited for"
         wait_until(is_done, self._news, timeout, late)
         return self.result()
