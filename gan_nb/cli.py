@@ -100,7 +100,7 @@ def _draw_both(
     folder:Path, # Its folder
 ):
     "Write the two pictures. Raises `OSError` where it cannot."
-    from gan_nb.data import write_whole
+    from gan_nb.files import write_whole
     from gan_nb.plots import draw_losses, to_png
     samples = _picture(run, 64 if run.real(1).ndim == 4 else 400)
     losses = draw_losses(run.records, run.game.loss_pair.equilibrium)
@@ -243,7 +243,8 @@ def train_recipe(
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     with noted_signals() as asked:
-        from gan_nb.recipes import idle_clips, recipe
+        from gan_nb.build import idle_clips
+        from gan_nb.recipes import recipe
         from gan_nb.training import Run
         planned = recipe(name).replace(**dict(settings))
         made = planned.replace(rounds=rounds) if rounds else planned
@@ -341,7 +342,7 @@ def sample_run(
     """Write samples of a run: a picture, or a float32 array (n, *shape of the data).
 
     Raises `ValueError` for another kind of file."""
-    from gan_nb.data import write_whole
+    from gan_nb.files import write_whole
     from gan_nb.plots import to_png
     out = Path(out)
     if out.suffix not in ('.png', '.npy'):

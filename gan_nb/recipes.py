@@ -4,24 +4,20 @@
 
 # %% auto #0
 __all__ = ['methods', 'averages', 'on_divergences', 'local', 'live', 'built_in', 'Recipe', 'expand', 'shorten', 'written',
-           'find_settings', 'recipes', 'recipe', 'build_transform', 'idle_clips', 'transposed', 'build_rule',
-           'build_method', 'build_average', 'game_settings', 'build_pair', 'check_memory', 'build_game']
+           'find_settings', 'recipes', 'recipe']
 
 # %% ../nbs/30_recipes.ipynb #c7d560e0
 import configparser
 import dataclasses
-import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from . import data, losses, models, rules, transforms
-from .core import brief, check_number, check_room, first_line, nearest, pick_device, precisions
-from .games import Gan, alternating, consensus, extragradient, lookahead, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
+from .files import read_regular
+from .core import brief, first_line, nearest, pick_device, precisions
+from .games import alternating, consensus, extragradient, optimistic, orders, past_extragradient, simultaneous, symplectic, unrolled
 
 # %% ../nbs/30_recipes.ipynb #19e69101
 def _whole(least, most=10**9):
@@ -225,7 +221,7 @@ _most_bytes, _most_sections = 2**17, 1000 # Of a settings file: a megabyte of li
 
 def _sections(path):
     parser = configparser.ConfigParser(interpolation=None, default_section='\0')
-    try: text = data.read_regular(path, _most_bytes).decode() if path else ''
+    try: text = read_regular(path, _most_bytes).decode() if path else ''
     except UnicodeDecodeError as error: raise ValueError(f"{path}: not a settings file: {error}") from None
     if (n := len(re.findall(r'^\s*\[', text, re.MULTILINE))) > _most_sections: raise ValueError(f"{path}: {n:,} sections came; allowed are {_most_sections:,}")
     try: parser.read_string(text)
@@ -259,107 +255,3 @@ def _local_only(default):
     for name in default:
         if name not in local: raise nearest('[DEFAULT]', name, local)
     return default
-
-# %% ../nbs/30_recipes.ipynb #d338a913
-def build_transform(
-    recipe:Recipe,
-    player:str, # 'gen' or 'disc'
-    net=None, # The player's network, asked which weights are stored the other way round
-) -> transforms.Transform:
-    "What happens to a player's gradient before its rule."
-    get = lambda name: getattr(recipe, f'{name}_{player}')
-    clip, normalizer = get('clip'), get('normalize')
-    flipped = transposed(net) if net is not None else ()
-    extra = lambda kind: {'transposed': flipped} if kind in ('adaptive', 'orthogonal') else {}
-    links = [get('skip_not_finite') and transforms.skip_not_finite(), get('centralize') and transforms.centralize(flipped), clip and transforms.clips[clip[0]](clip[1], **extra(clip[0])),
-             get('early_momentum') and transforms.momentum(get('early_momentum')), normalizer and transforms.normalizers[normalizer[0]](normalizer[1], **extra(normalizer[0]))]
-    return transforms.chain(*(link for link in links if link))
-
-def idle_clips(
-    recipe:Recipe,
-) -> list: # Of 'gen' and 'disc'
-    "The players whose clip changes nothing but the norms that are noted: it scales what a normaliser then gives a length of its own."
-    def is_idle(p):
-        clip, normalizer = getattr(recipe, f'clip_{p}'), getattr(recipe, f'normalize_{p}')
-        if not clip or not normalizer or getattr(recipe, f'early_momentum_{p}'): return False
-        return normalizer[0] == 'sign' or clip[0] in ('global_norm', 'quantile') or clip[0] == 'block_norm' and normalizer[0] != 'global_norm'
-    return [p for p in ('gen', 'disc') if is_idle(p)]
-
-def transposed(net) -> tuple: # Names
-    "The weights of transposed convolutions, whose second dimension counts the outputs."
-    return tuple(f'{name}.weight' for name, module in net.named_modules() if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)))
-
-def build_rule(
-    recipe:Recipe,
-    player:str, # 'gen' or 'disc'
-    net=None, # The player's network
-) -> rules.Rule:
-    "How a player moves. Raises `ValueError` for a setting that its rule does not have."
-    get = lambda name: getattr(recipe, f'{name}_{player}')
-    steps = recipe.rounds * (get('n') if recipe.method == 'alternating' else 1)
-    lr = rules.schedules[recipe.schedule](get('lr'), max(steps, 1))
-    if recipe.warmup: lr = rules.warmup(lr, recipe.warmup)
-    projection = rules.projections[get('project')[0]](get('project')[1]) if get('project') else None
-    return rules.rules[get('rule')](lr, transform=build_transform(recipe, player, net), projection=projection, **_own_settings(recipe, player, get('rule')))
-
-def _own_settings(recipe, player, rule):
-    "The settings that only some rules have."
-    given = {name: getattr(recipe, f'{name}_{player}') for name in ('momentum', 'nesterov', 'weight_decay')}
-    has = {'sgd': ('momentum', 'nesterov', 'weight_decay'), 'graft': ('momentum', 'nesterov', 'weight_decay'), 'rmsprop': ('momentum',), 'adam': ('momentum',), 'optimistic_adam': ('momentum',)}.get(rule, ())
-    for name, value in given.items():
-        if value and name not in has: raise ValueError(f"{name}_{player}: {brief(value)} came; the rule {rule} has no {name}")
-    if given['nesterov'] and not given['momentum']: raise ValueError(f"nesterov_{player}: True came; it needs a momentum_{player} other than 0")
-    if rule in ('adam', 'optimistic_adam'):
-        check_number(f'momentum_{player} (the beta1 of {rule})', given['momentum'], least=0, below=1)
-        return {'betas': (given['momentum'], 0.999)}
-    return {name: given[name] for name in has}
-
-def build_method(
-    recipe:Recipe,
-    nets=None, # The networks by player
-):
-    "Who moves when."
-    pair = tuple(build_rule(recipe, p, nets and nets[p]) for p in ('gen', 'disc'))
-    settings = {'alternating': dict(n_disc=recipe.n_disc, n_gen=recipe.n_gen, order=recipe.order), 'unrolled': dict(k=recipe.unroll),
-                'consensus': dict(weight=recipe.method_weight), 'symplectic': dict(weight=recipe.method_weight)}.get(recipe.method, {})
-    method = methods[recipe.method](pair, **settings)
-    return lookahead(method, recipe.lookahead, recipe.lookahead_alpha) if recipe.lookahead else method
-
-def build_average(recipe:Recipe) -> rules.Average | None:
-    "How the generator is averaged, if it is."
-    if recipe.average == 'halflife': return rules.ema(recipe.halflife) if recipe.halflife else None
-    return rules.uniform() if recipe.average == 'uniform' else rules.tail(recipe.rounds // 2)
-
-def game_settings(recipe:Recipe) -> dict:
-    "What of the game may change while training."
-    return {'loss': losses.smoothed(losses.loss(recipe.loss), recipe.smoothing), **{name: getattr(recipe, name) for name in ('batch_size', 'r1', 'r2', 'wgan_gp', 'dragan', 'noise')}}
-
-def build_pair(
-    recipe:Recipe,
-    shape:tuple, # Of one datum
-    seed:int=0, # Decides the initial weights
-) -> models.Pair:
-    "The networks."
-    sizes = {'z_dim': recipe.z_dim} | ({'hidden': recipe.hidden} if recipe.model == 'mlp' else {'width': recipe.width})
-    return models.pair(recipe.model, shape, seed, spectral=recipe.spectral, gn=recipe.gn, pack=recipe.pack, **sizes)
-
-def check_memory(
-    recipe:Recipe,
-    shape:tuple, # Of one datum
-):
-    "Raise `ValueError` if the weights, their gradients and one batch alone need more memory than there is. Nothing of their size is made."
-    with torch.device('meta'): pair = build_pair(recipe, shape)
-    weights = sum(p.numel() for net in (pair.generator, pair.discriminator) for p in net.parameters())
-    units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden) if recipe.model == 'mlp' else 0)
-    numbers = 3 * weights + recipe.batch_size * units # weights before and after a step, and gradients
-    check_room(f"networks of {weights:,} weights and batches of {recipe.batch_size:,} (hidden, width, z_dim, batch_size)", numbers, pick_device(recipe.device))
-
-def build_game(
-    recipe:Recipe,
-    seed:int=0, # Decides the initial weights
-) -> Gan:
-    "The data, the networks and the loss, on the recipe's device. Raises `ValueError` for networks that the machine has no room for."
-    device = pick_device(recipe.device)
-    real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
-    check_memory(recipe, real.shape)
-    return Gan(real, build_pair(recipe, real.shape, seed), device=device, precision=recipe.precision, **game_settings(recipe))

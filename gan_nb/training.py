@@ -29,11 +29,12 @@ from torch import Tensor
 
 import gan_nb
 from . import data as sets
+from .build import build_average, build_game, build_method, check_memory, game_settings
 from .checkpoints import Best, check_about, check_sizes, check_tensor, describe_data, differences, fill, flatten, in_words, refusing, upgrade
 from .core import Diverged, brief, check_room, check_whole, first_line, nearest, stream, use_precision, use_threads
-from .data import write_whole
+from .files import write_whole
 from .games import State, alternating, draw, players, start
-from .recipes import Recipe, build_average, build_game, build_method, check_memory, expand, game_settings, live, local, recipe
+from .recipes import Recipe, expand, live, local, recipe
 from .records import Record, Records, columns, measured
 from .rounds import compile_rounds, play_seen, round_of, tensors
 from .storage import Clock, Damaged, Store, best_name, checkpoint_name, pack, read_checkpoint

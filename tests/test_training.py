@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from gan_nb import Recipe, Run, recipes
+from gan_nb.build import idle_clips
 from gan_nb.core import stream
 from gan_nb.games import players
-from gan_nb.recipes import idle_clips
 from gan_nb.toys import bilinear
 from gan_nb.transforms import adaptive_clip
 
