@@ -173,7 +173,7 @@ def _play(
         if not drawing.is_due(): return
         with warnings_said(): drawing.measure(lambda: _try_to_draw(run, run.folder))
         if not bar.is_shown: say(f'{_progress(run, until)}: {losses_in_words(run.records.last)}')
-    with Progress(run, until, sys.stderr.isatty(), norms=False) as bar:
+    with Progress(run, until, sys.stderr.isatty(), [losses_in_words]) as bar:
         drive(run, until, lambda: bool(asked), tasks=(bar, save, draw))
 
 # %% ../nbs/91_cli.ipynb #d8df45b0
