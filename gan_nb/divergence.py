@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['most_skips', 'most_rollbacks', 'first_not_finite', 'skips_of', 'order_of', 'suspect', 'diverged', 'second_try']
 
-# %% ../nbs/42_divergence.ipynb #4f60abc3
+# %% ../nbs/42_divergence.ipynb #655aa5eb
 import math
 
 from .core import Diverged
@@ -16,7 +16,7 @@ from .recipes import Recipe
 from .round import advance, draw, measured, weights, weights_finite
 from .transforms import skips
 
-# %% ../nbs/42_divergence.ipynb #d143c363
+# %% ../nbs/42_divergence.ipynb #c3b627f5
 def first_not_finite(
     state:State,
     order:tuple=players, # Who is looked at first
@@ -26,7 +26,7 @@ def first_not_finite(
     if weights_finite(state): return None # fast; squares may overflow, so else look closer
     return next(((player, name) for player, name, t in weights(state, order) if not of(t).isfinite().all()), None)
 
-# %% ../nbs/42_divergence.ipynb #4a9fb964
+# %% ../nbs/42_divergence.ipynb #45faf619
 most_skips = 50 # Steps of a player in a row
 
 def skips_of(
@@ -70,7 +70,7 @@ def _is_expected(name, skipped):
     own = [f'{what}_{p}' for p in skipped for what in ('loss', 'grad_norm', 'update_norm')]
     return bool(skipped) and (logits or name in own)
 
-# %% ../nbs/42_divergence.ipynb #36777a78
+# %% ../nbs/42_divergence.ipynb #2f5cfb63
 _names = {'gen': 'generator', 'disc': 'discriminator'}
 
 def diverged(
@@ -92,7 +92,7 @@ def diverged(
     error.args = (f"round {round}: {what} ({where}); {advice}",)
     return error
 
-# %% ../nbs/42_divergence.ipynb #1e3d3c19
+# %% ../nbs/42_divergence.ipynb #cf9b2566
 most_rollbacks = 3
 
 def second_try(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['check_every', 'Edit', 'Point', 'History', 'begun', 'with_points', 'back_to', 'edited', 'noted', 'moved', 'with_moves',
-           'move', 'checked', 'rolled_back']
+           'move', 'checked', 'rolled_back', 'taken_up', 'adopted']
 
-# %% ../nbs/43_history.ipynb #78f89aa9
+# %% ../nbs/43_history.ipynb #a04373f1
 import time
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from .recipes import Recipe, live
 from .records import Record, Records
 from .round import advance, alone, as_row, draw, exactly, measured, step
 
-# %% ../nbs/43_history.ipynb #2df6cb94
+# %% ../nbs/43_history.ipynb #7bc74da1
 @dataclass(frozen=True)
 class Edit:
     "Something done to a run between two moves."
@@ -29,7 +29,7 @@ class Edit:
     moves: int # Moves made before it
     changes: dict # Settings and their new values; {'step': player} for a step made by hand; {'compiled': bool} where rounds became compiled
 
-# %% ../nbs/43_history.ipynb #90a45c5a
+# %% ../nbs/43_history.ipynb #b9a8d3cf
 @dataclass(frozen=True)
 class Point:
     "A place to go back to."
@@ -40,7 +40,7 @@ class Point:
     @property
     def moves(self): return self.state.moves
 
-# %% ../nbs/43_history.ipynb #9901b716
+# %% ../nbs/43_history.ipynb #6452ba20
 check_every = 50 # Moves between two good points, and between two looks on a GPU
 _most_kept = 16
 
@@ -62,6 +62,13 @@ class History:
 
     @property
     def here(self): return Point(self.state, self.experiment, len(self.edits))
+
+    @property
+    def divergence(self) -> dict|None: # 'player', 'layer' and 'round'
+        "Where it became not finite; None after an edit, or past that round."
+        at = self.diverged
+        if not at or self.state.round > at['round'] or len(self.edits) != at['edits']: return None
+        return {name: at[name] for name in ('player', 'layer', 'round')}
 
     @property
     def was_compiled(self) -> bool:
@@ -98,7 +105,7 @@ def begun(
     state = experiment.start(seed)
     return History(experiment, state, Records() if records is None else records, good=(Point(state, experiment, 0),))
 
-# %% ../nbs/43_history.ipynb #0c73836d
+# %% ../nbs/43_history.ipynb #47350fa6
 def with_points(
     history:History,
 ) -> History:
@@ -118,7 +125,7 @@ def back_to(
     return replace(history, experiment=point.experiment, state=point.state, records=history.records.until(point.moves),
                    edits=history.edits[:point.edits], kept=kept, good=(point,))
 
-# %% ../nbs/43_history.ipynb #29d63360
+# %% ../nbs/43_history.ipynb #90f79639
 def edited(
     history:History,
     changes:dict, # Settings and their new values, both players' written out
@@ -148,7 +155,7 @@ def _carried(state, old, new):
     rules, memory = new.method.init(state.params), new.method.memory(state.params)
     return new.method.carry(replace(state, rules=rules, method=memory, average=average), state, old.method)
 
-# %% ../nbs/43_history.ipynb #b3b4ce93
+# %% ../nbs/43_history.ipynb #157ae686
 def moved(
     history:History,
     engine, # Plays rounds; see the engines
@@ -200,7 +207,7 @@ def _failed(history, error):
     known = {'player': error.player, 'layer': error.layer, 'round': error.round, 'edits': len(history.edits)}
     return replace(history, diverged=known), error
 
-# %% ../nbs/43_history.ipynb #74cbd3c0
+# %% ../nbs/43_history.ipynb #db8a7642
 def move(
     history:History,
     engine, # Plays rounds
@@ -240,7 +247,7 @@ def _looked_closer(history, engine, error):
         if found: return closer, found
     return _failed(closer, error)
 
-# %% ../nbs/43_history.ipynb #fc3e86cd
+# %% ../nbs/43_history.ipynb #eb087ecf
 def rolled_back(
     history:History,
     error:Diverged,
@@ -252,3 +259,28 @@ def rolled_back(
     history = replace(back_to(history, history.good[0]), diverged=None)
     last = {'round': error.round, 'to': history.state.round, 'error': str(error)}
     return replace(edited(history, changes), rollbacks=(*tried, last))
+
+# %% ../nbs/43_history.ipynb #7f762a00
+def taken_up(
+    fresh:History, # Of the same recipe and seed, with networks of its own
+    past:History,
+    round:int, # That it shall come to
+) -> History:
+    "The kept point of `past` to come to a round from; where there is none, the beginning."
+    margin = 2 * check_every if past.recipe.on_divergence == 'roll back' else 0 # in which the places to go back to become its own
+    before = [point for point in past.kept if point.state.round <= round - margin]
+    if not before: return fresh
+    point = before[-1]
+    own = replace(point, experiment=rebuilt(fresh.experiment, point.experiment.recipe))
+    return replace(fresh, experiment=own.experiment, state=own.state, records=past.records.until(own.moves),
+                   edits=past.edits[:own.edits], good=(own,))
+
+def adopted(
+    history:History,
+    state:State, # Of its experiment
+    records:Records, # What happened up to it
+) -> History:
+    "The same experiment with another past."
+    here = Point(state, history.experiment, len(history.edits))
+    seconds = float(records['seconds'][-1]) if len(records) else 0.
+    return replace(history, state=state, records=records, seconds=seconds, kept=(here,), good=(here,))

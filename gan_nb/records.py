@@ -140,7 +140,7 @@ class Records:
         kept = np.concatenate([old % stride == 0, newer])
         return Records(table[kept], moves[kept], total, self.most)
 
-# %% ../nbs/40_records.ipynb #c3078143
+# %% ../nbs/40_records.ipynb #e0470a14
 def _holding(most, *held):
     "Records that hold just this."
     made = object.__new__(Records)
@@ -221,7 +221,7 @@ class Log:
         with naming(path): os.rename(path, other)
         warnings.warn(f"{path}: is not what this run wrote, and is now {other.name}; the {in_memory}", stacklevel=6)
 
-# %% ../nbs/40_records.ipynb #bf621dc6
+# %% ../nbs/40_records.ipynb #edd1ce74
 _head = f"{','.join(columns)}\n".encode()
 _longest = 1000 # Bytes of a row, and more
 

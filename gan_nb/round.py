@@ -6,7 +6,7 @@
 __all__ = ['measured', 'addresses', 'draw', 'draw_from', 'advance', 'weights', 'play', 'exactly', 'as_row', 'weights_finite',
            'alone', 'step', 'tensors']
 
-# %% ../nbs/29_round.ipynb #bacb1db3
+# %% ../nbs/29_round.ipynb #6b783be7
 import math
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from .games import Method, State, alternating
 from .gan import players
 from .toys import Toy
 
-# %% ../nbs/29_round.ipynb #8dc2e325
+# %% ../nbs/29_round.ipynb #5546b6bb
 def addresses(
     method:Method,
     state:State,
@@ -46,7 +46,7 @@ def draw_from(
     "The batches of a round, each from a random generator of its own."
     return [experiment.game.draw(rng, who) for rng, who in zip(generators, experiment.method.draws)]
 
-# %% ../nbs/29_round.ipynb #f8d5f6ac
+# %% ../nbs/29_round.ipynb #5a130fc2
 def advance(
     experiment:Experiment,
     state:State,
@@ -58,7 +58,7 @@ def advance(
     if average: after = replace(after, average=average.update(after.average, after.params['gen']))
     return replace(after, round=state.round + 1, moves=state.moves + 1), seen
 
-# %% ../nbs/29_round.ipynb #7a34e60c
+# %% ../nbs/29_round.ipynb #6a269843
 measured = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc',
             'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake')
 
@@ -100,7 +100,7 @@ def weights_finite(state:State) -> Tensor: # 0-dim bool
     "Is the sum of all norms finite? Then all weights are; if it is not, their squares may have overflowed."
     return torch.stack(torch._foreach_norm([t for *_, t in weights(state)])).sum().isfinite()
 
-# %% ../nbs/29_round.ipynb #4785ca66
+# %% ../nbs/29_round.ipynb #94bd41ca
 def alone(
     experiment:Experiment,
     player:str, # 'gen' or 'disc'
@@ -119,7 +119,7 @@ def step(
     after, row, finite = play(alone(experiment, player), state)
     return replace(after, round=state.round), row, finite
 
-# %% ../nbs/29_round.ipynb #376ea2e1
+# %% ../nbs/29_round.ipynb #0924f3ae
 def tensors(state:State) -> dict:
     "What changes in a state, as a tree."
     return {name: getattr(state, name) for name in ('params', 'buffers', 'rules', 'method', 'average')}
