@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['extremes', 'flatten', 'fill', 'check_tensor', 'upgrade', 'check_about', 'refusing', 'about_file', 'check_sizes',
-           'describe_data', 'differences', 'in_words', 'saved_settings', 'content', 'read_history']
+           'describe_data', 'differences', 'in_words', 'saved_settings', 'content', 'as_ini', 'flight_record',
+           'read_history', 'longer']
 
 # %% ../nbs/44_checkpoints.ipynb #5868c065
 import dataclasses
+import json
 import math
 from contextlib import contextmanager
 
@@ -16,7 +18,7 @@ import torch
 import gan_nb
 from . import data as sets
 from .build import build, build_pair, check_memory, rebuilt
-from .core import brief, first_line
+from .core import Diverged, brief, first_line
 from .divergence import first_not_finite
 from .experiment import Experiment
 from .games import State
@@ -50,7 +52,7 @@ def fill(
                                 else flat[prefix + name].to(device, value.dtype))
     return {name: part(name, value) for name, value in template.items()}
 
-# %% ../nbs/44_checkpoints.ipynb #3a798c8f
+# %% ../nbs/44_checkpoints.ipynb #f47393fc
 def check_tensor(
     name:str, # Its path
     like:torch.Tensor, # The template's
@@ -107,7 +109,7 @@ def check_about(
     _check_records(flat.get('records'), flat.get('record_moves'), about)
     _check_recipes(about, need)
 
-# %% ../nbs/44_checkpoints.ipynb #d2c165eb
+# %% ../nbs/44_checkpoints.ipynb #1bea81fa
 def _is_whole(n): return type(n) is int and 0 <= n < 2**53 # what a record's float64 holds exactly
 
 def _check_counts(about, need):
@@ -121,7 +123,7 @@ def _check_counts(about, need):
     seconds = about.get('seconds')
     need(type(seconds) in (int, float) and 0 <= seconds < math.inf, 'seconds', 'a number of at least 0')
 
-# %% ../nbs/44_checkpoints.ipynb #050ccddb
+# %% ../nbs/44_checkpoints.ipynb #cdc9d3bd
 def _is_text(value): return isinstance(value, str) and value.isprintable()
 
 def _check_words(about, need):
@@ -139,7 +141,7 @@ def _is_best(best):
     value = best.get('value')
     return _is_text(best.get('metric')) and type(value) in (int, float) and math.isfinite(value)
 
-# %% ../nbs/44_checkpoints.ipynb #e8744a6e
+# %% ../nbs/44_checkpoints.ipynb #397c15fe
 def _check_divergences(about, flat, need):
     "Where it diverged, and where it went back to."
     at, rollbacks = about.get('diverged'), about.get('rollbacks')
@@ -156,7 +158,7 @@ def _is_divergence(at, flat):
 def _is_rollback(r):
     return isinstance(r, dict) and _is_whole(r.get('round')) and _is_whole(r.get('to')) and isinstance(r.get('error'), str)
 
-# %% ../nbs/44_checkpoints.ipynb #90fddbe9
+# %% ../nbs/44_checkpoints.ipynb #7f20061b
 def _check_records(rows, moves, about):
     if not _is_table(rows, moves) or not _are_moves(moves, about['total']):
         raise ValueError(f"records: not a table of {len(columns)} columns with a number for each row")
@@ -176,7 +178,7 @@ def _are_moves(moves, total):
     if not len(moves): return not total
     return bool(total) and bool(moves[0] == 0 and (moves.diff() > 0).all() and moves[-1] < total)
 
-# %% ../nbs/44_checkpoints.ipynb #d02fb7ae
+# %% ../nbs/44_checkpoints.ipynb #99a94082
 _settings = [f.name for f in dataclasses.fields(Recipe) if f.name not in local]
 _read = {f.name: f.metadata['read'] for f in dataclasses.fields(Recipe)}
 _no_settings = ({'step': 'gen'}, {'step': 'disc'}, {'compiled': True}, {'compiled': False})
@@ -222,7 +224,7 @@ def _check_places(about, need):
     good = isinstance(back, list) and len(back) < 3 and all(map(is_place, back))
     need(good, 'back', 'up to two places to go back to, since the last edit')
 
-# %% ../nbs/44_checkpoints.ipynb #90824216
+# %% ../nbs/44_checkpoints.ipynb #0b0dd637
 _stumbles = KeyError, TypeError, AttributeError, OverflowError, RuntimeError
 
 @contextmanager
@@ -282,7 +284,7 @@ def in_words(value):
     if isinstance(value, (list, tuple)): return [in_words(v) for v in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../nbs/44_checkpoints.ipynb #7b998e68
+# %% ../nbs/44_checkpoints.ipynb #e7b6be20
 def saved_settings(recipe:Recipe) -> dict:
     "The settings as a checkpoint has them: of your own array it says that it was one."
     return {**recipe.settings(), **({} if isinstance(recipe.data, str) else {'data': None})}
@@ -310,7 +312,29 @@ def content(
         'back': [{'round': p.state.round, 'moves': p.moves, 'edits': p.edits} for p in back], **more}
     return pack(about, flatten(tree))
 
-# %% ../nbs/44_checkpoints.ipynb #c3003d5e
+# %% ../nbs/44_checkpoints.ipynb #f0a2cfc6
+def as_ini(
+    recipe:Recipe,
+    seed:int,
+) -> bytes:
+    "A recipe as a section of a settings file."
+    write = lambda v: 'none' if v is None else ' '.join(map(str, v)) if isinstance(v, tuple) else str(v)
+    known = {name: v for name, v in recipe.settings().items() if name != 'name' and _is_written(v)}
+    lines = [f'# seed = {seed}', f'[{recipe.name}]', *(f'{name} = {write(v)}' for name, v in known.items())]
+    return '\n'.join(lines).encode() + b'\n'
+
+def _is_written(value): return isinstance(value, (str, int, float, tuple, type(None)))
+
+def flight_record(
+    error:Diverged,
+    history:History,
+) -> bytes:
+    "What is known of a divergence, as JSON: whose number was not finite, where, when, and what came before."
+    said = {k: getattr(error, k) for k in ('player', 'layer', 'round', 'seen', 'norms')}
+    run = {'seed': history.state.seed, 'recipe': saved_settings(history.recipe), 'rollbacks': list(history.rollbacks)}
+    return json.dumps(in_words({'message': str(error), **said, **run}), indent=1, allow_nan=False).encode()
+
+# %% ../nbs/44_checkpoints.ipynb #a00c5712
 def read_history(
     about:dict, # What is no tensor
     flat:dict, # The tensors
@@ -340,7 +364,7 @@ def _recipes(about, data, here):
     own = lambda name: {'data': data} if about[name]['data'] is None else {}
     return tuple(Recipe(**{**about[name], **here, **own(name)}) for name in ('start_recipe', 'recipe'))
 
-# %% ../nbs/44_checkpoints.ipynb #88926780
+# %% ../nbs/44_checkpoints.ipynb #015f56a8
 def _restored(fresh, at, about, flat):
     "A history that has not begun, with what the file holds."
     experiment = rebuilt(fresh.experiment, at)
@@ -369,3 +393,22 @@ def _state(at, flat, template, seed, device, prefix=''):
     where = first_not_finite(state)
     if where: raise ValueError(f"{prefix}params/{'/'.join(where)} is not finite")
     return state
+
+# %% ../nbs/44_checkpoints.ipynb #5469a375
+def longer(
+    recipe:Recipe, # The run's
+    wanted:dict, # Settings that it shall have
+) -> int|None: # Rounds, if they are to become more; None: nothing changes
+    "Raise `ValueError` for every difference but more `rounds`."
+    ours = saved_settings(recipe)
+    differ = {name: v for name, v in wanted.items() if _differs(recipe, ours, name, v)}
+    more = differ.pop('rounds', None)
+    if differ: raise ValueError(f"trained with another recipe: {differences({k: ours[k] for k in differ}, differ)}")
+    if more is not None and int(more) < ours['rounds']:
+        raise ValueError(f"rounds: {more} came; the run is meant to have {ours['rounds']}, and that may only grow")
+    return more
+
+def _differs(recipe, ours, name, value):
+    if name == 'name': return False
+    if name == 'data': return isinstance(value, str) and value != ours[name] # an array was compared already
+    return getattr(recipe.replace(**{name: value}), name) != ours[name]
