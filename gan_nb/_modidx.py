@@ -380,6 +380,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'gan_nb.driving._next_move': ('nbs/driving.html#_next_move', 'gan_nb/driving.py'),
                                 'gan_nb.driving._someone_looks': ('nbs/driving.html#_someone_looks', 'gan_nb/driving.py'),
                                 'gan_nb.driving.drive': ('nbs/driving.html#drive', 'gan_nb/driving.py'),
+                                'gan_nb.driving.losses_in_words': ('nbs/driving.html#losses_in_words', 'gan_nb/driving.py'),
+                                'gan_nb.driving.norms_in_words': ('nbs/driving.html#norms_in_words', 'gan_nb/driving.py'),
                                 'gan_nb.driving.replay': ('nbs/driving.html#replay', 'gan_nb/driving.py'),
                                 'gan_nb.driving.signals_noted': ('nbs/driving.html#signals_noted', 'gan_nb/driving.py')},
             'gan_nb.engines': { 'gan_nb.engines.Captured': ('nbs/engines.html#captured', 'gan_nb/engines.py'),
