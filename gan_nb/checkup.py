@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, is_dataclass, replace
 import numpy as np
 import torch
 
-from .core import global_norm, not_a_path, stream, use_threads
+from .core import global_norm, not_a_path, stream
 from .coverage import Coverage, cover
 from .gan import gradient, players
-from .games import play
 from .recipes import written
+from .round import advance, draw
 
 # %% ../nbs/55_checkup.ipynb #524f3028
 @dataclass(frozen=True)
@@ -270,13 +270,8 @@ def _lead_changes(records):
 # %% ../nbs/55_checkup.ipynb #98205986
 def _play(run, state):
     "One round on a copy."
-    with run.lock, use_threads(run.threads): state, seen = play(run.game, run.method, state)
-    if run.average: state = replace(state, average=run.average.update(state.average, state.params['gen']))
-    return state, seen
-
-def _shown(run, state):
-    "The generator's weights that samples come from: their average, if the recipe averages."
-    return state.average['mean'] if run.average else state.params['gen']
+    experiment = run.experiment
+    with run.lock, experiment.computing(): return advance(experiment, state, draw(experiment, state))
 
 def _finite(run, state):
     "Are the weights finite, and all that the next round sees?"
@@ -287,7 +282,7 @@ def _finite(run, state):
 
 def _gradients(run, state):
     "Norms of fresh gradients, each of one batch."
-    with run.lock, use_threads(run.threads):
+    with run.lock, run.experiment.computing():
         batch = run.game.draw(stream(1, 1 << 42, device=run.device), players)
         fresh = {p: gradient(run.game, p, state.params, state.buffers, batch)[0] for p in players}
         return {p: global_norm(fresh[p]).item() for p in players}
@@ -312,8 +307,8 @@ def _most(way): return max(way) if all(map(math.isfinite, way)) else None
 def _means(run, state): # -> (2, d)
     "The mean of the samples that the run shows, and of the generator's own: they differ where it is averaged."
     z = _latents(run, 500)
-    with run.lock, use_threads(run.threads):
-        both = _shown(run, state), state.params['gen']
+    with run.lock, run.experiment.computing():
+        both = run.experiment.shown(state), state.params['gen']
         made = [run.game.call('gen', params, state.buffers['gen'], z)[0] for params in both]
         return torch.stack([x.flatten(1).mean(0) for x in made])
 
@@ -325,7 +320,8 @@ def _come(run, *states):
     now, then = (cover(run, _generate(run, state, z)) for state in states)
     return None if now.kind == 'points' else [name for name in now.lacking if name not in then.lacking]
 
-def _generate(run, state, z): return run._evaluate('gen', _shown(run, state), state.buffers['gen'], z).detach()
+def _generate(run, state, z):
+    with run.lock, run.experiment.computing(): return run.experiment.generate(state, z).detach()
 
 # %% ../nbs/55_checkup.ipynb #a9d1e02d
 def examine(

@@ -97,7 +97,7 @@ def draw(
     folder:Path, # Its folder
 ):
     "Write the two pictures. Raises `OSError` where it cannot."
-    from gan_nb.data import write_whole
+    from gan_nb.files import write_whole
     from gan_nb.plots import draw_losses, to_png
     write_whole(folder/'samples.png', to_png(picture(run, 64 if run.real(1).ndim == 4 else 400)))
     write_whole(folder/'losses.png', to_png(draw_losses(run.records, run.game.loss_pair.equilibrium), small=True))
@@ -185,7 +185,7 @@ def play(
         return finish(run, until, folder, asked)
 
 def _loop(run, until, folder, asked, pause):
-    from gan_nb.training import Clock
+    from gan_nb.storage import Clock
     from tqdm import tqdm
     shown, saving, drawing = time.monotonic(), Clock(pause), Clock(max(pause, 60.))
     with tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=' rounds', disable=None) as bar: # None: hidden where stderr is no terminal
@@ -236,7 +236,8 @@ def train(
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     with noted_signals() as asked:
-        from gan_nb.recipes import idle_clips, recipe
+        from gan_nb.build import idle_clips
+        from gan_nb.recipes import recipe
         from gan_nb.training import Run
         planned = recipe(name).replace(**dict(settings))
         made = planned.replace(rounds=rounds) if rounds else planned
@@ -313,7 +314,7 @@ def sample(
 ) -> int: # Exit status
     "Write samples of a run: a picture, or a float32 array (n, *shape of the data). Raises `ValueError` for another kind of file."
     import numpy as np
-    from gan_nb.data import write_whole
+    from gan_nb.files import write_whole
     from gan_nb.plots import to_png
     out = Path(out)
     if out.suffix not in ('.png', '.npy'): raise ValueError(f"--out: {str(out)!r} came; allowed is a file that ends in .png (a picture) or .npy (an array)")

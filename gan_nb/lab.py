@@ -21,12 +21,14 @@ from pathlib import Path
 
 from ipywidgets import HTML, Accordion, Button, Dropdown, FloatLogSlider, HBox, Image, IntSlider, Layout, VBox
 
+from .build import idle_clips
 from .core import Diverged
 from .doctor import apply, diagnosing, line
 from .losses import losses
 from .plots import PLAYERS, bounds, draw_latest, draw_losses, draw_norms, draw_run, to_png
-from .recipes import idle_clips, methods, shorten
-from .training import Clock, Run
+from .recipes import methods, shorten
+from .storage import Clock
+from .training import Run
 from .transforms import clips, normalizers
 
 # %% ../nbs/65_lab.ipynb #9a897c0f
