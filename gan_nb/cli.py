@@ -185,7 +185,7 @@ def play(
         return finish(run, until, folder, asked)
 
 def _loop(run, until, folder, asked, pause):
-    from gan_nb.training import Clock
+    from gan_nb.storage import Clock
     from tqdm import tqdm
     shown, saving, drawing = time.monotonic(), Clock(pause), Clock(max(pause, 60.))
     with tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=' rounds', disable=None) as bar: # None: hidden where stderr is no terminal
