@@ -18,7 +18,7 @@ from matplotlib.image import imsave
 
 from .checkup import Evidence, examining
 from .gan import players
-from .recipes import Recipe, written
+from .recipes import Recipe, live, written
 
 # %% ../nbs/56_doctor.ipynb #a4e2967b
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def steady(
     # all else as it is by default: no clip, no projection, no noise
     tamed = Recipe().replace(**calming, **_shrinking(run, back, rounds)).settings()
     kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
-    return {k: v for k, v in tamed.items() if k in run.live and k not in kept and getattr(run.recipe, k) != v}
+    return {k: v for k, v in tamed.items() if k in live and k not in kept and getattr(run.recipe, k) != v}
 
 def _shrinking(run, back, rounds, lr=.02):
     "Linear rates that begin with `lr`: a schedule counts from the first round, so what it has taken off by now is put on."

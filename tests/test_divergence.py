@@ -164,7 +164,7 @@ def test_a_divergence_between_two_looks(tmp_path, spoil, command):
         seams.look_every(run, 50)
         if command:
             from gan_nb import cli
-            return cli.play(run, n, folder, [], 60.)
+            return cli.train_until(run, n, folder, [], 60.)
         run.folder = folder
         return run.fit(n, progress=False)
     run = Run("ring", **tiny)

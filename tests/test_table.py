@@ -12,7 +12,6 @@ from gan_nb.rules import rules, schedules
 from gan_nb.transforms import clips, normalizers
 from helpers import BASE, BOUNDS, same_run, state_of
 
-
 TRANSFORMS = {
     "none": {},
     **{f"clip {kind}": {"clip": (kind, BOUNDS[kind])} for kind in clips},
@@ -39,8 +38,9 @@ def test_trains_and_survives(method, rule, tmp_path):
             assert value.dtype == after[name].dtype, (transform, loss, name)
             assert torch.equal(value.nan_to_num(-1.), after[name].nan_to_num(-1.)), (transform, loss, name)
         run.step(), other.step()
+        after = state_of(other)
         for name, value in state_of(run).items():
-            assert torch.equal(value.nan_to_num(-1.), state_of(other)[name].nan_to_num(-1.)), (transform, loss, name)
+            assert torch.equal(value.nan_to_num(-1.), after[name].nan_to_num(-1.)), (transform, loss, name)
         for column in run.records.columns:
             if column != "seconds":
                 np.testing.assert_array_equal(run.records[column], other.records[column],
@@ -48,8 +48,8 @@ def test_trains_and_survives(method, rule, tmp_path):
         assert all(v.isfinite().all() for p in run.state.params.values() for v in p.values()), (transform, loss)
 
 
-SWITCHES = [*METHODS.values(), *({**v, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, **v}
-    for v in RULES.values()),
+SWITCHES = [*METHODS.values(),
+            *({**v, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, **v} for v in RULES.values()),
             *({"clip": None, "normalize": None, "early_momentum": 0.0, **v} for v in TRANSFORMS.values()),
             *({"loss": name} for name in losses),
             {"r1": 0.1, "r2": 0.2}, {"wgan_gp": 1.0, "dragan": 1.0}, {"noise": 0.1},
@@ -71,8 +71,8 @@ def test_every_switch_is_an_edit_and_replays():
         while script and script[0].moves == other.state.moves: other.edit(**script.pop(0).changes)
         other.step()
     assert other.recipe == run.recipe
-    for name, value in state_of(run).items():
-        assert torch.equal(value.nan_to_num(-1.), state_of(other)[name].nan_to_num(-1.)), name
+    ends = state_of(other)
+    for name, value in state_of(run).items(): assert torch.equal(value.nan_to_num(-1.), ends[name].nan_to_num(-1.)), name
     assert same_run(run.fork(), run)
 
 
