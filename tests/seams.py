@@ -61,7 +61,14 @@ def nothing_is_built(monkeypatch, said):
 # Rounds
 
 numbers_of_a_structure = rounds._numbers # settings whose size makes no other structure
-compiled_rounds = rounds._rounds # those that are kept
+
+
+def compiled_rounds(): return rounds._rounds # those that are kept, for runs of the same structure
+
+
+def nothing_compiled(monkeypatch):
+    "As if nothing had been compiled so far; afterwards it is there again."
+    monkeypatch.setattr(rounds, "_rounds", {})
 
 
 # Records and files
