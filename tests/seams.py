@@ -60,7 +60,14 @@ def nothing_is_built(monkeypatch, said):
 # Rounds
 
 numbers_of_a_structure = [n for n, it in settings.items() if it["role"] in ("switch", "weight")] # whose size makes no other structure
-compiled_rounds = engines._programs # those that are kept
+
+
+def compiled_rounds(): return engines._programs # those that are kept, for runs of the same structure
+
+
+def nothing_compiled(monkeypatch):
+    "As if nothing had been compiled so far; afterwards it is there again."
+    monkeypatch.setattr(engines, "_programs", {})
 
 
 # Records and files
