@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pacer', 'drive', 'replay', 'signals_noted', 'Progress', 'Keeper', 'Best']
 
-# %% ../nbs/46_driving.ipynb #63a97636
+# %% ../nbs/46_driving.ipynb #8eccb9d5
 import math
 import os
 import signal
@@ -21,7 +21,7 @@ from .core import Diverged, brief, check_whole, nearest
 from .recipes import Recipe
 from .storage import Damaged, best_name, read_checkpoint
 
-# %% ../nbs/46_driving.ipynb #e05eb7ee
+# %% ../nbs/46_driving.ipynb #910f273c
 class Pacer:
     "Says when something may be done again, so that it takes at most `share` of the time."
     def __init__(self,
@@ -46,7 +46,7 @@ class Pacer:
             if self.is_due(): self.measure(do)
         return look
 
-# %% ../nbs/46_driving.ipynb #9666cec3
+# %% ../nbs/46_driving.ipynb #7fe8a8f0
 def drive(
     player, # Has `round`, `several(most)` and `check_finite()`
     until:int=None, # Stop at this round; None: go on until `stop`
@@ -55,13 +55,12 @@ def drive(
     tasks=(), # Called after each call
 ):
     "Play `player`, and do the tasks in between."
-    while True:
-        left = math.inf if until is None else until - player.round
-        if (stop() or left <= 0) and player.check_finite(): return
-        player.several(max(min(left, most()), 1))
+    left = lambda: math.inf if until is None else until - player.round
+    while not ((stop() or left() <= 0) and player.check_finite()):
+        player.several(max(min(left(), most()), 1))
         for task in tasks: task()
 
-# %% ../nbs/46_driving.ipynb #cfd22bb4
+# %% ../nbs/46_driving.ipynb #4f9dcaa2
 def replay(
     run, # A `gan_nb.training.Run` at the beginning of the script
     edits, # Of `gan_nb.history.Edit`, in their order
@@ -79,7 +78,7 @@ def _next_move(run, script):
         else: run.edit(**changes)
     run.step()
 
-# %% ../nbs/46_driving.ipynb #514b65c1
+# %% ../nbs/46_driving.ipynb #3f16bfcb
 @contextmanager
 def signals_noted(
     which=(signal.SIGINT,), # Signals that ask to stop
@@ -103,7 +102,7 @@ def _is_ours(s, twice):
     if twice: return signal.getsignal(s) is signal.default_int_handler
     return s != getattr(signal, 'SIGHUP', None) or signal.getsignal(s) != signal.SIG_IGN
 
-# %% ../nbs/46_driving.ipynb #71ccb685
+# %% ../nbs/46_driving.ipynb #389d2fb9
 class Progress:
     "A bar, for `with`; called, it shows where the run is now."
     def __init__(self,
@@ -135,7 +134,7 @@ class Progress:
 
 def _someone_looks(): return 'IN_TEST' not in os.environ and (sys.stderr.isatty() or 'ipykernel' in sys.modules)
 
-# %% ../nbs/46_driving.ipynb #d794ce98
+# %% ../nbs/46_driving.ipynb #43069a20
 class Keeper:
     """Saves a run that has a folder, for whoever plays it; without a folder it does nothing.
 
