@@ -53,8 +53,9 @@ class Method:
         return {p: self.rules[p].init(params[p]) if params[p] else {} for p in players}
 
     def _nothing_to_move(self, player):
-        moves = f"moves {' and '.join(q for q in players if self.steps[q])}, but {player} has no parameters in this game"
-        return ValueError(f"{type(self).__name__}: {moves}; allowed is alternating with n_{player}=0")
+        moves = ' and '.join(q for q in players if self.steps[q])
+        came = f"moves {moves}, but {player} has no parameters in this game"
+        return ValueError(f"{type(self).__name__}: {came}; allowed is alternating with n_{player}=0")
 
     def memory(self, params): # What the method itself remembers
         "The method's own state before the first round."
@@ -62,7 +63,8 @@ class Method:
 
     def move(self, params, grads, states, seen={}):
         "Move both players at once along their gradients."
-        return _as_one(self.rules['both'], params, grads, states, seen) if 'both' in self.rules else _each_alone(self.rules, params, grads, states, seen)
+        if 'both' in self.rules: return _as_one(self.rules['both'], params, grads, states, seen)
+        return _each_alone(self.rules, params, grads, states, seen)
 
     def moved(self, state, grads, buffers, seen, **changes):
         "The state after both players moved, and what was seen."
@@ -74,12 +76,14 @@ class Method:
         old:State, # What was played so far
         before=None, # The method that played it; none: this one
     ) -> State: # `new`, with what `old` remembered where it fits
-        "Go on where another method stopped. A schedule with an end keeps its place when a player makes more or fewer steps a round."
+        """Go on where another method stopped. A schedule with an end keeps its place when a player makes more or fewer
+        steps a round."""
         before = before or self
         rules = {p: _carry_rule(p, rule, old.rules.get(p), self, before) for p, rule in new.rules.items()}
         return replace(new, rules=rules, method=self.carry_memory(new.method, old.method))
 
-    def carry_memory(self, new, old): return carry(new, old.get('inner', old), self.numbers) # 'inner': of a lookahead that is taken off
+    def carry_memory(self, new, old):
+        return carry(new, old.get('inner', old), self.numbers) # 'inner': of a lookahead that is taken off
 
     def __repr__(self): return f"{type(self).__name__}({', '.join(map(repr, self.rules.values()))})"
 
@@ -87,7 +91,8 @@ def _by_player(rule):
     if isinstance(rule, Rule): return {'both': rule}
     is_pair = isinstance(rule, (tuple, list)) and len(rule) == 2 and all(isinstance(r, Rule) for r in rule)
     if is_pair: return dict(zip(players, rule))
-    raise ValueError(f"rule: {rule!r} came; allowed are a rule, such as sgd(0.1), or a pair of rules, the generator's first")
+    allowed = "a rule, such as sgd(0.1), or a pair of rules, the generator's first"
+    raise ValueError(f"rule: {rule!r} came; allowed are {allowed}")
 
 # %% ../nbs/26_games.ipynb #6d415c9f
 def _as_one(rule, params, grads, states, seen):
@@ -123,7 +128,8 @@ def start(game, method, seed:int=0) -> State:
 
 # %% ../nbs/26_games.ipynb #d098093e
 class alternating(Method):
-    "One player makes its steps, then the other (Goodfellow et al. 2014). Raises `ValueError` for impossible counts or orders."
+    """One player makes its steps, then the other (Goodfellow et al. 2014).
+    Raises `ValueError` for impossible counts or orders."""
     def __init__(self,
         rule, # A Rule, or a pair (generator's, discriminator's)
         n_disc:int=1, # The discriminator's steps in a round
@@ -132,7 +138,8 @@ class alternating(Method):
     ):
         n_disc, n_gen = check_whole('n_disc', n_disc, 0), check_whole('n_gen', n_gen, 0)
         if n_disc + n_gen == 0: raise ValueError("n_disc and n_gen: both are 0; at least one player must move")
-        if not isinstance(order, str) or order not in orders: raise ValueError(f"order: {order!r} came; allowed are {' and '.join(orders)}")
+        if not isinstance(order, str) or order not in orders:
+            raise ValueError(f"order: {order!r} came; allowed are {' and '.join(orders)}")
         self.steps = {'gen': n_gen, 'disc': n_disc}
         self.turns = [p for p in orders[order] for _ in range(self.steps[p])]
         self.draws = tuple((p,) for p in self.turns)
@@ -187,7 +194,8 @@ class extragradient(Method):
 # %% ../nbs/26_games.ipynb #04423d63
 def _nothing_yet(params):
     grads = {p: zeros_like(params[p]) for p in players}
-    return {'last': {**grads, 'losses': numbers({p: 0 for p in players}, join(params)), 'count': zero_count(params['gen'])}}
+    losses = numbers({p: 0 for p in players}, join(params))
+    return {'last': {**grads, 'losses': losses, 'count': zero_count(params['gen'])}}
 
 def _first(last, now, then):
     "`then`, or `now` in the first round, when there is no past."
@@ -216,7 +224,8 @@ class past_extragradient(Method):
         return self.moved(state, grads, buffers, seen, method=_last(last, grads, seen))
 
 class optimistic(Method):
-    "Step along twice the gradient minus the last one: OGDA (Popov 1980; Daskalakis et al. 2018). The first step is a plain one."
+    """Step along twice the gradient minus the last one: OGDA (Popov 1980; Daskalakis et al. 2018). The first step is a
+    plain one."""
     def memory(self, params): return _nothing_yet(params)
 
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
@@ -229,14 +238,17 @@ class optimistic(Method):
 
 # %% ../nbs/26_games.ipynb #cfc708d9
 class lookahead(Method):
-    "Every `k` rounds of a method, go only the share `alpha` of the way (Chavdarova et al. 2021). Raises `ValueError` for settings out of range."
+    """Every `k` rounds of a method, go only the share `alpha` of the way (Chavdarova et al. 2021).
+    Raises `ValueError` for settings out of range."""
     def __init__(self,
         method:Method, # Plays the fast rounds
         k:int=5, # Fast rounds between two steps back
         alpha:float=0.5, # Share of the way that is kept, in (0, 1]
     ):
-        if not isinstance(method, Method): raise ValueError(f"method: {method!r} came; allowed is a method, such as alternating(sgd(0.1))")
-        if check_number('alpha', alpha, above=0) > 1: raise ValueError(f"alpha: {alpha!r} came; allowed is a number above 0 and up to 1")
+        if not isinstance(method, Method):
+            raise ValueError(f"method: {method!r} came; allowed is a method, such as alternating(sgd(0.1))")
+        if check_number('alpha', alpha, above=0) > 1:
+            raise ValueError(f"alpha: {alpha!r} came; allowed is a number above 0 and up to 1")
         self.inner, self.k, self.alpha = method, check_whole('k', k, 1), alpha
         self.rules, self.draws, self.steps = method.rules, method.draws, method.steps
         self.evaluations, self.numbers = method.evaluations, {'k': k, 'alpha': alpha}
@@ -255,7 +267,8 @@ class lookahead(Method):
         blend = {p: tree_map(part_of_the_way, own['slow'][p], state.params[p]) for p in players}
         choose = lambda a, b: {p: tree_map(lambda x, y: torch.where(back, x, y), a[p], b[p]) for p in players}
         params, slow = choose(blend, state.params), choose(blend, own['slow'])
-        return replace(state, params=params, method={**own, 'slow': slow, 'fast_rounds': count, 'inner': state.method}), seen
+        memory = {**own, 'slow': slow, 'fast_rounds': count, 'inner': state.method}
+        return replace(state, params=params, method=memory), seen
 
     def carry_memory(self, new, old):
         return {**carry(new, old, self.numbers), 'inner': self.inner.carry_memory(new['inner'], old)}
@@ -264,7 +277,9 @@ class lookahead(Method):
 
 # %% ../nbs/26_games.ipynb #5828e948
 class consensus(Method):
-    "Both players at once also minimise half the squared length of all gradients (Mescheder et al. 2017). In turns: put it into the losses, as `dirac(penalty='consensus')` does. Raises `ValueError` unless `weight` is a finite number."
+    """Both players at once also minimise half the squared length of all gradients (Mescheder et al. 2017). In turns:
+    put it into the losses, as `dirac(penalty='consensus')` does.
+    Raises `ValueError` unless `weight` is a finite number."""
     evaluations = 4
 
     def __init__(self,
@@ -292,7 +307,8 @@ class consensus(Method):
 
 # %% ../nbs/26_games.ipynb #a1a999c6
 class symplectic(consensus):
-    "Correct the gradients for the rotation of the game, both players at once (Balduzzi et al. 2018). Raises `ValueError` unless `weight` is a finite number."
+    """Correct the gradients for the rotation of the game, both players at once (Balduzzi et al. 2018).
+    Raises `ValueError` unless `weight` is a finite number."""
     evaluations = 8
 
     def __init__(self,
@@ -320,7 +336,8 @@ def _dot(a, b): return sum((x * b[p][name]).sum() for p in players for name, x i
 
 # %% ../nbs/26_games.ipynb #11005a5e
 class unrolled(Method):
-    "The discriminator's step, then the generator's against the discriminator `k` steps ahead (Metz et al. 2017). Raises `ValueError` unless `k` >= 1."
+    """The discriminator's step, then the generator's against the discriminator `k` steps ahead (Metz et al. 2017).
+    Raises `ValueError` unless `k` >= 1."""
     draws = (('disc',), players)
 
     def __init__(self,
@@ -354,14 +371,16 @@ class unrolled(Method):
 
 # %% ../nbs/26_games.ipynb #e38c95de
 class proximal_point(Method):
-    "Step along the gradient at the end of the step (Rockafellar 1976). Toy games only: raises `ValueError` for others, and `RuntimeError` where no end point is found."
+    """Step along the gradient at the end of the step (Rockafellar 1976). Toy games only: raises `ValueError` for
+    others, and `RuntimeError` where no end point is found."""
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
         if not isinstance(game, Toy):
             allowed = f"toy games, not {type(game).__name__}: extragradient comes near it"
             raise ValueError(f"proximal_point: solves an equation for all parameters at once; allowed are {allowed}")
         def arrival(z): # where a step with the gradient at z leads
-            grads, buffers, seen = gradients(game, _unflat(z, state.params), state.buffers, batches[0], create_graph=True)
+            at = _unflat(z, state.params)
+            grads, buffers, seen = gradients(game, at, state.buffers, batches[0], create_graph=True)
             return self.moved(state, grads, buffers, seen)
         end = _fixed_point(lambda z: _flat(arrival(z)[0].params), _flat(state.params))
         after, seen = arrival(end.requires_grad_())
@@ -376,7 +395,8 @@ def _fixed_point(lead, z):
         step = torch.linalg.solve(eye - slope, miss)
         z = z - step
         if step.norm() <= 100 * torch.finfo(z.dtype).eps * (1 + z.norm()): return z
-    raise RuntimeError("proximal_point: no end point of the step was found in 50 Newton steps; a smaller lr may have one")
+    found = "no end point of the step was found in 50 Newton steps"
+    raise RuntimeError(f"proximal_point: {found}; a smaller lr may have one")
 
 def _flat(params): return torch.cat([t.flatten() for t in join(params).values()])
 
@@ -420,9 +440,12 @@ def trajectory(
     rounds:int,
     seed:int=0, # For games that draw random numbers
 ) -> Tensor: # (rounds + 1, dim) in the dtype of `start`
-    "Where the players stand after each round. Raises `ValueError` for another game, method, start or count than allowed, and for a method that moves a player who has nothing."
+    """Where the players stand after each round.
+    Raises `ValueError` for another game, method, start or count than allowed, and for a method that moves a player
+    who has nothing."""
     if not isinstance(game, Toy):
-        raise ValueError(f"game: {game!r} came; allowed is a toy game, such as bilinear([[1.0]]) (for a GAN there is Run)")
+        allowed = "a toy game, such as bilinear([[1.0]]) (for a GAN there is Run)"
+        raise ValueError(f"game: {game!r} came; allowed is {allowed}")
     if not isinstance(method, Method):
         raise ValueError(f"method: {method!r} came; allowed is a method, such as simultaneous(sgd(0.1))")
     params = game.split(start)
