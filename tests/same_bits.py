@@ -253,13 +253,14 @@ def run_case(name, settings, script, seed=0, of="ring", compile=False):
 def population_cases():
     "Grids of numbers; `mixed` ones have a setting that is off in one member and on in another."
     calm = dict(small, rounds=40, lr=.03)
+    settled = dict(n_gen=0, loss="hinge", lr=.3, hidden=(16, 16))    # a discriminator that is sure soon, and whose gradient is then exactly zero
     alike = [
         ("seeds", {}, {}), ("lr", {}, dict(lr=[.01, .03])), ("clip", {}, dict(clip=[("global_norm", .2), ("global_norm", 1.)])),
         ("momentum", {}, dict(momentum=[.3, .6])), ("halflife", {}, dict(halflife=[3, 10])), ("tail", dict(average="tail"), dict(rounds=[20, 40])),
         ("r1 and noise", dict(r1=.1, noise=.1), dict(r1=[.05, .2], noise=[.05, .1])), ("adam", dict(rule="adam", lr=.002), dict(momentum_disc=[0, .5])),
         ("normalize", {}, dict(normalize=[("block_rms", .1), ("block_rms", .05)])), ("project", dict(project=("box", .3)), dict(project=[("box", .2), ("box", .5)])),
         ("consensus", dict(method="consensus"), dict(method_weight=[0, .1])), ("extragradient", dict(method="extragradient", lookahead=3), dict(lookahead_alpha=[.5, .8])),
-        ("optimistic", dict(method="optimistic", spectral=True), {}), ("unrolled", dict(method="unrolled", unroll=2), dict(lr_gen=[.01, .02])),
+        ("optimistic", dict(method="optimistic"), {}), ("unrolled", dict(method="unrolled", unroll=2), dict(lr_gen=[.01, .02])),
         ("past_extragradient", dict(method="past_extragradient", gn=True), {}), ("symplectic", dict(method="symplectic", pack=2), {}),
         ("conv", dict(pictures, model="conv", width=2), dict(lr=[.01, .02])), ("linear", dict(schedule="linear", warmup=5, n_disc=2), dict(lr=[.01, .02])),
         ("diverging", dict(loss="least_squares"), dict(lr=[.01, 1e7])),
@@ -271,7 +272,9 @@ def population_cases():
         ("momentum", {}, dict(momentum=[0, .5])), ("early momentum", {}, dict(early_momentum=[0, .5])), ("decay", {}, dict(weight_decay=[0, .01])),
         ("two", {}, dict(r1=[0, .1], clip=[None, ("global_norm", .2)])), ("r1 and sign", dict(normalize=("sign", .01)), dict(r1=[0, .1])),
         ("r1, sign and hinge", dict(normalize=("sign", .1), loss="hinge"), dict(r1=[0, .1])), ("decay and sign", dict(normalize=("sign", .01)), dict(weight_decay=[0, .01])),
-        ("penalty that overflows", dict(loss="wasserstein", normalize=("block_rms", 1e10), lr=1e4), dict(wgan_gp=[0, 1.])),
+        ("penalty that overflows", dict(n_gen=0, loss="wasserstein", normalize=("block_rms", 1e10), lr=1), dict(wgan_gp=[0, 1.])),
+        ("penalty, sign and no gradient", dict(settled, normalize_disc=("sign", .1)), dict(r1=[0, .1])),
+        ("memory, sign and no gradient", dict(settled, normalize_disc=("sign", .1)), dict(early_momentum_disc=[0, .5])),
         ("clip of large gradients", dict(loss="least_squares", lr=1e7), dict(clip=[None, ("global_norm", .2)])),
     ]
     for mix, group in ((False, alike), (True, mixed)):
@@ -407,8 +410,7 @@ def folder_content(folder) -> dict:
 def play_population(case) -> dict:
     "Its members as they end, and how far each is from the run that it stands for."
     from gan_nb.population import Population
-    settings = own_data(case["settings"])
-    many = Population(case["of"], seeds=2, grid=case["grid"], compile=case["compile"], **settings)
+    many = Population(case["of"], seeds=2, grid=case["grid"], compile=case["compile"], **own_data(case["settings"]))
     for _, n in case["script"]: many.fit(n)
     played = Played(dict(case, seed=0), many.run(0))
     played.noted["all samples"] = as_array(many.all_samples(4))
@@ -419,15 +421,15 @@ def play_population(case) -> dict:
         played.noted |= {f"member {i}: {name}": value for name, value in member.items()}
         table = many.records(i)
         played.noted |= {f"member {i}: own records {name}": np.asarray(table[name]) for name in table if name != "seconds"}
-        apart[f"{', '.join(f'{k}={v}' for k, v in point.items())} seed {seed}".strip()] = from_its_run(case, settings | point, seed, member)
+        apart[f"{', '.join(f'{k}={v}' for k, v in point.items())} seed {seed}".strip()] = from_its_run(case, point, seed, member)
     going_on = many.run(len(points) * 2 - 1)
     played.run = going_on
     played.play([("fit", 5), ("edit", dict(lr=.02)), ("fit", 5), ("fork", None, {}), ("fit", 2)])
     return {**played.result(), "apart": apart}
 
-def from_its_run(case, settings, seed, member) -> dict:
+def from_its_run(case, point, seed, member) -> dict:
     "How far a member is from the run that it stands for, by name; empty where all is the same to the last bit."
-    run = Played(dict(case, seed=seed, settings=settings, compile=False, script=[("fit", 0)]), None)
+    run = Played(dict(case, seed=seed, settings=case["settings"] | point, compile=False))
     run.play(case["script"][:1])
     if not run.told: run.play(case["script"][1:])
     alone = looked_at(run.run, run.place)
@@ -455,7 +457,7 @@ def play_case(case) -> dict:
         return played.result()
     except Exception:
         error = traceback.format_exc()
-        return dict(name=case["name"], noted={}, told=[("refused", error.splitlines()[-1])], words=[(0, error)], apart={})
+        return dict(name=case["name"], noted={}, told=[("refused",)], words=[(0, error)], apart={})
 
 def write(case) -> dict:
     "The first half of what is handed over, left where the second half looks for it."
@@ -518,7 +520,7 @@ def report(todo, old, new, most_lines) -> bool:
     both = [case for case in todo if case["name"] in old and case["name"] in new]
     report_words(both, old, new)
     report_members([case for case in both if case["kind"] == "population"], old, new)
-    errors = Counter(told[1] for case in both for told in old[case["name"]]["told"])
+    errors = Counter(told[-1 if len(told) == 1 else 1] for case in both for told in old[case["name"]]["told"])
     for case in both:
         if not old[case["name"]]["noted"]: print(f"\n{case['name']}: refused: {old[case['name']]['words'][0][1]}")
     print(f"\n{len(todo)} cases, {len(wrong)} of them differ. Errors on the way, in the old version: {dict(errors) or 'none'}.")

@@ -1,7 +1,9 @@
 """Notebooks, modules and README.md agree; notebooks are clean and run in a real kernel."""
-import copy
+import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -18,17 +20,24 @@ def project(tmp_path_factory):
     return nbs.copy_project(tmp_path_factory.mktemp("project"))
 
 
+@pytest.fixture(scope="session")
+def synced(tmp_path_factory):
+    "A project of one notebook, with its module and README.md."
+    folder = tmp_path_factory.mktemp("small")
+    (folder/"nbs").mkdir()
+    (folder/"gan_nb").mkdir()
+    (folder/"gan_nb/__init__.py").write_text('__version__ = "0"\n')
+    for file in ("pyproject.toml", "LICENSE"): (folder/file).write_bytes((nbs.root/file).read_bytes())
+    save(folder/"nbs/10_one.ipynb", notebook("#| default_exp one", "#| export\ndef one(): return 1", "one() + 1"))
+    save(folder/"index.ipynb", notebook("#| hide\nimport torch", "#| export\n1", "#| echo: false\nprint('seen')"))
+    nbs.sync(folder)
+    return folder
+
+
 @pytest.fixture
-def small(tmp_path):
-    "A project of one notebook, with its module."
-    (tmp_path/"nbs").mkdir()
-    (tmp_path/"gan_nb").mkdir()
-    (tmp_path/"gan_nb/__init__.py").write_text('__version__ = "0"\n')
-    for file in ("pyproject.toml", "LICENSE"): (tmp_path/file).write_bytes((nbs.root/file).read_bytes())
-    save(tmp_path/"nbs/10_one.ipynb", notebook("#| default_exp one", "#| export\ndef one(): return 1", "one() + 1"))
-    save(tmp_path/"index.ipynb", notebook("#| hide\nimport torch", "#| export\n1", "#| echo: false\nprint('seen')"))
-    nbs.sync(tmp_path)
-    return tmp_path
+def small(synced, tmp_path):
+    "A copy of that project, to be broken."
+    return Path(shutil.copytree(synced, tmp_path, dirs_exist_ok=True))
 
 
 def notebook(*code) -> dict:
@@ -75,6 +84,7 @@ def test_no_merge_is_left_unfinished():
     assert {k: v for k, v in found.items() if v} == {}
 
 
+@cache
 def provides(distribution):
     "The top-level modules that an installed distribution brings."
     try: return {f.parts[0].removesuffix(".py") for f in metadata.files(distribution) or []}
