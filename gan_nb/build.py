@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['build_transform', 'idle_clips', 'transposed', 'build_rule', 'build_method', 'build_average', 'game_settings',
-           'build_pair', 'check_memory', 'build_game']
+           'build_pair', 'check_memory', 'build_game', 'build', 'rebuilt']
 
 # %% ../nbs/32_build.ipynb #0773c097
+import dataclasses
 import math
 
 import torch
@@ -14,7 +15,9 @@ from torch import nn
 
 from . import data, losses, models, rules, transforms
 from .core import brief, check_number, check_room, pick_device
-from .games import Gan, lookahead
+from .experiment import Experiment
+from .games import lookahead
+from .gan import Gan
 from .recipes import Recipe, methods
 
 # %% ../nbs/32_build.ipynb #d338a913
@@ -120,3 +123,29 @@ def build_game(
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
     check_memory(recipe, real.shape)
     return Gan(real, build_pair(recipe, real.shape, seed), device=device, precision=recipe.precision, **game_settings(recipe))
+
+# %% ../nbs/32_build.ipynb #137f3c3d
+def build(
+    recipe:Recipe,
+    seed:int=0, # Decides the initial weights
+    data=None, # The recipe's data, if they are loaded already
+) -> Experiment:
+    "What a recipe describes. Raises `ValueError` for what cannot be built."
+    game = build_game(recipe if data is None else recipe.replace(data=data), seed)
+    method = build_method(recipe, game.nets)
+    return Experiment(recipe, game, method, build_average(recipe), _threads(recipe, game.device))
+
+def rebuilt(
+    experiment:Experiment,
+    recipe:Recipe, # Like the experiment's own, up to settings that are live
+) -> Experiment:
+    "The experiment with other settings: the same networks and data."
+    game = experiment.game.changed(**game_settings(recipe))
+    method, average = build_method(recipe, game.nets), build_average(recipe)
+    return dataclasses.replace(experiment, recipe=recipe, game=game, method=method, average=average)
+
+def _threads(recipe, device):
+    "More threads than one make small networks slower."
+    if recipe.threads != 'auto': return recipe.threads
+    is_small = recipe.model == 'mlp' or device.type != 'cpu'
+    return 1 if is_small else torch.get_num_threads()

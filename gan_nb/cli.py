@@ -97,7 +97,7 @@ def draw(
     folder:Path, # Its folder
 ):
     "Write the two pictures. Raises `OSError` where it cannot."
-    from gan_nb.data import write_whole
+    from gan_nb.files import write_whole
     from gan_nb.plots import draw_losses, to_png
     write_whole(folder/'samples.png', to_png(picture(run, 64 if run.real(1).ndim == 4 else 400)))
     write_whole(folder/'losses.png', to_png(draw_losses(run.records, run.game.loss_pair.equilibrium), small=True))
@@ -314,7 +314,7 @@ def sample(
 ) -> int: # Exit status
     "Write samples of a run: a picture, or a float32 array (n, *shape of the data). Raises `ValueError` for another kind of file."
     import numpy as np
-    from gan_nb.data import write_whole
+    from gan_nb.files import write_whole
     from gan_nb.plots import to_png
     out = Path(out)
     if out.suffix not in ('.png', '.npy'): raise ValueError(f"--out: {str(out)!r} came; allowed is a file that ends in .png (a picture) or .npy (an array)")

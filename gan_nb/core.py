@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers',
            'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of', 'check_room', 'Diverged',
-           'check_number', 'check_whole', 'first_line', 'brief', 'not_a_path', 'nearest']
+           'check_number', 'check_whole', 'first_line', 'in_one_line', 'brief', 'not_a_path', 'nearest']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -192,11 +192,17 @@ def first_line(error) -> str: # At most 200 characters
     "What an error says, or its kind where it says nothing."
     return (str(error).splitlines() or [''])[0][:200] or type(error).__name__
 
+def in_one_line(text, most:int=200) -> str: # At most `most` characters
+    "A text, or what an error says, for the middle of another."
+    line = ' '.join(str(text).split())
+    return line if len(line) <= most else f'{line[:most - 4]} ...'
+
 def brief(value, most:int=60) -> str: # At most `most` characters, in one line
     "A value as an error shows it."
-    try: text = ' '.join(repr(value).split())
-    except (ValueError, RecursionError): text = f'{type(value).__name__} that is too long to write out' # Python stops at some thousand digits
-    return text if len(text) <= most else f'{text[:most - 4]} ...'
+    try: text = repr(value)
+    except (ValueError, RecursionError): # Python stops at some thousand digits
+        text = f'{type(value).__name__} that is too long to write out'
+    return in_one_line(text, most)
 
 def not_a_path(
     run, # What came where a Run should

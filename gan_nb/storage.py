@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 
 from .core import brief, check_room
-from .data import naming, no_link, open_regular, write_whole
+from .files import naming, no_link, open_regular, write_whole
 from .records import Log
 
 try: import fcntl

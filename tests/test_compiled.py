@@ -10,9 +10,10 @@ import torch
 from gan_nb import Run
 from gan_nb.compiled import Graph, can_compile, compiled, listed
 from gan_nb.games import draw
-from gan_nb.population import Population, heat_map
+from gan_nb.population import Population
 from gan_nb.recipes import methods
 from gan_nb.rounds import CapturedRounds, _numbers, round_of, structure, tensors
+from gan_nb.studies import heat_map
 
 small = dict(hidden=(8, 8), z_dim=2, batch_size=16, rounds=100, device="cpu", halflife=5.)
 variants = {

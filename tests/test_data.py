@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from gan_nb import data as room
+from gan_nb import data as room, readers
 from gan_nb.core import stream
-from gan_nb.data import load, names, read_idx
+from gan_nb.data import load, names
+from gan_nb.readers import read_idx
 from gan_nb.recipes import recipe, recipes
 
 FILES = ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte', 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')
@@ -27,7 +28,7 @@ def cache(tmp_path, monkeypatch):
     "Every test has a cache of its own, and sees no files or mirrors of this machine."
     monkeypatch.setenv('GAN_NB_CACHE', str(tmp_path/'cache'))
     monkeypatch.delenv('GAN_NB_MIRRORS', raising=False)
-    for known in room._SETS.values(): monkeypatch.setitem(known, 'usual', ())
+    for known in readers.idx_sets.values(): monkeypatch.setitem(known, 'usual', ())
     return tmp_path/'cache'
 
 def idx(array):
@@ -131,7 +132,7 @@ def test_set_is_found_in_a_folder(tmp_path, zipped, where):
 
 def test_folder_comes_before_cache_and_cache_before_usual_place(tmp_path, cache, monkeypatch):
     put(tmp_path/'usual', tiny(1)); put(cache/'mnist', tiny(2)); put(tmp_path/'mine', tiny(3))
-    monkeypatch.setitem(room._SETS['mnist'], 'usual', (str(tmp_path/'usual'),))
+    monkeypatch.setitem(readers.idx_sets['mnist'], 'usual', (str(tmp_path/'usual'),))
     first = load('mnist', folder=tmp_path/'mine').fingerprint, load('mnist').fingerprint
     for p in (cache/'mnist').iterdir(): p.unlink()
     prints = [*first, load('mnist').fingerprint]
@@ -196,7 +197,7 @@ def test_fashion_mnist_of_debian():
     got = load('fashion_mnist', folder='/usr/share/datasets/fashion-mnist')
     assert got.train.shape == (60000, 1, 28, 28) and got.held_out.shape == (10000, 1, 28, 28)
     assert got.labels.bincount().tolist() == [6000] * 10 and got.labels_held_out.bincount().tolist() == [1000] * 10
-    for file, md5 in zip(FILES, room._SETS['fashion_mnist']['md5']):
+    for file, md5 in zip(FILES, readers.idx_sets['fashion_mnist']['md5']):
         with open(f'/usr/share/datasets/fashion-mnist/{file}.gz', 'rb') as f: assert hashlib.md5(f.read()).hexdigest() == md5
 
 # Downloads
@@ -221,7 +222,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def mirror(tmp_path, monkeypatch):
     "The address of a local mirror that holds a small set, and what it was asked for."
     folder = put(tmp_path/'served', tiny())
-    monkeypatch.setitem(room._SETS['mnist'], 'md5', tuple(hashlib.md5((folder/f'{f}.gz').read_bytes()).hexdigest() for f in FILES))
+    monkeypatch.setitem(readers.idx_sets['mnist'], 'md5', tuple(hashlib.md5((folder/f'{f}.gz').read_bytes()).hexdigest() for f in FILES))
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     asked = []
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(type('H', (Handler,), {'asked': asked}), directory=str(folder)))
@@ -258,7 +259,7 @@ def test_only_missing_or_damaged_files_are_fetched(mirror, cache, tmp_path):
 
 def test_interrupted_transfer_leaves_nothing(mirror, cache, monkeypatch):
     class Stopped(BaseException): pass
-    real = room.urllib.request.urlopen
+    real = readers.urllib.request.urlopen
     def slow(*args, **kwargs):
         reply = real(*args, **kwargs)
         def read(_, reply=reply, first=[True]):
@@ -267,18 +268,18 @@ def test_interrupted_transfer_leaves_nothing(mirror, cache, monkeypatch):
             return b'first block'
         reply.read = read
         return reply
-    monkeypatch.setattr(room.urllib.request, 'urlopen', slow)
+    monkeypatch.setattr(readers.urllib.request, 'urlopen', slow)
     with pytest.raises(Stopped): load('mnist', download=True, mirrors=[f'{mirror[0]}/good/'])
     assert everything_in(cache) == ['mnist']
 
 def test_endless_file_is_stopped(mirror, cache, monkeypatch):
-    monkeypatch.setattr(room, '_LARGEST', 100)
+    monkeypatch.setattr(readers, '_LARGEST', 100)
     with pytest.raises(OSError, match='more than 100 bytes came'): load('mnist', download=True, mirrors=[f'{mirror[0]}/good/'])
 
 @pytest.mark.parametrize('name', ['mnist', 'fashion_mnist'])
 def test_absent_set_says_what_to_do(cache, tmp_path, monkeypatch, name):
     def refuse(*_, **__): raise AssertionError('asked the network although nobody asked for it')
-    monkeypatch.setattr(room.urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(readers.urllib.request, 'urlopen', refuse)
     with pytest.raises(FileNotFoundError) as e: load(name, folder=tmp_path/'mine')
     said = str(e.value)
     assert all(part in said for part in (name, str(tmp_path/'mine'), str(cache/name), 'folder=', 'download=True')) and '\n' not in said

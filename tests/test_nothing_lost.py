@@ -28,7 +28,7 @@ from PIL import Image
 from safetensors.torch import load_file, save
 
 from gan_nb import Run
-from gan_nb import checkpoints, data as data_room, records as record_room, storage, training
+from gan_nb import checkpoints, files, readers, records as record_room, storage, training
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.data import load
@@ -434,7 +434,7 @@ def interrupted(prepare, do, stride=1):
     "What `prepare` makes, after `do` was stopped before each line of the modules that change a run or a file: before its first time and its last."
     made = prepare()
     seen = Lines().run(lambda: do(made)).seen
-    lines = [line for line in seen if line[0] in ("training.py", "records.py", "storage.py", "data.py")]
+    lines = [line for line in seen if line[0] in ("training.py", "records.py", "storage.py", "data.py", "files.py")]
     places = {seen.index(line) + 1 for line in lines} | {len(seen) - seen[::-1].index(line) for line in lines}
     assert len(places) > 20
     for at in sorted(places)[::stride]:
@@ -694,7 +694,7 @@ def failing(monkeypatch, at, code):
         def __exit__(self, *_): self.file.close()
     with monkeypatch.context() as m:
         for name in ("fsync", "replace", "link", "mkdir"): m.setattr(os, name, passing(getattr(os, name)))
-        m.setattr(data_room, "open", passing(partial(opened, open)), raising=False)
+        m.setattr(files, "open", passing(partial(opened, open)), raising=False)
         m.setattr(os, "fdopen", passing(partial(opened, os.fdopen)))
         yield seen
 
@@ -1434,7 +1434,7 @@ def parsers(folder):
         shutil.copy(path, place/"settings.ini")
         return [a_recipe(name, place) for name in all_recipes(place)]
     return {"a.npy": (load, array.getvalue()), "a.npz": (load, zipped.getvalue()), "a.csv": (load, b"x,y\n1,2\n3,4\n"), "a.png": (in_folder, picture.getvalue()), "a.jpg": (in_folder, jpeg.getvalue()),
-            "a.idx": (lambda p: data_room.read_idx(p, 3), idx), "settings.ini": (as_settings, b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n")}
+            "a.idx": (lambda p: readers.read_idx(p, 3), idx), "settings.ini": (as_settings, b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n")}
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.png", "a.jpg", "a.idx", "settings.ini"])
 def test_a_file_of_any_bytes(tmp_path, name):
@@ -1514,7 +1514,7 @@ def test_one_megabyte_never_becomes_many(tmp_path):
     Image.new("L", (2049, 2048)).save(tmp_path/"p/0.png")
     with bounded(), pytest.raises(ValueError, match="2049 x 2048 pixels came"): load(tmp_path/"p")
     with gzip.open(tmp_path/"a.gz", "wb") as f: f.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 1000, 1000) + bytes(20_000_000))
-    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): data_room.read_idx(tmp_path/"a.gz", 3)
+    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): readers.read_idx(tmp_path/"a.gz", 3)
 
 
 def test_files_train(tmp_path):
