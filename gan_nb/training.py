@@ -8,7 +8,6 @@ __all__ = ['Run']
 # %% ../nbs/48_training.ipynb #b0833120
 import math
 import threading
-import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,14 +21,15 @@ from . import data as sets
 from .build import build, rebuilt
 from .checkpoints import about_file, as_ini, content, flight_record, longer
 from .core import Diverged, brief, check_room, check_whole, nearest, stream
+from .divergence import skips_of
 from .driving import Best, Keeper, Progress, drive, replay, signals_noted
-from .engines import Choice, Eager
+from .engines import Eager, Engines
 from .files import write_whole
 from .folders import Folders, find
 from .games import State
 from .gan import players
-from .history import History, adopted, begun, check_every, checked, edited, move, rolled_back, taken_up, with_moves
-from .divergence import skips_of
+from .history import (History, adopted, begun, check_every, checked, edited, move, moved_together, rolled_back,
+                            taken_up, together)
 from .recipes import Recipe, expand, local, recipe
 from .records import Record, Records
 from .storage import Store, best_name
@@ -52,9 +52,10 @@ class Run:
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
         self.seed, keep = _below_2_63('seed', seed), _below_2_63('keep', keep, 1)
-        self.lock, self.folders, self.choice = threading.RLock(), Folders(folder, keep), Choice(_checked_compile(compile))
+        self.lock, self.folders, self.engines = threading.RLock(), Folders(folder, keep), Engines(_checked_compile(compile))
         self.best = None # The best checkpoint so far, if `fit` keeps one: its metric, round and value
         self.history = _history or begun(build(self.start_recipe, self.seed, _data), self.seed)
+        self.look_every = 1 if self.device.type == 'cpu' else check_every # Moves between two looks for numbers that are not finite: a GPU is waited for
 
     # -- what it holds --
     experiment = property(lambda self: self.history.experiment)
@@ -70,14 +71,11 @@ class Run:
     edits = property(lambda self: [*self.history.edits])
     rollbacks = property(lambda self: [*self.history.rollbacks])
     divergence = property(lambda self: self.history.divergence, doc="Where it became not finite, also in an earlier process; None after an edit, or past that round.")
-    compile = property(lambda self: self.choice.wanted, lambda self, wanted: setattr(self, 'choice', Choice(wanted)))
+    compile = property(lambda self: self.engines.wanted, lambda self, wanted: setattr(self, 'engines', Engines(wanted)))
     folder = property(lambda self: self.folders.own, lambda self, folder: setattr(self.folders, 'own', folder))
     keep = property(lambda self: self.folders.keep, lambda self, keep: setattr(self.folders, 'keep', keep))
 
-    @property
-    def skipped(self) -> dict: # Steps by player, for those that skip
-        "How many steps were skipped because their gradient was not finite."
-        return {player: counts['skipped'] for player, counts in skips_of(self.state).items()}
+    skipped = property(lambda self: {p: n['skipped'] for p, n in skips_of(self.state).items()}, doc="How many steps of each player were skipped because their gradient was not finite.")
 
     def __repr__(self): return _described(self)
 
@@ -105,7 +103,7 @@ class Run:
         with self._computing():
             while True:
                 engine = self._engine() if what == 'round' else Eager(self.experiment)
-                history, error = move(self.history, engine, what, self._every)
+                history, error = move(self.history, engine, what, self.look_every)
                 self._take(history)
                 if error is None: return history.records.last
                 if what != 'round' or not self._rolls_back(error): raise error
@@ -115,20 +113,13 @@ class Run:
     ):
         "Play some rounds: as many in one call as take a tenth of a second, if they are compiled, else one. The bits are those of single steps."
         with self._computing():
-            engine, history, begun = self._engine(), self.history, time.perf_counter()
-            n = min(most, engine.together, history.free) if engine.is_compiled == history.was_compiled else 1
-            if n > 1:
-                state, rows, finite = engine.play(history.state, n)
-                seconds = history.seconds + time.perf_counter() - begun
-                if finite.all(): return self._take(with_moves(history, state, rows, seconds))
+            engine = self._engine()
+            n = together(self.history, engine, most)
+            after = moved_together(self.history, engine, n) if n > 1 else None
+            if after: return self._take(after)
             for _ in range(n): self.step()
 
-    def _engine(self): return self.choice.engine(self.experiment, self.state)
-
-    @property
-    def _every(self):
-        "Moves between two looks for numbers that are not finite: on a GPU a look waits for it."
-        return 1 if self.device.type == 'cpu' else check_every
+    def _engine(self): return self.engines.pick(self.experiment, self.state)
 
     def _rolls_back(self, error):
         back = rolled_back(self.history, error)
@@ -137,8 +128,9 @@ class Run:
 
     def check_finite(self) -> bool: # False if the run was rolled back, and has rounds to play again
         "Look for weights that are not finite now; on a GPU, `step` looks every 50 moves. Raises `Diverged` where `step` would."
+        if self.look_every == 1: return True # each move was looked at
         with self._computing():
-            history, error = checked(self.history, self._engine(), self._every) if self._every > 1 else (self.history, None)
+            history, error = checked(self.history, self._engine(), self.look_every)
             if error is None: return True
             self._take(history)
             if not self._rolls_back(error): raise error
@@ -251,7 +243,7 @@ class Run:
         return content(self.history, self.start_recipe, self.keep, self.folders.missing, **more)
 
     def _refuse_not_finite(self):
-        history, error = checked(self.history, Eager(self.experiment), self._every)
+        history, error = checked(self.history, Eager(self.experiment), self.look_every)
         if error: self._take(history); raise error
 
     def autosave(self):
@@ -302,7 +294,7 @@ class Run:
         if more is not None: run.edit(rounds=more)
         return run
 
-# %% ../nbs/48_training.ipynb #bff2f7bd
+# %% ../nbs/48_training.ipynb #3b0b5d72
 def _fit(run, until, keeper, judge, shown):
     "Drive a run, with a bar, a metric and a folder where they are wanted."
     with signals_noted(twice=True) as noted, Progress(run, until, shown) as bar:
@@ -324,7 +316,7 @@ def _fit(run, until, keeper, judge, shown):
         else: keeper.end(always=True)
         finally: keeper.let_go()
 
-# %% ../nbs/48_training.ipynb #38bff723
+# %% ../nbs/48_training.ipynb #79d02cbe
 def _of_found(cls, found, compile):
     "A run from what was read, with warnings where it is not quite what somebody may expect."
     about, history = found.about, found.history
@@ -339,7 +331,7 @@ def _of_found(cls, found, compile):
     if found.store: run.folders.take(found.store, history.records, about['unlogged'])
     return run
 
-# %% ../nbs/48_training.ipynb #3deb778e
+# %% ../nbs/48_training.ipynb #bbfd3461
 def _described(run):
     recipe = run.recipe
     precision = '' if recipe.precision == 'float32' else f', {recipe.precision}'

@@ -17,7 +17,8 @@ chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
-flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update", "--disable-sync"]
+flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync"]
 patience = 120_000                          # ms; a busy machine must not fail a test
 ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
 sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
@@ -34,7 +35,8 @@ def server(tmp_path_factory):
         port = s.getsockname()[1]
     own = {f"JUPYTER_{name}_DIR": str(folder/f".{name.lower()}") for name in ("CONFIG", "DATA", "RUNTIME")}
     env = {**os.environ, **own, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.token={token}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.token={token}",
+               f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
                f"--ServerApp.root_dir={folder}"]
     quiet = folder/".config"/"lab"/"user-settings"/"@jupyterlab"/"apputils-extension"/"notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
@@ -59,7 +61,8 @@ def answers(url):
 def wait_for(ready, process, log, seconds=90):
     until = time.monotonic() + seconds
     while not ready():
-        if process.poll() is not None or time.monotonic() > until: pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+        if process.poll() is not None or time.monotonic() > until:
+            pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
         time.sleep(.3)
 
 
@@ -75,8 +78,10 @@ def browser():
 def panel(server, browser, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
     address, token, folder = server
-    imports, kind = ("population import Population", "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
-    cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab", "print('half', 6 * 7, run.round >= 0)",
+    imports, kind = ("population import Population",
+        "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
+    cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab",
+             "print('half', 6 * 7, run.round >= 0)",
              "import json; print('facts', json.dumps([[e.round, e.changes] for e in run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())"]
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
     name = f"{title}.ipynb"
@@ -198,7 +203,8 @@ def test_a_person_can_drive_a_population(panel, tmp_path):
     press(page, "Step round")
     page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
     page.get_by_text("seed 0, lr 0.0001").wait_for()
-    handle = page.get_by_text("member", exact=True).locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
+    handle = page.get_by_text("member",
+        exact=True).locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
     handle.focus()
     for _ in range(4): page.keyboard.press("ArrowRight")
     page.get_by_text("seed 1, lr 0.001").wait_for()
@@ -256,7 +262,8 @@ def test_click_latency(panel):
         time.sleep(.5)
         took["Pause"].append(click_latency(page, "Pause", saying.format("paused")))
         time.sleep(.2)
-    for name, times in took.items(): print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
+    for name, times in took.items():
+        print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
     everything = sum(took.values(), [])
     print(f"all {len(everything)} clicks: median {statistics.median(everything):.0f} ms")
     assert max(everything) < 60_000
