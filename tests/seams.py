@@ -1,6 +1,7 @@
-"""Where tests reach inside: names that nobody promised, in one place, so that whoever changes the inside changes this file alone.
+"""Where tests reach inside: names that nobody promised, in one place.
 
-Each function says what a test wants to happen; how it is brought about is a matter of today's code."""
+Whoever changes the inside changes this file alone. Each function says what a test wants to happen; how it is brought
+about is a matter of today's code."""
 import dataclasses
 import sys
 
@@ -9,7 +10,8 @@ import torch
 from gan_nb import doctor, metrics, records, rounds, storage, training
 from gan_nb import data as room
 
-# The modules that change a run or a file: Ctrl-C is tried before each of their lines. A name that is no module's yet is no harm.
+# The modules that change a run or a file: Ctrl-C is tried before each of their lines. A name that is no module's yet
+# is no harm.
 changing = ("training.py", "history.py", "divergence.py", "checkpoints.py", "driving.py", "engines.py", "round.py",
             "records.py", "storage.py",
             "files.py", "data.py")
