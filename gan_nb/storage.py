@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['version', 'most_header', 'dtypes', 'checkpoint_name', 'best_name', 'Damaged', 'pack', 'unpack', 'read_checkpoint',
-           'Lock', 'Store', 'Clock']
+           'Lock', 'Store']
 
 # %% ../nbs/41_storage.ipynb #5411ec24
 import errno
@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import time
 import warnings
 import weakref
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 
 from .core import brief, check_room
-from .data import naming, no_link, open_regular, write_whole
+from .files import naming, no_link, open_regular, write_whole
 from .records import Log
 
 try: import fcntl
@@ -123,7 +122,6 @@ def read_checkpoint(
         try: return _unpack(start + text + f.read(size - end), end, header, file)
         except MemoryError: raise ValueError(f"{file}: {size:,} bytes do not fit into the memory that is free") from None
 
-
 # %% ../nbs/41_storage.ipynb #11f48777
 class Lock:
     "An exclusive hold on a folder, for `with`. Raises `ValueError` that names the holder, or `OSError`."
@@ -202,7 +200,6 @@ def _lock(file):
         os.lseek(file, 2**30, os.SEEK_SET) # far behind the process's number, which others read
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
     else: warnings.warn("this system has no locks: see to it that one process at a time trains in a folder", stacklevel=8)
-
 
 # %% ../nbs/41_storage.ipynb #c4db204b
 checkpoint_name, best_name = 'checkpoint.safetensors', 'best.safetensors'
@@ -298,19 +295,3 @@ def _link(file, other):
         other.unlink(missing_ok=True)
         try: os.link(file, other)
         except OSError: write_whole(other, file.read_bytes()) # a file system without links
-
-
-# %% ../nbs/41_storage.ipynb #a219a9a7
-class Clock:
-    "Says when to save: after `pause` seconds, or later where saving takes long, so that it never takes more than a twentieth of the time."
-    def __init__(self, pause):
-        if isinstance(pause, bool) or not isinstance(pause, (int, float)) or not pause > 0: raise ValueError(f"autosave: {brief(pause)} came; allowed is a number of seconds above 0")
-        self.pause, self.next = pause, time.monotonic() + pause
-
-    def due(self): return time.monotonic() >= self.next
-
-    def measure(self, save):
-        begun = time.monotonic()
-        save()
-        done = time.monotonic()
-        self.next = done + max(self.pause, 20 * (done - begun))

@@ -65,7 +65,7 @@ def spoil(monkeypatch):
             after, seen = plain(method, game, state, batches)
             for run, at, player, name, value, always in harms if spoil.on else ():
                 its_own = game.nets[player] is run.game.nets[player]
-                if its_own and max(state.round, run.round) == at and (always or not run.rollbacks):
+                if its_own and state.round == at and (always or not run.rollbacks):
                     after.params[player][name] = after.params[player][name].clone().fill_(value)
             return after, seen
         return step

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, settings
 from gan_nb import Run
 from gan_nb.checkpoints import flatten
 from gan_nb.compiled import can_compile, listed
-from gan_nb.games import players
+from gan_nb.gan import players
 from gan_nb.recipes import Recipe, methods
-from gan_nb.records import measured
-from gan_nb.rounds import tensors
+from gan_nb.round import measured
+from gan_nb.round import tensors
 from gan_nb.storage import pack, read_checkpoint, unpack
 
 here = Path(__file__).parent # where the old checkpoints are

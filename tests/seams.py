@@ -2,75 +2,73 @@
 
 Whoever changes the inside changes this file alone. Each function says what a test wants to happen; how it is brought
 about is a matter of today's code."""
-import dataclasses
 import sys
 
 import torch
 
-from gan_nb import doctor, metrics, records, rounds, storage, training
+from gan_nb import checkpoints, divergence, doctor, engines, metrics, readers, records, storage
 from gan_nb import data as room
+from gan_nb.engines import Eager, Engines
+from gan_nb.recipes import settings
 
-# The modules that change a run or a file: Ctrl-C is tried before each of their lines. A name that is no module's yet
-# is no harm.
+# The modules that change a run or a file: Ctrl-C is tried before each of their lines
 changing = ("training.py", "history.py", "divergence.py", "checkpoints.py", "driving.py", "engines.py", "round.py",
-            "records.py", "storage.py",
-            "files.py", "data.py")
+            "records.py", "storage.py", "files.py", "folders.py")
 
 
 # A run
 
 def look_every(run, moves):
     "Look for numbers that are not finite after so many moves only, as on a GPU."
-    run._every = moves
+    run.look_every = moves
 
 
-def looks_every(run): return run._every
+def looks_every(run): return run.look_every
 
 
-class Together:
+class Together(Eager):
     "Rounds in one call, as compiled ones are."
-    most = 50
-    def __init__(self, average): self.average = average
-    def play(self, game, method, state, n=1):
-        told = []
-        for _ in range(n):
-            round = training.round_of(game, method, self.average, state)
-            tree, row, fine = round(training.tensors(state), training.draw(game, method, state))
-            state = dataclasses.replace(state, round=state.round + 1, moves=state.moves + 1, **tree)
-            told.append((row, fine))
-        return tree, *map(torch.stack, zip(*told))
+    most, together = 50, 2
+    def play(self, state, n=1):
+        state, rows, finite = super().play(state, n)
+        return state, torch.stack(rows), torch.stack(finite)
+
+
+class Always(Engines):
+    def pick(self, experiment, state): return Together(experiment)
 
 
 def two_at_once(run):
     "Play two rounds in one call, eagerly."
-    run._fast, run._settled, run._pace = Together(run.average), True, 1e-6
+    run.engines = Always()
     run.several(2)
 
 
 def one_at_a_time(run):
     "After `two_at_once`: as it was before."
-    run._fast = None
+    run.compile = False
 
 
-first_not_finite = training._first_not_finite # of a state
+first_not_finite = divergence.first_not_finite # of a state
 
 
 def nothing_is_built(monkeypatch, said):
     "Call `said` where networks would be built."
-    monkeypatch.setattr(training, "build_game", said)
+    monkeypatch.setattr(checkpoints, "build", said)
 
 
 # Rounds
 
-numbers_of_a_structure = rounds._numbers # settings whose size makes no other structure
+# Settings whose size makes no other structure
+numbers_of_a_structure = [n for n, it in settings.items() if it["role"] in ("switch", "weight")]
 
 
-def compiled_rounds(): return rounds._rounds # those that are kept, for runs of the same structure
+def compiled_rounds(): return engines._programs # those that are kept, for runs of the same structure
 
 
 def nothing_compiled(monkeypatch):
     "As if nothing had been compiled so far; afterwards it is there again."
-    monkeypatch.setattr(rounds, "_rounds", {})
+    monkeypatch.setattr(engines, "_programs", {})
 
 
 # Records and files
@@ -111,10 +109,10 @@ def save_often(lab, seconds):
 
 # Data
 
-sets = room._SETS # by name: where they usually are, their checksums
+sets = readers.idx_sets # by name: where they usually are, their checksums
 split = room._split # (images, labels) -> both parts of each
 parser_of_digits = room, "_parse_digits" # for monkeypatch.setattr
-longest_download = room, "_LARGEST"
+longest_download = readers, "_LARGEST"
 
 
 def no_usual_places(monkeypatch):
@@ -124,5 +122,4 @@ def no_usual_places(monkeypatch):
 
 # Judgement
 
-why = doctor._why # the doctor's reasons, by finding
 kmeans = metrics._kmeans

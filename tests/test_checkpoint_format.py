@@ -10,7 +10,7 @@ from safetensors.torch import save
 from gan_nb import Run
 from gan_nb.recipes import Recipe
 from gan_nb.storage import read_checkpoint, Store, unpack
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import changed, csv_of, header, here, params, same_run, saved, tiny, v2
 
 

@@ -10,8 +10,9 @@ import torch
 import seams
 from gan_nb import Run
 from gan_nb.compiled import can_compile, compiled, Graph, listed
-from gan_nb.games import draw
-from gan_nb.rounds import CapturedRounds, round_of, structure, tensors
+from gan_nb.engines import as_function, Captured, Compiled
+from gan_nb.recipes import structure
+from gan_nb.round import draw, tensors
 from helpers import assert_same, each_method, needs_compiler, row_of, small, variants
 
 adam = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1) # compiled once for all tests that take it as it is
@@ -19,14 +20,13 @@ plain = small | dict(rule="sgd", lr=1e-4, momentum=0., halflife=0.) # compiled i
 
 
 def traced(run):
-    return Graph(round_of(run.game, run.method, run.average, run.state), tensors(run.state),
-        draw(run.game, run.method, run.state))
+    return Graph(as_function(run.experiment, run.state), tensors(run.state), draw(run.experiment, run.state))
 
 
 def follow(run, graph, rounds=3, exact=True):
     "Play rounds eagerly and by the graph, each from the eager state."
     for _ in range(rounds):
-        tree, row, fine = graph(tensors(run.state), draw(run.game, run.method, run.state))
+        tree, row, fine = graph(tensors(run.state), draw(run.experiment, run.state))
         record = run.step()
         assert fine
         for (now, before) in zip(listed((tree, row)), listed((tensors(run.state), row_of(record)))):
@@ -87,12 +87,11 @@ def test_a_compiled_run_agrees_is_replayed_and_resumed(tmp_path):
 
 @needs_compiler
 def test_many_rounds_in_a_call_have_the_bits_of_single_ones(tmp_path, monkeypatch):
-    from gan_nb.rounds import CompiledRounds
     lengths, asked = [], []
-    def play(self, *args, plain=CompiledRounds.play):
-        lengths.append(args[-1] if isinstance(args[-1], int) else 1)
-        return plain(self, *args)
-    monkeypatch.setattr(CompiledRounds, "play", play)
+    def play(self, state, n=1, plain=Compiled.play):
+        lengths.append(n)
+        return plain(self, state, n)
+    monkeypatch.setattr(Compiled, "play", play)
     together, alone = (Run("ring", compile=True, folder=folder, **adam) for folder in (tmp_path, None))
     together.step()
     for until, lr in ((33, 5e-4), (160, 2e-3), (230, 1e-3)):
@@ -168,15 +167,14 @@ def again(fn, generators):
 @each_method
 def test_captured_rounds_have_the_bits_of_eager_ones_also_after_an_edit(method, variant):
     run = Run("ring", **small | variants[variant] | method)
-    rounds = CapturedRounds(run.game, run.method, run.average, run.state, capture=again,
-        round=round_of(run.game, run.method, run.average, run.state))
+    captured = Captured(run.experiment, run.state, capture=again, round=as_function(run.experiment, run.state))
     for change in ({}, {"lr": 3e-3}, {"r1": .7} if run.recipe.r1 else {},
             {"noise": .3, "wgan_gp": .2} if run.recipe.noise else {}):
         if change: run.edit(**change)
-        tree, rows, fine = rounds.play(run.game, run.method, run.state, 3)
+        after, rows, fine = captured.bind(run.experiment).play(run.state, 3)
         records = [row_of(run.step()) for _ in range(3)]
         assert fine.all()
-        for now, before in zip((*listed(tree), *rows), (*listed(tensors(run.state)), *records)):
+        for now, before in zip((*listed(tensors(after)), *rows), (*listed(tensors(run.state)), *records)):
             assert torch.equal(now.nan_to_num(), before.nan_to_num())
 
 
@@ -226,7 +224,7 @@ def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch):
     def fail(*args): raise AssertionError
     settings = plain | dict(hidden=(5, 6))
     with monkeypatch.context() as patch:
-        patch.setattr("gan_nb.rounds.compiled", fail)
+        patch.setattr("gan_nb.engines.compiled", fail)
         with pytest.raises(ValueError, match="cannot be compiled here: AssertionError"):
             Run("ring", compile=True, **settings).step()
         run = Run("ring", compile="background", **settings)

@@ -12,7 +12,7 @@ from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.core import Diverged
 from gan_nb.doctor import diagnose
-from gan_nb.games import players
+from gan_nb.gan import players
 from helpers import BASE, csv_of, params, same_run, tiny
 
 
@@ -165,7 +165,7 @@ def test_a_divergence_between_two_looks(tmp_path, spoil, command):
         seams.look_every(run, 50)
         if command:
             from gan_nb import cli
-            return cli.play(run, n, folder, [], 60.)
+            return cli.train_until(run, n, folder, [], 60.)
         run.folder = folder
         return run.fit(n, progress=False)
     run = Run("ring", **tiny)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import seams
 from gan_nb import Run
 from gan_nb.core import Diverged
 from gan_nb.data import load
-from gan_nb.doctor import (apply, cover, decide, diagnose, diagnosing, examine, Finding, gallery, line, names,
-    patient, read_losses, steady)
+from gan_nb.checkup import Aside, Evidence, Past, Ranking, examine, read_losses
+from gan_nb.coverage import Coverage, cover
+from gan_nb.doctor import Finding, apply, decide, diagnose, diagnosing, diseases, line, names, steady
+from gan_nb.gan import players
+from gan_nb.patients import gallery, patient
 from gan_nb.losses import losses
 from gan_nb.recipes import Recipe
 
@@ -20,6 +22,19 @@ tiny = dict(hidden=(16, 16), batch_size=32)
 images = dict(next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000,
               rounds=3000, since_edit=None, told_apart=.98, flatness=1.5, logit_spread=1.,
               first_gen=1., gradient_gen=1., lately_gen=1., growth_gen=1., growth_disc=1., drift=.05, own_drift=.05)
+
+def evidence(**plain):
+    "Evidence from the names and numbers that JSON holds; what is left out was not measured."
+    def take(kind, **absent):
+        own = {f.name: plain.pop(f.name) for f in dataclasses.fields(kind) if f.name in plain}
+        return kind(**{**absent, **own}) if own else None
+    past = {p: Past(**{f.name: plain.pop(f"{f.name}_{p}", None) for f in dataclasses.fields(Past)}) for p in players}
+    gradient = {p: plain.pop(f"gradient_{p}", None) for p in players}
+    plain["alone"] = {p: plain.pop(f"alone_{p}") for p in players if f"alone_{p}" in plain}
+    parts = dict(coverage=take(Coverage), ranking=take(Ranking), aside=take(Aside, ahead=50, own_drift=0., way=[]))
+    absent = dict(round=0, rounds=0, moves=0, since_edit=None, last_edit=None, not_finite=[], divergence=None, lead_changes=0)
+    return Evidence(**{**absent, **plain}, past=past, gradient=gradient, **parts)
+
 
 def points(x):
     "A run that never trained, whose samples and whose present are put in by hand."
@@ -33,8 +48,8 @@ def put_records(run, n=600, **columns):
     table = np.ones((n, len(run.records.columns)))
     table[:, 0] = np.arange(1, n + 1)
     for name, values in columns.items(): table[:, run.records.columns.index(name)] = values
-    run.records = type(run.records)(table)
-    run.state = dataclasses.replace(run.state, round=n, moves=n)
+    state = dataclasses.replace(run.state, round=n, moves=n)
+    run.history = dataclasses.replace(run.history, records=type(run.records)(table), state=state)
     return run
 
 
@@ -176,7 +191,7 @@ def test_past_its_plan_no_run_is_called_too_young():
 
 def test_what_is_still_coming_is_waited_for():
     seen = dict(images, missing=["1", "7"], reached=8, come=["7"])
-    assert decide(seen) == ["too_early"] and decide({**seen, "come": []}) == ["mode_collapse"]
+    assert decide(evidence(**seen)) == ["too_early"] and decide(evidence(**{**seen, "come": []})) == ["mode_collapse"]
 
 
 @pytest.mark.parametrize("level", [0., .3, 1., -254 / 255, -1.])
@@ -193,7 +208,7 @@ def test_a_file_called_digits_is_not_judged_as_digits(tmp_path):
         np.save(tmp_path/"digits.npy", np.random.default_rng(0).uniform(-1, 1, shape).astype("float32"))
         run = Run(patient("healthy", data=load(tmp_path/"digits.npy"), **tiny))
         assert run.game.data.name == "digits"
-        assert cover(run)["kind"] == "points"
+        assert cover(run).kind == "points"
         assert checked(diagnose(run)) == ["too_early"]
 
 
@@ -290,12 +305,12 @@ vanished = dict(next_round_finite=True, kind="modes", reached=0, of=8, missing=l
     (dict(logit_spread=.01), "logits deviate by 0.01", "strength"),
     (dict(gradient_gen=1e-3, lately_gen=1e-3), "shrunk to 0.0065 of what it was", "says nearly the same")], ids=str)
 def test_a_vanished_gradient_is_told_by_the_sign_that_fired(changes, there, absent):
-    why = seams.why["generator_gradient_vanished"]({**vanished, **changes})
+    why = diseases["generator_gradient_vanished"].why(evidence(**{**vanished, **changes}))
     assert there in why and absent not in why
 
 
 def test_saturation_claims_no_flat_slope():
-    why = seams.why["discriminator_saturated"]({**vanished, "told_apart": .999})
+    why = diseases["discriminator_saturated"].why(evidence(**{**vanished, "told_apart": .999}))
     assert "99.9%" in why
     assert "11.8" not in why.split(".")[0]
     assert "12, and was 0.15" in why.replace("0.155", "0.15")
@@ -358,7 +373,7 @@ def test_other_networks_and_methods(settings):
 def test_four_points_of_your_own():
     own = np.array([[0., 0.], [1., 0.], [0., 1.], [1., 1.]], dtype="float32")
     run = Run(patient("healthy", data=own, **tiny))
-    assert cover(run, run.real(200))["reached"] == 1 and cover(run, run.real(1).expand(200, 2))["reached"] == .25
+    assert cover(run, run.real(200)).reached == 1 and cover(run, run.real(1).expand(200, 2)).reached == .25
 
 
 def test_the_same_in_parts():
@@ -404,7 +419,7 @@ def test_what_wanders_below_an_average_is_no_collapse(halflife):
     (dict(reached=7, drift=.5, own_drift=.5), ["oscillation"]),
     (dict(reached=7, drift=.5, rounds=9000), ["too_early"]), (dict(reached=7, moves=900), ["too_early"]),
     (dict(reached=1, told_apart=.999, covered=.01), ["discriminator_saturated", "mode_collapse"])], ids=str)
-def test_rules_for_images(changes, names): assert decide({**images, **changes}) == names
+def test_rules_for_images(changes, names): assert decide(evidence(**{**images, **changes})) == names
 
 
 def test_noise_is_not_well_though_the_judge_names_digits_in_it():
@@ -414,7 +429,7 @@ def test_noise_is_not_well_though_the_judge_names_digits_in_it():
     run.samples = lambda n=64, seed=0: (real[torch.arange(n) % 400] + .8 * torch.randn(n, 1, 28, 28,
         generator=torch.Generator().manual_seed(seed))).clamp(-1, 1)
     found = cover(run)
-    assert found["covered"] < .1 and found["judge"].startswith("digits ")
+    assert found.covered < .1 and found.judge.startswith("digits ")
     assert "healthy" not in checked(diagnose(run, ahead=0))
 
 
@@ -426,9 +441,9 @@ def test_a_softened_label_is_read_as_such():
 
 
 def test_what_was_not_measured_supports_no_finding():
-    assert decide({k: v for k, v in vanished.items()
-        if k not in ("told_apart", "flatness", "logit_spread")} | dict(moves=2000, round=2000, rounds=3000,
-        since_edit=None, gradient_gen=1., first_gen=1., lately_gen=1., growth_gen=1.))
+    unmeasured = {k: v for k, v in vanished.items() if k not in ("told_apart", "flatness", "logit_spread")}
+    assert decide(evidence(**unmeasured | dict(moves=2000, round=2000, rounds=3000, since_edit=None, gradient_gen=1.,
+        first_gen=1., lately_gen=1., growth_gen=1.)))
 
 
 def test_the_edit_before_a_disease_is_named():

@@ -13,7 +13,7 @@ import seams
 from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.storage import read_checkpoint, Store
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import csv_of, full, one_line, tiny
 
 

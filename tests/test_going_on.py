@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from gan_nb import recipes, Run
-from gan_nb.games import players
+from gan_nb.gan import players
 from gan_nb.recipes import Recipe
 from gan_nb.rules import rules
 from gan_nb.transforms import clips, normalizers

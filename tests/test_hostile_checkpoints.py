@@ -12,7 +12,7 @@ import seams
 from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.storage import read_checkpoint, unpack
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import bounded, changed, header, one_line, quick, tiny, v2
 
 

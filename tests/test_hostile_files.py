@@ -15,7 +15,8 @@ from PIL import Image
 from hypothesis import given, strategies as st
 
 from gan_nb import data as data_room, Run
-from gan_nb.data import load, read_idx
+from gan_nb.data import load
+from gan_nb.readers import read_idx
 from gan_nb.recipes import recipe, recipe as a_recipe, recipes, recipes as all_recipes
 from helpers import bounded, one_line, quick, tiny
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import seams
-from gan_nb.data import load, read_idx
+from gan_nb.data import load
+from gan_nb.readers import read_idx
 from idx_files import FILES, four_files, idx, put
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -9,7 +9,7 @@ import sys
 import torch
 from safetensors.torch import load_file
 
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import csv_of, here
 
 
@@ -22,7 +22,7 @@ import gan_nb.plots, matplotlib.backends.backend_agg, tqdm
 from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.storage import Store
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 os.chdir(folder)
 recipe = ["--rounds", "500", "--set", "hidden=8", "--set", "batch_size=16", "--set", "halflife=20", "--set", "device=cpu"]
 

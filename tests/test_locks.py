@@ -12,7 +12,7 @@ import seams
 from gan_nb import Run, storage
 from gan_nb.cli import main
 from gan_nb.storage import Lock
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import tiny
 
 

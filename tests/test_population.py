@@ -7,8 +7,9 @@ import torch
 
 from gan_nb import Run
 from gan_nb.compiled import listed
-from gan_nb.population import heat_map, Population
-from gan_nb.rounds import tensors
+from gan_nb.population import Population
+from gan_nb.studies import heat_map
+from gan_nb.round import tensors
 from helpers import assert_same, each_method, needs_compiler, small, variants
 
 

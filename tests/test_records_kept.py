@@ -9,7 +9,7 @@ import torch
 import seams
 from gan_nb import records as record_room, Run
 from gan_nb.records import Log, Record, Records
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import csv_of, full, same_run, tiny
 
 
@@ -22,7 +22,9 @@ def test_records_are_a_dict_of_columns():
 def test_ten_million_rounds_stay_within_the_bound(tmp_path, monkeypatch):
     "300,000 moves here, with the default bound; the memory is that of 10 million"
     values, records, log = torch.arange(10.), Records(), Log(tmp_path/"records.csv")
-    for i in range(300_000): records.append(Record(i + 1, 0., values))
+    for i in range(300_000):
+        records = records.plus(Record(i + 1, 0., values))
+        if records.is_full: records = records.thinned()
     assert len(records) <= record_room.most_rows == 200_000 and records.total == 300_000
     assert records.table().nbytes + records.moves.nbytes < 21e6
     assert records["round"][-100_000:].tolist() == list(range(200_001, 300_001)) and records["round"][0] == 1

@@ -7,7 +7,7 @@ import pytest
 from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.storage import read_checkpoint, Store
-from gan_nb.training import checkpoint_name
+from gan_nb.storage import checkpoint_name
 from helpers import csv_of, tiny
 
 

@@ -5,8 +5,8 @@ import torch
 
 from gan_nb import Recipe, Run
 from gan_nb.core import stream
-from gan_nb.games import players
-from gan_nb.recipes import idle_clips
+from gan_nb.gan import players
+from gan_nb.build import idle_clips
 from gan_nb.toys import bilinear
 from gan_nb.transforms import adaptive_clip
 from helpers import bytes_of

@@ -34,6 +34,7 @@ from PIL import Image
 
 with atheris.instrument_imports(include=["gan_nb", "configparser", "zipfile", "numpy.lib", "PIL"]):
     from gan_nb import Run, data, storage
+    from gan_nb.readers import read_idx, read_picture
     from gan_nb.recipes import built_in, recipe, recipes
 
 folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
@@ -89,7 +90,7 @@ def png(content):
         name, body = content[at + 2:at + 6], content[at + 6:at + 6 + n]
         out += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         at += 6 + n
-    data.read_picture(put("it.png", out))
+    read_picture(put("it.png", out))
 
 
 def npz(content):
@@ -107,9 +108,9 @@ def settings(content):
 
 readers = [
     checkpoint, header, about, npz, png, settings,
-    lambda c: data.read_idx(put("it.idx", c), 3), lambda c: data.read_idx(put("it.idx", c), 1),
+    lambda c: read_idx(put("it.idx", c), 3), lambda c: read_idx(put("it.idx", c), 1),
     lambda c: data.load(put("it.npy", c)), lambda c: data.load(put("it2.npz", c)), lambda c: data.load(put("it.csv", c)),
-    lambda c: data.read_picture(put("it2.png", c)), lambda c: data.read_picture(put("it.jpg", c)),
+    lambda c: read_picture(put("it2.png", c)), lambda c: read_picture(put("it.jpg", c)),
 ]
 counts, refused = [0] * len(readers), [0] * len(readers)
 
