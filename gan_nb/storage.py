@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['version', 'most_header', 'dtypes', 'checkpoint_name', 'best_name', 'Damaged', 'pack', 'unpack', 'read_checkpoint',
-           'Lock', 'Store']
+           'Lock', 'Shelf', 'Store']
 
 # %% ../nbs/41_storage.ipynb #5411ec24
 import errno
@@ -49,7 +49,7 @@ def pack(
     content = safetensors.torch.save(flat, {'gan_nb': notes})
     return content.replace(_zeros.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
 
-# %% ../nbs/41_storage.ipynb #5f90482d
+# %% ../nbs/41_storage.ipynb #977b2329
 def _damaged(name, what): return Damaged(f"{name}: not a whole checkpoint: {what}")
 
 def _end_of_header(start, size, name):
@@ -65,7 +65,7 @@ def _json(text, name):
     if not isinstance(value, dict): raise _damaged(name, f"{type(value).__name__} came; allowed is a JSON object")
     return value
 
-# %% ../nbs/41_storage.ipynb #576a9050
+# %% ../nbs/41_storage.ipynb #4eb3daa7
 def _header(text, size, name):
     "The header, which describes a file of that many bytes."
     header = _json(text, name)
@@ -92,7 +92,7 @@ def _are_whole(numbers, most):
     if not isinstance(numbers, list) or len(numbers) > most: return False
     return all(type(n) is int and 0 <= n < 2**40 for n in numbers)
 
-# %% ../nbs/41_storage.ipynb #d566d9bf
+# %% ../nbs/41_storage.ipynb #dafdfc59
 def _check_sum(content, end, about, name):
     claimed = about.get('sha256')
     if claimed is None and about.get('version') in (1, 2): return # written before there were checksums
@@ -130,7 +130,7 @@ def _check_about(about, name):
     if type(round) is not int or not 0 <= round < 2**53:
         raise _damaged(name, f"round is {brief(round)}; allowed is a whole number from 0")
 
-# %% ../nbs/41_storage.ipynb #d41bea27
+# %% ../nbs/41_storage.ipynb #4737b344
 def read_checkpoint(
     file, # A path
 ) -> tuple: # (about, tensors)
@@ -147,7 +147,7 @@ def read_checkpoint(
         except MemoryError:
             raise ValueError(f"{file}: {size:,} bytes do not fit into the memory that is free") from None
 
-# %% ../nbs/41_storage.ipynb #f08e7a81
+# %% ../nbs/41_storage.ipynb #68ee6c31
 _no_locks = ( # a file system without locks; a disk too full for the process's number
     errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EDQUOT)
 
@@ -161,7 +161,7 @@ def _lock(file):
         advice = "see to it that one process at a time trains in a folder"
         warnings.warn(f"this system has no locks: {advice}", stacklevel=8)
 
-# %% ../nbs/41_storage.ipynb #e705505f
+# %% ../nbs/41_storage.ipynb #f5a16743
 def _sign(file):
     "Write this process's number."
     os.ftruncate(file, 0)
@@ -246,7 +246,7 @@ def _forget_all():
 
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forget_all)
 
-# %% ../nbs/41_storage.ipynb #ddf8415e
+# %% ../nbs/41_storage.ipynb #38fcd0b4
 checkpoint_name, best_name = 'checkpoint.safetensors', 'best.safetensors'
 _older = re.compile(r'checkpoint-(\d{1,18})\.safetensors')
 
@@ -255,33 +255,17 @@ def _round_of(name):
     match = _older.fullmatch(name)
     return int(match[1]) if match else None
 
-# %% ../nbs/41_storage.ipynb #dbd9d200
+# %% ../nbs/41_storage.ipynb #4dde92f2
 def _link(file, other):
     with naming(file):
         other.unlink(missing_ok=True)
         try: os.link(file, other)
         except OSError: write_whole(other, file.read_bytes()) # a file system without links
 
-# %% ../nbs/41_storage.ipynb #c4db204b
-_opening = 300 # Bytes at the beginning of a file, with its checksum
-
-class Store:
-    "A run's folder: its lock, its newest checkpoints and its records."
-    def __init__(self,
-        folder,
-        keep:int=2, # Checkpoints
-    ):
-        self.folder, self.keep, self.lock = Path(folder), keep, Lock(folder)
-        self.known = [] # Rounds of this run's own checkpoints, the last one's last
-        self._newest_known = False # Is the newest file one of them?
-        self._mark = None # What the newest file looked like when it was written or read
-        self._coming = None # What is being written: its round, its beginning and its length
-        self.log = Log(self.folder/'records.csv')
-
-    def __enter__(self):
-        self.lock.__enter__(); return self # in one line: Ctrl-C between them would leave it held
-
-    def __exit__(self, *_): self.lock.__exit__()
+# %% ../nbs/41_storage.ipynb #211c2128
+class Shelf:
+    "The checkpoints of a folder, by their names."
+    def __init__(self, folder): self.folder = Path(folder)
 
     @property
     def newest(self): return self.folder/checkpoint_name
@@ -293,12 +277,37 @@ class Store:
 
     def found(self) -> list: # Paths, the newest first
         "The checkpoints in the folder."
-        return [p for p in (self.newest, *map(self.older, self._rounds()[::-1])) if p.is_file()]
-
-    def _rounds(self):
-        "Of the older checkpoints in the folder, rising."
         names = os.listdir(self.folder) if self.folder.is_dir() else []
-        return sorted(round for round in map(_round_of, names) if round is not None)
+        rounds = sorted((r for r in map(_round_of, names) if r is not None), reverse=True)
+        return [p for p in (self.newest, *map(self.older, rounds)) if p.is_file()]
+
+    def tidy(self):
+        "Remove what a process that was killed left half written."
+        if not self.folder.is_dir(): return
+        for name in os.listdir(self.folder):
+            if name.startswith('.part-'): shutil.rmtree(self.folder/name, ignore_errors=True)
+
+# %% ../nbs/41_storage.ipynb #c4db204b
+_opening = 300 # Bytes at the beginning of a file, with its checksum
+
+class Store(Shelf):
+    "A run's folder: its lock, its newest checkpoints and its records."
+    def __init__(self,
+        folder,
+        keep:int=2, # Checkpoints
+    ):
+        super().__init__(folder)
+        self.keep, self.lock = keep, Lock(folder)
+        self.known = [] # Rounds of this run's own checkpoints, the last one's last
+        self._newest_known = False # Is the newest file one of them?
+        self._mark = None # What the newest file looked like when it was written or read
+        self._coming = None # What is being written: its round, its beginning and its length
+        self.log = Log(self.folder/'records.csv')
+
+    def __enter__(self):
+        self.lock.__enter__(); return self # in one line: Ctrl-C between them would leave it held
+
+    def __exit__(self, *_): self.lock.__exit__()
 
     @property
     def foreign(self):
@@ -323,7 +332,7 @@ class Store:
         self._coming = None
 
     def read(self,
-        make=lambda about, tensors, file: (about, tensors), # Of what a file holds; raises `Damaged` for what no run wrote
+        make=lambda about, tensors, file: (about, tensors), # Of a file's content; raises `Damaged` for what no run wrote
     ) -> tuple: # (path, what was made of it, what was wrong with newer ones)
         "The newest checkpoint that is whole. Raises `FileNotFoundError` if there is none, `Damaged` if none is whole."
         wrong = []
@@ -364,9 +373,3 @@ class Store:
         if last not in (0, round) and self.keep > 1 and self.newest.is_file(): _link(self.newest, self.older(last))
         is_unread = not self._newest_known and self._mark and not self.foreign
         if is_unread: _link(self.newest, self.refused) # somebody may want to look at it
-
-    def tidy(self):
-        "Remove what a process that was killed left half written."
-        if not self.folder.is_dir(): return
-        for name in os.listdir(self.folder):
-            if name.startswith('.part-'): shutil.rmtree(self.folder/name, ignore_errors=True)
