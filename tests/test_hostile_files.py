@@ -22,8 +22,8 @@ from helpers import bounded, one_line, quick, tiny
 
 
 def test_files_train(tmp_path):
-    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a,
-        b in np.random.default_rng(0).normal(size=(50, 2))))
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a, b in points))
     run = Run("ring", data=load(str(tmp_path/"points.csv")), **tiny).fit(3, progress=False)
     run.save(tmp_path/"a")
     assert run.game.data.name == "points" and Run.load(tmp_path/"a", data=tmp_path/"points.csv").round == 3
