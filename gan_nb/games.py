@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['orders', 'State', 'Method', 'simultaneous', 'start', 'alternating', 'turn', 'extragradient', 'past_extragradient',
-           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point', 'draw', 'draw_from',
-           'addresses', 'play', 'trajectory']
+           'optimistic', 'lookahead', 'consensus', 'symplectic', 'unrolled', 'proximal_point']
 
 # %% ../nbs/26_games.ipynb #1794901e
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .core import address, check_number, check_whole, numbers, tree_add, tree_map, tree_scale, zeros_like
+from .core import check_number, check_whole, numbers, tree_add, tree_map, tree_scale, zeros_like
 from .gan import field as gradients, grad, gradient, join, leaves, players, product, split, transposed_product
 from .rules import Rule, zero_count
 from .toys import Toy
@@ -406,54 +405,3 @@ def _unflat(z, like):
     return split({name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)})
 
 def _detached(tree): return {k: _detached(v) if isinstance(v, dict) else v.detach() for k, v in tree.items()}
-
-# %% ../nbs/26_games.ipynb #7dc46242
-def draw(
-    game,
-    method,
-    state:State,
-    ahead:int=0, # Moves after the next one
-    rng:torch.Generator=None, # Where the numbers come from: it is seeded anew for each batch; none: a new one
-) -> list:
-    "The batches of a round. They depend on the seed and the number of moves only."
-    rng = torch.Generator(game.device) if rng is None else rng
-    return draw_from(game, method, (rng.manual_seed(address(*at)) for at in addresses(method, state, ahead)))
-
-def draw_from(game, method, generators) -> list:
-    "The batches of a round, each from a random generator of its own."
-    return [game.draw(rng, who) for rng, who in zip(generators, method.draws)]
-
-def addresses(method, state:State, ahead:int=0) -> list: # Of what `core.stream` takes
-    "Where the random numbers of a round are."
-    return [(state.seed, state.moves + ahead, k) for k in range(len(method.draws))]
-
-def play(game, method, state:State) -> tuple: # (state, seen)
-    "One round: a pure function of the state."
-    state, seen = method.step(game, state, draw(game, method, state))
-    return replace(state, round=state.round + 1, moves=state.moves + 1), seen
-
-# %% ../nbs/26_games.ipynb #efe0edee
-def trajectory(
-    game, # A toy game
-    method, # Whose rounds to play
-    start, # (dim,) the generator's numbers, then the discriminator's
-    rounds:int,
-    seed:int=0, # For games that draw random numbers
-) -> Tensor: # (rounds + 1, dim) in the dtype of `start`
-    """Where the players stand after each round.
-    Raises `ValueError` for another game, method, start or count than allowed, and for a method that moves a player
-    who has nothing."""
-    if not isinstance(game, Toy):
-        allowed = "a toy game, such as bilinear([[1.0]]) (for a GAN there is Run)"
-        raise ValueError(f"game: {game!r} came; allowed is {allowed}")
-    if not isinstance(method, Method):
-        raise ValueError(f"method: {method!r} came; allowed is a method, such as simultaneous(sgd(0.1))")
-    params = game.split(start)
-    state = State(seed, 0, 0, params, {'gen': {}, 'disc': {}}, method.init(params), method.memory(params))
-    path = [_position(state)]
-    for _ in range(check_whole('rounds', rounds, 0)):
-        state, _ = play(game, method, state)
-        path.append(_position(state))
-    return torch.stack(path)
-
-def _position(state): return torch.cat([t.flatten() for p in players for t in state.params[p].values()])
