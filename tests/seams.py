@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from gan_nb import checkpoints, divergence, doctor, engines, metrics, readers, records, storage
+from gan_nb import checkpoints, divergence, engines, metrics, readers, records, storage
 from gan_nb import data as room
 from gan_nb.engines import Eager, Engines
 from gan_nb.recipes import settings
