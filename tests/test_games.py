@@ -8,7 +8,8 @@ import torch
 from scipy.optimize import linprog
 
 from gan_nb import rules, transforms as t
-from gan_nb.games import alternating, consensus, extragradient, lookahead, optimistic, past_extragradient, proximal_point, simultaneous, symplectic, trajectory, unrolled
+from gan_nb.games import alternating, consensus, extragradient, lookahead, optimistic, past_extragradient, proximal_point, simultaneous, symplectic, unrolled
+from gan_nb.round import trajectory
 from gan_nb.toys import bilinear, dirac, largest_residual, matrix_game
 from gan_nb.rules import box, inverse_sqrt, sgd, simplex
 
