@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from hypothesis import given, strategies as st
 
-from gan_nb import data as data_room, Run
+from gan_nb import Run
 from gan_nb.data import load
 from gan_nb.readers import read_idx
 from gan_nb.recipes import recipe, recipe as a_recipe, recipes, recipes as all_recipes
@@ -72,7 +72,7 @@ def parsers(folder):
     return {"a.npy": (load, array.getvalue()), "a.npz": (load, zipped.getvalue()),
             "a.csv": (load, b"x,y\n1,2\n3,4\n"), "a.png": (in_folder, picture.getvalue()),
             "a.jpg": (in_folder, jpeg.getvalue()),
-            "a.idx": (lambda p: data_room.read_idx(p, 3), idx),
+            "a.idx": (lambda p: read_idx(p, 3), idx),
             "settings.ini": (as_settings, b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n")}
 
 
@@ -166,7 +166,7 @@ def test_one_megabyte_never_becomes_many(tmp_path):
     with bounded(), pytest.raises(ValueError, match="2049 x 2048 pixels came"): load(tmp_path/"p")
     with gzip.open(tmp_path/"a.gz", "wb") as f:
         f.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 1000, 1000) + bytes(20_000_000))
-    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): data_room.read_idx(tmp_path/"a.gz", 3)
+    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): read_idx(tmp_path/"a.gz", 3)
 
 
 @pytest.mark.parametrize('name', ['a.csv', 'a.npy', 'a.npz', 'a.png', 'a.jpg', 'a.idx'])
