@@ -137,7 +137,7 @@ class Drawer:
         if kind == "step": return [("fit", some()), ("step", "disc"), ("step", "gen"), ("rounds", some()), ("step", "gen"), ("fit", 3)]
         if kind == "edit": return [("fit", some()), self.edit(), ("rounds", some()), self.edit(), ("fit", some())]
         if kind == "load": return [("fit", some()), self.edit(), ("rounds", some()), ("load",), ("fit", some())]
-        return [("fit", 25), self.edit(), ("fit", some()), ("fork", 12 + some(), self.edits.deal()), ("fit", some())]
+        return [("fit", 25), self.edit(), ("fit", some()), ("fork", self.rng.randrange(26), self.edits.deal()), ("fit", some())]
 
 
 def methods_cases():
@@ -206,19 +206,27 @@ def divergence_cases():
     calm = [("edit", dict(lr=.01)), ("fit", 10)]
     for i, s in enumerate(wild):
         s = {**small, **s}
-        late = dict(s, warmup=10**6 if s.get("lr", 1e6) > 1e5 else 10**4)      # the rate grows until it is too much
         yield run_case(f"stop {i}", s, [("fit", 60), *calm])
-        yield run_case(f"stop late {i}", late, [("fit", 120), ("fit", 5), *calm])
+        yield run_case(f"stop late {i}", growing(s, 1), [("fit", 120), ("fit", 5), *calm])
         yield run_case(f"roll back {i}", dict(s, on_divergence="roll back"), [("fit", 60), *calm])
-        yield run_case(f"roll back late {i}", dict(late, on_divergence="roll back"), [("rounds", 70), ("several", 60), ("fork", None, {}), ("load",), ("fit", 20)])
+    slow = [{}, dict(method="extragradient"), dict(method="optimistic", lookahead=3), dict(method="unrolled", unroll=2), dict(order="gen_first", halflife=5),
+            dict(lookahead=4, average="tail"), dict(loss="wasserstein", r1=10.), dict(method="simultaneous", noise=.1), dict(rule="sgd", momentum=.9)]
+    scripts = [[("rounds", 130), ("load",), ("fit", 60), ("fork", 140, {}), ("fit", 90)],
+               [("several", 100), ("step", "disc"), ("several", 80), ("fork", 20, {}), ("fit", 150)],
+               [("fit", 70), ("edit", dict(noise=.05)), ("fit", 130), ("fork", None, {}), ("load",), ("fit", 60)]]
+    for i, s in enumerate(slow):
+        s = growing({**small, "loss": "least_squares", **s}, .02)
+        yield run_case(f"roll back late {i}", dict(s, on_divergence="roll back"), scripts[i % 3])
     sudden = [("fit", 60), ("step", "gen"), ("fit", 62), ("edit", dict(lr_disc=1e25)), ("fit", 40), ("load",), ("fit", 20), ("fork", 50, {}), ("fit", 9)]
     for i, s in enumerate([dict(loss="least_squares"), dict(loss="wasserstein", halflife=4), dict(rule="adam", lr=.001), dict(clip=("global_norm", 1.))]):
         yield run_case(f"roll back after an edit {i}", {**small, **s, "on_divergence": "roll back"}, sudden)
 
+def growing(settings, each_round): return dict(settings, lr=each_round * 1e6, warmup=10**6)    # until the rate is too much
+
 def folder_cases():
     "What `fit` leaves in a folder."
-    for i, s in enumerate([{}, dict(halflife=5, rule="adam", lr=.002), dict(lr=1e6, loss="least_squares", warmup=10**6),
-                           dict(lr=1e6, loss="least_squares", warmup=10**6, on_divergence="roll back")]):
+    for i, s in enumerate([{}, dict(halflife=5, rule="adam", lr=.002), growing(dict(loss="least_squares"), .2),
+                           growing(dict(loss="least_squares", on_divergence="roll back"), .05)]):
         script = [("folder fit", 25, 10), ("edit", dict(r1=.05)), ("folder fit", 31, 10), ("load folder",), ("folder fit", 40, 10)]
         yield run_case(f"folder {i}", {**small, **s}, [*script, ("load best",), ("fit", 5)])
 
@@ -228,8 +236,8 @@ def compiled_cases():
                     ("adam", dict(rule="adam", lr=.002, method="extragradient", noise=.1, schedule="linear", rounds=200)),
                     ("conv", dict(pictures, model="conv", width=2, rule="sgd", lr=.05, normalize=("block_rms", .1), loss="r3"))):
         yield run_case(f"compiled {name}", small | s, moves, compile=True)
-    wild = dict(small, loss="least_squares", lr=1e6, warmup=10**6, on_divergence="roll back")
-    yield run_case("compiled roll back", wild, [("fit", 130), ("fit", 20)], compile=True)
+    wild = growing(dict(small, loss="least_squares", on_divergence="roll back"), .02)
+    yield run_case("compiled roll back", wild, [("fit", 130), ("fork", 100, {}), ("fit", 80)], compile=True)
 
 def hand_over_cases():
     "What the old version saves, both go on with."
@@ -239,8 +247,8 @@ def hand_over_cases():
         ways = [("load",), ("load folder",)]
         then = [ways[i % 2], ("fit", 15), drawer.edit(), ("fit", 20), ("fork", 9, {}), ("fit", 5), ("load",), ("fit", 4)]
         yield dict(run_case(f"hand over {i}, {method}", s, then, seed=i), before=first)
-    wild = dict(small, lr=1e6, loss="least_squares", warmup=10**6, on_divergence="roll back")
-    for i, n in enumerate((60, 110)): yield dict(run_case(f"hand over, roll back {i}", wild, [("load",), ("fit", 100)]), before=[("rounds", n)])
+    wild = growing(dict(small, loss="least_squares", on_divergence="roll back"), .02)
+    for i, n in enumerate((55, 105, 140)): yield dict(run_case(f"hand over, roll back {i}", wild, [("load",), ("fit", 100), ("fork", 50, {}), ("fit", 20)]), before=[("rounds", n)])
     yield dict(run_case("hand over, diverged", dict(wild, on_divergence="stop"), [("load folder",), ("fit", 9)]), before=[("fit", 200)])
     yield dict(run_case("hand over, compiled", small, [("load",), ("fit", 9)], compile=True), before=[("fit", 60)])
     for version in (1, 2, 3):

@@ -50,8 +50,8 @@ def test_numbers_change_without_a_new_trace():
     graph = traced(first)
     names = (*seams.numbers_of_a_structure, "lr_gen", "lr_disc", "method_weight")
     changed = {name: getattr(first.recipe, name) for name in names}
-    changed = {name: value * 2 if isinstance(value, int) else value / 2 for name,
-        value in changed.items()} | dict(clip=("global_norm", .1), normalize=("block_norm", .3), project=("box", .2))
+    changed = {name: value * 2 if isinstance(value, int) else value / 2 for name, value in changed.items()}
+    changed |= dict(clip=("global_norm", .1), normalize=("block_norm", .3), project=("box", .2))
     assert all(changed[name] for name in names) # otherwise a number is not tried
     for name, value in changed.items():
         other = Run("ring", **settings | {name: value})
@@ -251,8 +251,9 @@ def test_a_fork_of_a_run_that_went_on_eagerly_is_eager(tmp_path):
 
 @each_method
 def test_every_method_plays_in_bf16(method):
-    losses = [Run("ring", precision=precision, **small | variants["adam, r1 and r2"] | method).fit(5,
-        progress=False).records["loss_disc"] for precision in ("bf16", "float32")]
+    settings = small | variants["adam, r1 and r2"] | method
+    runs = [Run("ring", precision=precision, **settings).fit(5, progress=False) for precision in ("bf16", "float32")]
+    losses = [run.records["loss_disc"] for run in runs]
     np.testing.assert_allclose(*losses, rtol=.02)
     assert not np.array_equal(*losses)
 

@@ -17,13 +17,13 @@ from hypothesis import given, strategies as st
 from gan_nb import Run
 from gan_nb.data import load
 from gan_nb.readers import read_idx
-from gan_nb.recipes import recipe, recipe as a_recipe, recipes, recipes as all_recipes
+from gan_nb.recipes import recipe, recipes
 from helpers import bounded, one_line, quick, tiny
 
 
 def test_files_train(tmp_path):
-    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a,
-        b in np.random.default_rng(0).normal(size=(50, 2))))
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a, b in points))
     run = Run("ring", data=load(str(tmp_path/"points.csv")), **tiny).fit(3, progress=False)
     run.save(tmp_path/"a")
     assert run.game.data.name == "points" and Run.load(tmp_path/"a", data=tmp_path/"points.csv").round == 3
@@ -68,7 +68,7 @@ def parsers(folder):
         place = folder/"ini"
         place.mkdir(exist_ok=True)
         shutil.copy(path, place/"settings.ini")
-        return [a_recipe(name, place) for name in all_recipes(place)]
+        return [recipe(name, place) for name in recipes(place)]
     return {"a.npy": (load, array.getvalue()), "a.npz": (load, zipped.getvalue()),
             "a.csv": (load, b"x,y\n1,2\n3,4\n"), "a.png": (in_folder, picture.getvalue()),
             "a.jpg": (in_folder, jpeg.getvalue()),
