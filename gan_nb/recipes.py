@@ -31,7 +31,7 @@ def whole(
     "Reads a whole number."
     def read(name, value) -> int:
         n = _as_whole(value)
-        n = check_whole(name, value if n is None or n < least else n, least)
+        n = check_whole(name, value if n is None or n < least else n, least) # refuses what came, as it came
         if n > most: raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number of at most {most:,}")
         return n
     return read
