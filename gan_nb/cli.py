@@ -17,7 +17,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .terminal import Commands, argument, complain, say, say_json, seconds, setting, shell_line, warnings_said, whole
+from .terminal import Commands, argument, complain, say, say_json, key_value, seconds, shell_line, warnings_said, whole_number
 
 # %% ../nbs/91_cli.ipynb #69f5cfac
 commands = Commands('gan-nb', 'Train GANs with (sub)gradient methods. '
@@ -29,13 +29,13 @@ _own_data = argument('--data', metavar='PATH',
     help='the array or folder of pictures it was trained on, if that was your own')
 _autosave = argument('--autosave', type=seconds, default=60., metavar='SECONDS',
     help='how often to save, at the end of a round (default: 60)')
-_latents = argument('--seed', type=whole(0), default=0, metavar='S', help='decides the latents (default: 0)')
+_latents = argument('--seed', type=whole_number(0), default=0, metavar='S', help='decides the latents (default: 0)')
 _best = argument('--best', action='store_true',
     help='of the best checkpoint, if Run.fit(metric=...) has kept one, instead of the newest')
 _json = argument('--json', dest='as_json', action='store_true', help='print JSON instead of a table')
 
 def _settings(about): # What changing them does
-    return argument('--set', dest='settings', type=setting, action='append', default=[], metavar='key=value',
+    return argument('--set', dest='settings', type=key_value, action='append', default=[], metavar='key=value',
         help=about)
 
 # %% ../nbs/91_cli.ipynb #e01234bc
@@ -213,15 +213,15 @@ def _say_length(recipe, rounds, planned):
 # %% ../nbs/91_cli.ipynb #971887be
 @commands.add('train', 'train a recipe; Ctrl-C saves and stops',
     argument('name', metavar='RECIPE', help='a name that `gan-nb recipes` lists'),
-    argument('--rounds', type=whole(1), metavar='N',
+    argument('--rounds', type=whole_number(1), metavar='N',
         help="how many rounds; the schedule is fitted to them (default: the recipe's)"),
-    argument('--seed', type=whole(0), default=0, metavar='S',
+    argument('--seed', type=whole_number(0), default=0, metavar='S',
         help='decides initial weights and every batch (default: 0)'),
     argument('--out', metavar='DIR', help="the run's folder (default: runs/RECIPE-seedS)"),
     _settings("change a setting of the recipe, such as lr=0.01, clip='global_norm 1.0' or data=./pictures; "
         "may be repeated"),
     _autosave,
-    argument('--keep', type=whole(1), default=2, metavar='N',
+    argument('--keep', type=whole_number(1), default=2, metavar='N',
         help='how many of the last checkpoints stay in the folder (default: 2)'),
     argument('--compile', action='store_true',
         help='compile the rounds first: half a minute or more at the beginning, then faster'))
@@ -291,7 +291,7 @@ def _go_on(run, rounds, folder, asked, autosave) -> int:
 # %% ../nbs/91_cli.ipynb #962a590b
 @commands.add('resume', 'go on with a run',
     _run_folder,
-    argument('--rounds', type=whole(1), metavar='N',
+    argument('--rounds', type=whole_number(1), metavar='N',
         help='how many more rounds (default: what is left of those it was meant to have)'),
     _settings('change a setting from here on, as the doctor advises; may be repeated'),
     _autosave,
@@ -322,7 +322,7 @@ def resume_run(
 # %% ../nbs/91_cli.ipynb #51edb54b
 @commands.add('sample', 'write samples of a run',
     _run_folder,
-    argument('--n', type=whole(1), required=True, metavar='N', help='how many'),
+    argument('--n', type=whole_number(1), required=True, metavar='N', help='how many'),
     argument('--out', required=True, metavar='FILE', help='.png for a picture, .npy for the array'),
     _latents,
     _own_data,
@@ -360,7 +360,7 @@ def _array_bytes(samples):
     "measure a run's samples: modes, or distances in the features of the judge that ships with the package, "
     "each with its interval and with what real data get",
     _run_folder,
-    argument('--n', type=whole(10), metavar='N', help='how many samples (default: 2500 points or 1000 images)'),
+    argument('--n', type=whole_number(10), metavar='N', help='how many samples (default: 2500 points or 1000 images)'),
     _latents,
     _best,
     _own_data,

@@ -11,7 +11,7 @@ from gan_nb.core import Diverged
 from gan_nb.data import load
 from gan_nb.checkup import Aside, Evidence, Past, Ranking, examine, read_losses
 from gan_nb.coverage import Coverage, cover
-from gan_nb.doctor import Finding, apply, decide, diagnose, diagnosing, diseases, line, names, steady
+from gan_nb.doctor import Finding, apply, decide, diagnose, diagnosing, diseases, finding_names, line, steady
 from gan_nb.gan import players
 from gan_nb.patients import gallery, patient
 from gan_nb.losses import losses
@@ -56,7 +56,7 @@ def put_records(run, n=600, **columns):
 def checked(findings):
     "Whatever is found: names that are known, evidence that JSON holds, words without nan, remedies that a run may take."
     for finding in findings:
-        assert finding.name in names
+        assert finding.name in finding_names
         assert json.loads(json.dumps(finding.evidence, allow_nan=False)) == finding.evidence
         assert "nan" not in finding.why.split() and "None" not in finding.why and "\n" not in line([finding])
         assert bool(finding.remedy) == finding.is_ill == bool(finding.rounds)

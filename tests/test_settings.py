@@ -9,7 +9,7 @@ import pytest
 from gan_nb import Run
 from gan_nb.build import build_method, build_rule
 from gan_nb.gan import Gan
-from gan_nb.recipes import (Recipe, expand, fades_at_zero, live, local, methods, numbers, pairs, roles, setting,
+from gan_nb.recipes import (Recipe, expand, fades_at_zero, live, local, methods, pairs, roles, round_numbers, setting,
                             settings, shorten, structure, whole)
 from gan_nb.rules import rules
 from helpers import tiny
@@ -96,7 +96,7 @@ elsewhere = ("name", "data", "on_divergence", *local, "method_weight", *of_both(
 
 def test_numbers_in_a_round():
     assert sorted(fades_at_zero) == sorted(weights)
-    assert sorted(numbers) == sorted((*weights, *switches, "method_weight", *of_both("lr")))
+    assert sorted(round_numbers) == sorted((*weights, *switches, "method_weight", *of_both("lr")))
 
 
 def written_out(recipe):
