@@ -16,6 +16,7 @@ import seams
 from gan_nb import metrics as m
 from gan_nb.core import stream
 from gan_nb.data import load
+from gan_nb.scores import modes_captured, stacked_modes
 from helpers import pair
 
 
@@ -136,12 +137,12 @@ def test_modes_equal_brute_force():
     distance = np.linalg.norm(x[:, None] - centers[None], axis=2) / sigma
     mode = distance.argmin(1)[distance.min(1) < 3]
     p = np.bincount(mode, minlength=7) / len(mode)
-    found = m.modes_captured(x, centers, sigma)
+    found = modes_captured(x, centers, sigma)
     assert found.modes == (p > 0).sum()
     assert found.high_quality == len(mode) / 900
     assert found.counts == tuple(np.bincount(mode, minlength=7))
     assert found.reverse_kl == pytest.approx(sum(q * math.log(7 * q) for q in p if q), rel=1e-12)
-    edge = m.modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
+    edge = modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
     assert edge.counts == (20, 20) and edge.modes == 2 and edge.reverse_kl == 0
 
 
@@ -150,7 +151,7 @@ def test_modes_equal_brute_force():
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_data_scores_as_a_perfect_generator(name):
     data = load(name)
-    drawn = [m.modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma)
+    drawn = [modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma)
         for seed in range(100)]
     k = len(data.centers)
     perfect = dict(modes=k, high_quality=1 - math.exp(-4.5), reverse_kl=(k - 1) / 5000)
@@ -164,7 +165,7 @@ def test_data_scores_as_a_perfect_generator(name):
 
 @pytest.mark.parametrize("n", [10_000, 26_000])
 def test_fair_triples_score_as_a_perfect_generator(n):
-    scores = m.stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
+    scores = stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
     for score in scores[:2]: assert score.interval[0] <= score.perfect <= score.interval[1]
     assert scores.reverse_kl.perfect == pytest.approx(999 / (2 * n), rel=0.02)
 
