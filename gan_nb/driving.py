@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pacer', 'drive', 'replay', 'signals_noted', 'losses_in_words', 'norms_in_words', 'Progress', 'Keeper', 'Best']
 
-# %% ../nbs/46_driving.ipynb #c0c0051c
+# %% ../nbs/46_driving.ipynb #63a97636
 import math
 import os
 import signal
@@ -21,7 +21,7 @@ from .core import Diverged, brief, check_whole, nearest
 from .recipes import Recipe
 from .storage import Damaged, best_name, read_checkpoint
 
-# %% ../nbs/46_driving.ipynb #3878625a
+# %% ../nbs/46_driving.ipynb #e05eb7ee
 class Pacer:
     "Says when something may be done again, so that it takes at most `share` of the time."
     def __init__(self,
@@ -46,7 +46,7 @@ class Pacer:
             if self.is_due(): self.measure(do)
         return look
 
-# %% ../nbs/46_driving.ipynb #96da4a18
+# %% ../nbs/46_driving.ipynb #9666cec3
 def drive(
     player, # Has `round`, `several(most)` and `check_finite()`
     until:int=None, # Stop at this round; None: go on until `stop`
@@ -60,7 +60,7 @@ def drive(
         player.several(max(min(left(), most()), 1))
         for task in tasks: task()
 
-# %% ../nbs/46_driving.ipynb #c29aa489
+# %% ../nbs/46_driving.ipynb #cfd22bb4
 def replay(
     run, # A `gan_nb.training.Run` at the beginning of the script
     edits, # Of `gan_nb.history.Edit`, in their order
@@ -78,7 +78,7 @@ def _next_move(run, script):
         else: run.edit(**changes)
     run.step()
 
-# %% ../nbs/46_driving.ipynb #88860648
+# %% ../nbs/46_driving.ipynb #514b65c1
 @contextmanager
 def signals_noted(
     which=(signal.SIGINT,), # Signals that ask to stop
@@ -102,7 +102,7 @@ def _is_ours(s, twice):
     if twice: return signal.getsignal(s) is signal.default_int_handler
     return s != getattr(signal, 'SIGHUP', None) or signal.getsignal(s) != signal.SIG_IGN
 
-# %% ../nbs/46_driving.ipynb #276e6eca
+# %% ../nbs/46_driving.ipynb #71ccb685
 def losses_in_words(
     record, # A `gan_nb.records.Record`
 ) -> str:
@@ -145,7 +145,7 @@ class Progress:
 
 def _someone_looks(): return 'IN_TEST' not in os.environ and (sys.stderr.isatty() or 'ipykernel' in sys.modules)
 
-# %% ../nbs/46_driving.ipynb #b82faa85
+# %% ../nbs/46_driving.ipynb #d794ce98
 class Keeper:
     """Saves a run that has a folder, for whoever plays it; without a folder it does nothing.
 

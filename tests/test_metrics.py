@@ -178,9 +178,8 @@ def test_intervals_hold_what_is_perfect(metric):
         a, b = np.random.default_rng([i, 7]).normal(size=(1000, 4)), np.random.default_rng([i, 8]).normal(size=(600, 4))
         if metric in ("precision", "recall"): return getattr(m.precision_recall(a, b), metric)
         if metric in ("density", "coverage"): return getattr(m.density_coverage(a, b), metric)
-        return {"ndb": lambda: m.ndb(a, b, 20),
-            "sliced_wasserstein": lambda: m.sliced_wasserstein(a, b, 20)}.get(metric,
-            lambda: getattr(m, metric)(a, b))()
+        if metric in ("ndb", "sliced_wasserstein"): return getattr(m, metric)(a, b, 20)
+        return getattr(m, metric)(a, b)
     scores = [score(i) for i in range(30)]
     assert np.mean([s.interval[0] <= s.perfect <= s.interval[1] for s in scores]) >= 0.85
     assert abs(np.mean(scores) - np.mean([s.perfect for s in scores])) < 5 * np.std(scores) / 30**0.5
@@ -193,13 +192,17 @@ def test_intervals_hold_what_is_perfect(metric):
     assert not worse.interval[0] <= worse.perfect <= worse.interval[1]
 
 
+def two_sets(i, n, k, d, *address):
+    "The i-th pair of sets of one distribution."
+    return [np.random.default_rng([i, j, n, k, *address]).normal(size=(size, d)) for j, size in enumerate((n, k))]
+
+
 @pytest.mark.parametrize("n, k, bins", [(400, 2000, 50), (2000, 400, 50), (500, 500, 50), (1000, 600, 20)])
 def test_perfect_bins(n, k, bins):
     "The average over repeated draws; the bins fit the real samples, so fewer of them differ than of random counts"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        drawn = [m.ndb(*(np.random.default_rng([i, j, n, k]).normal(size=(size, 4)) for j,
-            size in enumerate((n, k))), bins, n_boot=0) for i in range(80)]
+        drawn = [m.ndb(*two_sets(i, n, k, 4), bins, n_boot=0) for i in range(80)]
     perfect = [s.perfect for s in drawn[:10]]
     assert abs(np.mean(drawn) - np.mean(perfect)) < 4 * math.hypot(np.std(drawn) / 80**0.5, np.std(perfect) / 10**0.5)
     if k == 2000:
@@ -210,12 +213,11 @@ def test_perfect_bins(n, k, bins):
 @pytest.mark.parametrize("d", [4, 8])
 def test_perfect_recall(n, k, d):
     "With more generated samples than real ones as well; with (400, 2000) that is 2 points above the recall among 400"
-    drawn = [m.precision_recall(*(np.random.default_rng([i, j, n, k, d]).normal(size=(size, d)) for j,
-        size in enumerate((n, k))), n_boot=0) for i in range(40)]
+    drawn = [m.precision_recall(*two_sets(i, n, k, d, d), n_boot=0) for i in range(40)]
     for score, allowed in (("recall", 0.008), ("precision", 0.003)):
         found, perfect = [getattr(s, score) for s in drawn], [getattr(s, score).perfect for s in drawn]
-        assert abs(np.mean(found) - np.mean(perfect)) < allowed + 3 * math.hypot(np.std(found),
-            np.std(perfect)) / 40**0.5
+        noise = math.hypot(np.std(found), np.std(perfect)) / 40**0.5
+        assert abs(np.mean(found) - np.mean(perfect)) < allowed + 3 * noise
 
 
 def test_a_score_is_a_float():
