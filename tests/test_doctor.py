@@ -43,14 +43,25 @@ def points(x):
     return run
 
 
+def put(run, **changes):
+    "Another past or present in the history of a run."
+    run.history = dataclasses.replace(run.history, **changes)
+
+
 def put_records(run, n=600, **columns):
     "Pretend that `n` rounds were recorded; unnamed columns are 1."
     table = np.ones((n, len(run.records.columns)))
     table[:, 0] = np.arange(1, n + 1)
     for name, values in columns.items(): table[:, run.records.columns.index(name)] = values
     state = dataclasses.replace(run.state, round=n, moves=n)
-    run.history = dataclasses.replace(run.history, records=type(run.records)(table), state=state)
+    put(run, records=type(run.records)(table), state=state)
     return run
+
+
+def hold(run):
+    "Keep the networks as they are from now on, as if it had always been so: no edit is on record."
+    run.edit(lr=1e-9)
+    put(run, edits=())
 
 
 def checked(findings):
@@ -87,14 +98,14 @@ def test_a_loaded_run_is_diagnosed_like_the_run_itself(tmp_path):
 def test_weights_that_are_not_finite():
     run = Run(patient("healthy", **tiny))
     weights = run.state.params["gen"]
-    run.state = dataclasses.replace(run.state,
-        params={**run.state.params, "gen": {k: v * float("nan") for k, v in weights.items()}})
+    broken = {k: v * float("nan") for k, v in weights.items()}
+    put(run, state=dataclasses.replace(run.state, params={**run.state.params, "gen": broken}))
     assert checked(diagnose(run)) == ["diverged"]
 
 
 def test_collapse_names_the_modes_that_are_missing():
     run = put_records(points(lambda n, seed: torch.tensor([[1., 0.], [0., 1.]])[torch.arange(n) % 2]))
-    run.edit(lr=1e-9); run.edits = []   # it stays where it is
+    hold(run)
     found = diagnose(run)
     assert checked(found) == ["mode_collapse"]
     assert found[0].evidence["reached"] == 2 and len(found[0].evidence["missing"]) == 6 and "(-1, 0)" in found[0].why
@@ -105,7 +116,7 @@ def resting(samples, data="ring", rounds=600, **settings):
     "A run whose records are calm, whose networks stay as they are, and whose samples are `samples(run, n, rng)`."
     run = Run(patient("healthy", data=data, rounds=rounds, **{**tiny, **settings}))
     run = put_records(run, rounds)
-    run.edit(lr=1e-9); run.edits = []
+    hold(run)
     run.samples = lambda n=64, seed=0: samples(run, n, torch.Generator().manual_seed(seed))
     return run
 
@@ -234,7 +245,7 @@ def test_a_vanished_gradient():
 def test_exploding_gradients_only_where_the_samples_are_ill():
     grown = dict(grad_norm_disc=np.geomspace(1e-2, 1e4, 600))
     run = put_records(points(lambda n, seed: torch.tensor([[1., 0.], [-1., 0.]])[torch.arange(n) % 2]), **grown)
-    run.edit(lr=1e-9); run.edits = []
+    hold(run)
     found = diagnose(run)
     assert checked(found)[0] == "exploding_gradient" and "mode_collapse" in checked(found) and found[0].back < 400
     well = put_records(Run(patient("healthy", **tiny)), **grown)
@@ -344,7 +355,7 @@ def test_other_data(data):
     own = np.random.default_rng(0).normal(size=(500, 5)).astype("float32")
     run = put_records(Run(Recipe(name="other").replace(data="digits" if data == "digits" else own, device="cpu",
         threads=1, halflife=0., rounds=1200, **tiny)), 1200)
-    run.edit(lr=1e-9); run.edits = []
+    hold(run)
     run.samples = lambda n=64, seed=0: run.real(1).expand(n, *run.game.data.shape) + 0.
     found = diagnose(run)
     assert "mode_collapse" in checked(found) and found[0].evidence["reached"] <= 1
