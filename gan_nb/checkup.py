@@ -44,11 +44,15 @@ def rank(
     # a packing discriminator judges several at once, and copies are not what it sees in training
     real, fake = (run.score(x, packed=True).cpu().double() for x in (run.real(n, seed=3), run.samples(n, seed=3)))
     if not (real.isfinite().all() and fake.isfinite().all()): return Ranking()
-    pair, more = run.game.loss_pair, real[:, None] - fake
-    return Ranking(told_apart=((more > 0).double() + (more == 0) / 2).mean().item(),
-                   logit_real=real.mean().item(), logit_fake=fake.mean().item(),
+    pair = run.game.loss_pair
+    return Ranking(told_apart=_told_apart(real, fake), logit_real=real.mean().item(), logit_fake=fake.mean().item(),
                    logit_spread=torch.cat([real, fake]).std().item(), flatness=_flatness(pair, real, fake),
                    alone={p: getattr(pair, p)(real, fake).item() for p in players})
+
+def _told_apart(real, fake):
+    "In how many pairs the real one is given more; a tie is half a pair."
+    more = real[:, None] - fake
+    return ((more > 0).double() + (more == 0) / 2).mean().item()
 
 @torch.enable_grad()
 def _flatness(pair, real, fake):
@@ -83,8 +87,8 @@ _MEANS = { # loss -> player -> the text; or a function of the label of real samp
     'minimax': {
         'disc': _logistic,
         'gen': 'the mean log probability with which its samples are called generated: '
-               'it goes up to 0 where they are recognised, and is flat there. It sees what is said of generated samples alone, '
-               'so a discriminator that doubts everything looks the same'},
+               'it goes up to 0 where they are recognised, and is flat there. '
+               'It sees what is said of generated samples alone, so a discriminator that doubts everything looks the same'},
     'non_saturating': {
         'disc': _logistic,
         'gen': 'minus the mean log probability with which its samples are called real: high where they are recognised. '
@@ -95,8 +99,8 @@ _MEANS = { # loss -> player -> the text; or a function of the label of real samp
         'gen': 'half the mean squared distance of the answers from the label 1. '
                'Answers below the label and above it count alike, so it has no direction'},
     'hinge': {
-        'disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated samples: '
-                '0 if none does',
+        'disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated '
+                'samples: 0 if none does',
         'gen': _NO_LEVEL},
     'wasserstein': {
         'disc': 'the mean answer to generated samples minus that to real ones',
@@ -105,7 +109,8 @@ _MEANS = { # loss -> player -> the text; or a function of the label of real samp
         'disc': 'the mean softplus, over pairs, of the answer to the generated sample minus that to the real one. '
                 'Only differences count',
         'gen': 'the mean softplus, over pairs, of the answer to the real sample minus that to the generated one. '
-               'Only differences count; that a loss of the generator falls may also mean that the discriminator got worse'},
+               'Only differences count; '
+               'that a loss of the generator falls may also mean that the discriminator got worse'},
 }
 
 # %% ../nbs/55_checkup.ipynb #b3efe92f
@@ -114,7 +119,7 @@ def read_losses(
     last:int=50, # Moves whose median is read
     seen:Ranking|None=None, # The ranking and the losses as `examine` measured them; None: measured here
 ) -> dict: # {'gen': sentence, 'disc': sentence, 'ahead': sentence}
-    "What the value of each player's loss means, its value at equilibrium, and who is ahead, by the ranking of fresh samples."
+    "What each player's loss means, its value at equilibrium, and who is ahead, by the ranking of fresh samples."
     seen = rank(run) if seen is None else seen
     said = {p: _read_loss(run, p, _lately(run.records[f'loss_{p}'], last), seen) for p in players}
     return {**said, 'ahead': _ahead(seen.told_apart, run.recipe.pack)}

@@ -135,7 +135,9 @@ def use_precision(
     name:str, # One of `precisions`; bf16 concerns the networks, all else stays in float32
     device:torch.device, # Where the block computes; only CUDA knows TF32
 ):
-    "Run a block with TF32 products on or off, then restore the settings from before. Raises `ValueError` for an unknown name."
+    """Run a block with TF32 products on or off, then restore the settings from before.
+
+    Raises `ValueError` for an unknown name."""
     if name not in precisions: raise nearest('precision', name, precisions)
     if torch.device(device).type != 'cuda':
         yield

@@ -54,13 +54,13 @@ class Coverage:
 
     @property
     def is_sharp(self) -> bool:
-        "Is one sample in five at a mode and one in twenty as close as the data's own, or a tenth of the images covered?"
+        "Is a fifth of the samples at a mode and a twentieth as close as the data's own? Of images: is a tenth covered?"
         measured = (self.near, .2), (self.sharp, .05), (self.covered, .1)
         return all(value is None or value >= least for value, least in measured)
 
     @property
     def is_full(self) -> bool:
-        "Is every mode or class reached, none starved and all fairly even? Of points: is half of what a real batch covers?"
+        "Is every mode or class reached, none starved, and all fairly even? Of points: is half of them covered?"
         if self.kind == 'points': return self.reached >= .5
         return self.reached == self.of and not self.starved and not self.is_uneven
 

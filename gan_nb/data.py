@@ -86,7 +86,9 @@ class Data:
         split:str='train', # 'train' or 'held_out'
         n:int|None=None, # How many, spread evenly over the split; None: all, 10,000 of a mixture
     ) -> Tensor: # (n, *shape) float32
-        "The same samples at each call, for metrics. Raises `ValueError` for a split or a number that the data does not have."
+        """The same samples at each call, for metrics.
+
+        Raises `ValueError` for a split or a number that the data does not have."""
         if split not in ('train', 'held_out'): raise nearest('split', split, ['train', 'held_out'])
         if split == 'train' and self.train is None: return self.draw(_FIXED if n is None else n, stream(0, 0))
         x = getattr(self, split)
@@ -160,7 +162,8 @@ def _from_numpy(array):
 # %% ../nbs/11_data.ipynb #287230ac
 def _points(array):
     x = array.detach().to(torch.float32, copy=True).contiguous()
-    if not x.isfinite().all(): raise ValueError("array: not every number is finite in float32; allowed are finite numbers")
+    if not x.isfinite().all():
+        raise ValueError("array: not every number is finite in float32; allowed are finite numbers")
     return x
 
 def _images(array):
@@ -244,8 +247,9 @@ def load(
     .npz or .csv. In the address of a mirror {name} stands for the set's name.
 
     Raises `ValueError` for an unknown name, a bad array or a damaged file, `FileNotFoundError` for files that are not
-    there, `OSError` if a download fails. Digits: MNIST (LeCun et al. 1998). Fashion-MNIST: Xiao, Rasul and Vollgraf (2017).
-    Ring and grid: Srivastava et al. (2017)."""
+    there, `OSError` if a download fails.
+
+    Digits: MNIST (LeCun et al. 1998). Fashion-MNIST: Xiao, Rasul and Vollgraf (2017). Ring and grid: Srivastava et al. (2017)."""
     if isinstance(source, Data): return source
     if isinstance(source, Path): return _from_path(source)
     if not isinstance(source, str): return _own(source)

@@ -6,15 +6,11 @@
 __all__ = ['diseases', 'names', 'Finding', 'Disease', 'decide', 'steady', 'apply', 'diagnose', 'diagnosing', 'line']
 
 # %% ../nbs/56_doctor.ipynb #da3cf026
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from .checkup import Evidence, examining
 from .gan import players
@@ -44,9 +40,10 @@ class Finding:
 
     def figure(self,
         size=(8.2, 2.2), # Of the figure in inches
-    ) -> Figure:
+    ): # A matplotlib figure
         "The evidence as a picture: samples or shares, losses, gradient norms."
-        return _draw_for_now(self.name.replace('_', ' '), self.picture, self.evidence, size)
+        from gan_nb.plots import draw_finding
+        return draw_finding(self.name.replace('_', ' '), self.picture, self.evidence, size)
 
     @property
     def numbers(self) -> dict: # Words to text
@@ -65,6 +62,14 @@ class Finding:
         return f"Finding({self.name}: {self.why}{remedy})"
 
 # %% ../nbs/56_doctor.ipynb #9056db51
+def _player_numbers(p, who):
+    return {
+        f"{who}'s loss (equilibrium)": lambda s: f'{s.past[p].loss:.3g} ({s.past[p].equilibrium:.3g})',
+        f"{who}'s gradient norm now": lambda s: f'{s.gradient[p]:.3g}',
+        f"{who}'s gradient norm lately, and in the first rounds":
+            lambda s: f'{s.past[p].lately:.3g}, {s.past[p].first:.3g}',
+        f"{who}'s steps clipped": lambda s: f'{s.past[p].clipped:.0%}'}
+
 _NUMBERS = { # words -> how to read it from the evidence
     'round (planned)': lambda s: f'{s.round:,} ({s.rounds:,})',
     'rounds since the last edit': lambda s: f'{s.since_edit:,}',
@@ -81,13 +86,7 @@ _NUMBERS = { # words -> how to read it from the evidence
     'real ranked above generated (a coin: 50 %)': lambda s: f'{s.ranking.told_apart:.1%}',
     "strength of the generator's loss (undecided: 1)": lambda s: f'{s.ranking.flatness:.3g}',
     'deviation of the logits': lambda s: f'{s.ranking.logit_spread:.3g}',
-    **{f"{who}'s {what}": lambda s, p=p, read=read: read(s, p)
-       for p, who in (('gen', 'generator'), ('disc', 'discriminator'))
-       for what, read in (
-           ('loss (equilibrium)', lambda s, p: f'{s.past[p].loss:.3g} ({s.past[p].equilibrium:.3g})'),
-           ('gradient norm now', lambda s, p: f'{s.gradient[p]:.3g}'),
-           ('gradient norm lately, and in the first rounds', lambda s, p: f'{s.past[p].lately:.3g}, {s.past[p].first:.3g}'),
-           ('steps clipped', lambda s, p: f'{s.past[p].clipped:.0%}'))},
+    **_player_numbers('gen', 'generator'), **_player_numbers('disc', 'discriminator'),
     'changes of the lead in 200 rounds': lambda s: f'{s.lead_changes}',
     "wandering, in the data's radius": lambda s: f'{s.aside.drift:.2g} in the next {s.aside.ahead} rounds',
     'what came in these rounds': lambda s: ', '.join(s.aside.come) or 'nothing of what is missing',
@@ -96,6 +95,7 @@ _NUMBERS = { # words -> how to read it from the evidence
     'who is ahead': lambda s: s.read['ahead'],
 }
 
+# %% ../nbs/56_doctor.ipynb #59d57e10
 def _in_words(seen): # -> {words: text}
     texts = {words: _read(read, seen) for words, read in _NUMBERS.items()}
     return {words: text for words, text in texts.items() if text}
@@ -305,7 +305,7 @@ def steady(
     return {k: v for k, v in tamed.items() if k in live and k not in kept and getattr(run.recipe, k) != v}
 
 def _shrinking(run, back, rounds, lr=.02):
-    "Linear rates that begin with `lr`: a schedule counts from the first round, so what it has taken off by now is put on."
+    "Linear rates that begin with `lr`: a schedule counts from the first round, so what it took off by now is put on."
     begun = {p: _rounds_counted(run, p) if back is None else back for p in players}
     last = max(run.recipe.rounds, max(begun.values()) + rounds)
     rates = {f'lr_{p}': float(f'{lr * last / (last - begun[p]):.3g}') for p in players}
@@ -322,9 +322,10 @@ def apply(
     run, # A `gan_nb.training.Run`
     finding:Finding,
 ): # The Run to go on with
-    """Apply a remedy: an edit of `run`, or of a fork where it starts further back. Raises `ValueError` if there is none.
+    """Apply a remedy: an edit of `run`, or of a fork where it starts further back.
 
-    Rates that shrink begin where they are applied, so a finding of some rounds ago may be used."""
+    Rates that shrink begin where they are applied, so a finding of some rounds ago may be used. Raises `ValueError` for a
+    finding without a remedy."""
     if not finding.remedy:
         raise ValueError(f"finding: {finding.name!r} came, which has no remedy; allowed are findings with one")
     patient = run if finding.back is None else run.fork(round=min(finding.back, run.round))
@@ -336,7 +337,7 @@ def diagnose(
     run, # A `gan_nb.training.Run`; it may have raised `Diverged`, be loaded, or be a fork
     ahead:int=50, # Rounds to play aside if the samples are not well; 0: none, and no oscillation or collapse is named
 ) -> list: # Of Finding, the most telling first; never empty
-    "What is the matter with a run. One finding named `healthy` or `too_early`, or one for each disease there are signs of."
+    "What is the matter with a run: one finding named `healthy` or `too_early`, or one for each disease that has signs."
     for found in diagnosing(run, ahead): pass
     return found
 
@@ -392,55 +393,3 @@ def line(
     first = findings[0]
     sentence = first.why.split('. ')[0].rstrip('.')
     return f"{first.title}: {sentence[0].lower()}{sentence[1:]}."
-
-# %% ../nbs/56_doctor.ipynb #bb9d84f0
-class _Chart(Figure):
-    "A figure that Jupyter shows without pyplot."
-    def _repr_png_(self):
-        canvas, out = FigureCanvasAgg(self), io.BytesIO()
-        canvas.draw()
-        imsave(out, np.asarray(canvas.buffer_rgba()) | 7, format='png', metadata={'Software': None}, pil_kwargs={'compress_level': 9}) # coarser colours, fewer bytes
-        return out.getvalue()
-
-_COLOURS = {'gen': '#d9660d', 'disc': '#1f6fb4'} # as in every figure of a run
-
-def _draw_for_now(title, p, seen, size):
-    "Samples or shares, losses beside their equilibrium, and gradient norms or the way of the next rounds."
-    fig = _Chart(figsize=size, dpi=80, layout='constrained')
-    if p:
-        (_draw_cloud if p['real'] is not None else _draw_shares)(axes := fig.subplots(1, 3 + ('way' in seen)), p, seen)
-        _draw_traces(axes[1], p, 'loss', np.asarray, {q: seen[f'equilibrium_{q}'] for q in players})
-        _draw_traces(axes[2], p, 'grad_norm', lambda y: np.log10(np.clip(y, 1e-12, 1e12)), {})
-        if 'way' in seen: _draw_way(axes[3], seen)
-        for ax in axes: ax.tick_params(labelsize=7); ax.title.set_fontsize(8)
-    fig.suptitle(title, fontsize=9, x=.01, ha='left')
-    for x, word, q in ((.86, 'generator', 'gen'), (.99, 'discriminator', 'disc')): fig.text(x, .98, word, color=_COLOURS[q], fontsize=8, ha='right', va='top')
-    return fig
-
-def _draw_cloud(axes, p, seen):
-    ax, far = axes[0], 1.5 * np.abs(p['real']).max()
-    for x, colour in ((p['real'], '0.7'), (np.clip(np.nan_to_num(p['fake']), -far, far), '#d00000')): ax.plot(*x.T, '.', ms=2, color=colour)
-    ax.set(xlim=(-far, far), ylim=(-far, far), aspect='equal', title='samples (red) on data')
-
-def _draw_shares(axes, p, seen):
-    shares = seen.get('shares') or [seen.get('reached', 0.)]
-    axes[0].bar(range(len(shares)), shares, color='#d00000', width=.7)
-    axes[0].axhline(1 / len(shares), color='0.5', ls='--', lw=.8)
-    axes[0].set_title('share of each class' if seen.get('shares') else 'share of the data that is covered')
-
-def _draw_traces(ax, p, what, scale, levels):
-    for q in players:
-        y = scale(p[f'{what}_{q}'])
-        ax.plot(p['round'], y, color=_COLOURS[q], lw=.8)
-        if q in levels: ax.axhline(levels[q], color=_COLOURS[q], ls='--', lw=.8)
-    if levels and len(p['round']):
-        inner = np.concatenate([p[f'{what}_{q}'][np.isfinite(p[f'{what}_{q}'])] for q in players])
-        low, high = np.quantile(inner, (.02, .98)) if len(inner) else (0, 1)
-        ax.set_ylim(min(low, *levels.values()) - .2, max(high, *levels.values()) + .2)
-    ax.set(title={'loss': 'losses (dashed: equilibrium)', 'grad_norm': 'log10 of the gradient norms'}[what])
-
-def _draw_way(ax, seen):
-    way = [np.nan if w is None else w for w in seen['way']]
-    ax.plot(seen['round'] + np.linspace(0, seen['ahead'], len(way)), way, color='#d00000', lw=1)
-    ax.axhline(.25, color='0.5', ls='--', lw=.8)
-    ax.set(title='next rounds: wandering', ylim=(0, max(.5, np.nanmax(way) * 1.1)))

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Eager', 'as_function', 'on', 'rounds_ahead', 'Fast', 'Compiled', 'cuda_graph', 'Captured', 'fast', 'play_on',
-           'fast_later', 'Choice', 'Stack', 'Mapped']
+           'fast_later', 'Engines', 'Stack', 'Mapped']
 
-# %% ../nbs/36_engines.ipynb #317ef4ed
+# %% ../nbs/36_engines.ipynb #1883c5af
 import copy
 import math
 import threading
@@ -24,7 +24,7 @@ from .games import State
 from .recipes import structure
 from .round import addresses, draw, draw_from, measured, play, tensors
 
-# %% ../nbs/36_engines.ipynb #61665292
+# %% ../nbs/36_engines.ipynb #b1857210
 class Eager:
     "Rounds as they are written."
     most = together = 1 # Rounds in a call: whoever plays looks after each
@@ -44,7 +44,7 @@ class Eager:
             finite.append(fine)
         return state, rows, finite
 
-# %% ../nbs/36_engines.ipynb #fa61b4a8
+# %% ../nbs/36_engines.ipynb #e56c3bca
 def as_function(
     experiment:Experiment,
     state:State, # Gives what is no tensor
@@ -63,14 +63,14 @@ def on(
     "The state `n` rounds later."
     return replace(state, round=state.round + n, moves=state.moves + n, **tree)
 
-# %% ../nbs/36_engines.ipynb #93b53049
+# %% ../nbs/36_engines.ipynb #5487ec94
 def rounds_ahead(
     batches, # Of a round
 ) -> int: # At least 1
     "How many rounds to draw in one go: as many as 8 MiB hold."
     return max(1, 2**23 // max(sum(t.nbytes for t in listed(batches)), 1))
 
-# %% ../nbs/36_engines.ipynb #18a17ffd
+# %% ../nbs/36_engines.ipynb #9956425a
 class Fast:
     "What compiled and captured rounds share: many in a call, one program for all experiments of a structure."
     most = 50 # Rounds in a call
@@ -100,7 +100,7 @@ class Fast:
         if n > 1: self.pace = (time.perf_counter() - begun) / n
         return on(state, n, tree), rows, finite
 
-# %% ../nbs/36_engines.ipynb #d8a54e94
+# %% ../nbs/36_engines.ipynb #e73a7c52
 class Compiled(Fast):
     "Rounds as one compiled list of operations. Raises `ValueError` where there is no compiler."
     def __init__(self,
@@ -123,7 +123,7 @@ class Compiled(Fast):
             some = range(first, min(first + self.ahead, n))
             yield from [draw(self.experiment, state, i, rng) for i in some]
 
-# %% ../nbs/36_engines.ipynb #1590d535
+# %% ../nbs/36_engines.ipynb #8ccc9d56
 _capturing = threading.Lock() # one at a time in a process
 
 def cuda_graph(
@@ -144,7 +144,7 @@ def cuda_graph(
         with torch.cuda.device(device): graph.replay()
     return replay
 
-# %% ../nbs/36_engines.ipynb #e35ec276
+# %% ../nbs/36_engines.ipynb #e08c0c9d
 class Captured(Fast):
     "Rounds recorded once and played again with other numbers in the same places."
     def __init__(self,
@@ -188,7 +188,7 @@ class Captured(Fast):
             after = refill(self.held, [t.clone() for t in listed(self.held)])
             return after, self.rows[:n].clone(), self.finite[:n].clone()
 
-# %% ../nbs/36_engines.ipynb #0af0c5dc
+# %% ../nbs/36_engines.ipynb #f6dd3352
 def _held(tree):
     "A copy of a tree, whose tensors stay where they are."
     return refill(tree, [t.clone(memory_format=torch.contiguous_format) for t in listed(tree)])
@@ -197,7 +197,7 @@ def _places(tree, game):
     "The tensors that change from call to call."
     return [*listed(tree), *listed(game.penalties), *listed(game.deviation)]
 
-# %% ../nbs/36_engines.ipynb #c2bb5833
+# %% ../nbs/36_engines.ipynb #7a182043
 def fast(
     experiment:Experiment,
     state:State,
@@ -242,14 +242,14 @@ def _with_own_networks(experiment):
     game.nets = copy.deepcopy(game.nets)
     return replace(experiment, game=game)
 
-# %% ../nbs/36_engines.ipynb #f9f92b30
-class Choice:
+# %% ../nbs/36_engines.ipynb #1803b57a
+class Engines:
     "Which engine plays: the eager one, until a fast one is wanted and there."
     def __init__(self,
         wanted=False, # True: wait for it; 'background': take it when it is there
     ): self.wanted, self._for, self._coming, self._found = wanted, None, None, None
 
-    def engine(self,
+    def pick(self,
         experiment:Experiment,
         state:State,
     ):
@@ -269,7 +269,7 @@ class Choice:
             warnings.warn(f"not compiled, training goes on eagerly: {first_line(error)}", stacklevel=2)
             self.wanted = False
 
-# %% ../nbs/36_engines.ipynb #8f59f58c
+# %% ../nbs/36_engines.ipynb #34110220
 @dataclass(frozen=True)
 class Stack:
     "The states of many runs."

@@ -42,13 +42,14 @@ class Evaluation:
         "Everything as plain numbers and text."
         about = {name: getattr(self, name) for name in ('recipe', 'round', 'data', 'n', 'seed', 'real_n')}
         scores = {name: _plain(score, self.floors.get(name)) for name, score in self.scores.items()}
-        return {**about, 'judge': self.judge or None, 'scores': scores, 'shares': self.shares, 'notes': list(self.notes)}
+        rest = {'shares': self.shares, 'notes': list(self.notes)}
+        return {**about, 'judge': self.judge or None, 'scores': scores, **rest}
 
     def __repr__(self):
         judge = f'; judge: {self.judge}' if self.judge else ''
-        head = f"{self.n:,} samples of {self.recipe!r} on {self.data} after {self.round:,} rounds, seed {self.seed}{judge}"
+        head = f"{self.n:,} samples of {self.recipe!r} on {self.data} after {self.round:,} rounds, seed {self.seed}"
         shares = ', '.join(f'{name} {share:.1%}' for name, share in self.shares.items())
-        return '\n'.join([head, *self._rows(), *([f'shares: {shares}'] if shares else []),
+        return '\n'.join([f'{head}{judge}', *self._rows(), *([f'shares: {shares}'] if shares else []),
                           'The intervals are for other samples of this one run; runs from other seeds differ by more.',
                           *(f'note: {note}' for note in self.notes)])
 
@@ -65,7 +66,8 @@ class Evaluation:
 def _plain(score, floor):
     "A score and its floor as plain numbers."
     interval = None if score.interval is None else [_finite(v) for v in score.interval]
-    return {'value': _finite(score), 'interval': interval, 'perfect': _finite(score.perfect), 'real_against_real': _finite(floor)}
+    known = {'perfect': _finite(score.perfect), 'real_against_real': _finite(floor)}
+    return {'value': _finite(score), 'interval': interval, **known}
 
 def _text(x): return '' if x is None else f'{float(x):.4g}'
 
@@ -119,8 +121,9 @@ def _compare(real, other, fake, n_boot, **more):
     "Scores of `fake`, and as floors those of `other` real samples."
     def measure(x, n_boot):
         near, dense = precision_recall(real, x, n_boot=n_boot), density_coverage(real, x, n_boot=n_boot)
-        return {'Fréchet distance': frechet_distance(real, x, n_boot), 'kernel distance': kernel_distance(real, x, n_boot),
-                'precision': near.precision, 'recall': near.recall, 'density': dense.density, 'coverage': dense.coverage,
+        return {'Fréchet distance': frechet_distance(real, x, n_boot),
+                'kernel distance': kernel_distance(real, x, n_boot),
+                **near._asdict(), **dense._asdict(),
                 **{name: metric(real, x, n_boot=n_boot) for name, metric in more.items()}}
     return {'scores': measure(fake, n_boot), 'floors': measure(other, 0)}
 
@@ -137,8 +140,11 @@ def _judged(data, fake, n_boot):
     real, other = data.all('held_out').cpu(), data.all('train', min(n, len(data.train))).cpu()
     found = _compare(*(critic.features(x) for x in (to_bytes(real), to_bytes(other), fake)), n_boot)
     classes = Score(int((made >= .01 * n).sum()), n, None, float(k))
-    return {'scores': {'classes with 1 %': classes, **found['scores']}, 'floors': found['floors'],
-            'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, (made / n).tolist()))}
+    return {'scores': {'classes with 1 %': classes, **found['scores']}, 'floors': found['floors'], **_named(critic, made / n)}
+
+def _named(critic, shares):
+    "Who judged, and which share each class got."
+    return {'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, shares.tolist()))}
 
 # %% ../nbs/53_evaluation.ipynb #f52322c9
 def _is_stacked(data):
@@ -156,16 +162,15 @@ def _stacked(data, fake, n_boot):
     made = named(fake.clamp(-1, 1))
     real = named(data.all('train' if data.held_out is None else 'held_out', len(fake)).cpu())
     shares = made.flatten().bincount(minlength=k) / made.numel()
-    return {'scores': scores(made, n_boot), 'floors': scores(real, 0),
-            'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, shares.tolist()))}
+    return {'scores': scores(made, n_boot), 'floors': scores(real, 0), **_named(critic, shares)}
 
 def _channel_judge(data):
     "Raises `ValueError` for stacked data that `stack` did not make."
     name = getattr(data, 'judge', '')
     if name: return judge(name)
-    came = f"samples of shape {tuple(data.shape)} are stacked of {tuple(data.train.shape[1:])}, and no judge names those"
+    came = f"samples of shape {tuple(data.shape)} are stacked of {tuple(data.train.shape[1:])}"
     allowed = "what stack(load('digits')) makes, and stacked_modes(labels) counts labels of your own"
-    raise ValueError(f"{data.name}: {came}; allowed is {allowed}")
+    raise ValueError(f"{data.name}: {came}, and no judge names those; allowed is {allowed}")
 
 # %% ../nbs/53_evaluation.ipynb #441a1ca8
 def _other(data, fake, n_boot):
@@ -207,11 +212,15 @@ def evaluate(
         warnings.simplefilter('always')
         found = measure(data, fake, n_boot)
         for score in found['scores'].values(): score.interval, score.perfect # worked out here
-    notes = list(dict.fromkeys(str(w.message) for w in said))
-    if n < few and measure is not _stacked: # what follows says it for all
-        notes = [note for note in notes if f' {n:,} samples are too few' not in note]
-    if n < few: notes.append(f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
-    return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=tuple(notes))
+    notes = _noted([str(w.message) for w in said], n, may_repeat=measure is _stacked)
+    return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=notes)
+
+def _noted(said, n, may_repeat):
+    "What was warned of, once each; that samples are few is said once for all metrics, except for modes that are counted."
+    notes = list(dict.fromkeys(said))
+    if n >= few: return tuple(notes)
+    if not may_repeat: notes = [note for note in notes if f' {n:,} samples are too few' not in note]
+    return (*notes, f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
 
 def _measured(data): # -> (what measures, samples)
     usual = 1000 if len(data.shape) == 3 else 2500

@@ -26,7 +26,8 @@ def naming(
 
 # %% ../nbs/05_files.ipynb #d8ef545d
 no_link = getattr(os, 'O_NOFOLLOW', 0) # For `open_regular`: a link is refused
-_at_once = getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0) # A pipe that nobody writes to is opened, and then refused
+# A pipe that nobody writes to is opened, and then refused
+_at_once = getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
 
 def open_regular(
     path,
@@ -54,7 +55,9 @@ def read_regular(
     most:int, # Bytes that are allowed
     advice:str='', # For who has a larger file
 ) -> bytes:
-    "All of a regular file. Raises `ValueError` for one that is too large, `OSError` that names it for one that cannot be read."
+    """All of a regular file.
+
+    Raises `ValueError` for one that is too large, `OSError` that names it for one that cannot be read."""
     with naming(path), os.fdopen(open_regular(path), 'rb') as file:
         size = os.fstat(file.fileno()).st_size
         if size > most: raise ValueError(f"{path}: {size:,} bytes came; allowed are {most:,}{advice}")
@@ -77,7 +80,9 @@ def sync_folder(
 def whole_file(
     path:Path, # Its folder is made if need be
 ):
-    "Open `path` for writing bytes; it appears only when the block ends well, and then whole. Raises `OSError` that names it."
+    """Open `path` for writing bytes; it appears only when the block ends well, and then whole.
+
+    Raises `OSError` that names it."""
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = tempfile.TemporaryDirectory(prefix='.part-', dir=path.parent, ignore_cleanup_errors=True)

@@ -65,7 +65,8 @@ def _places(net):
     return _known[net]
 
 def _in_bf16(net, x, places):
-    "Products in bfloat16, sums and normalisation in float32; convolutions with the channels last, as tensor cores want them."
+    """Products in bfloat16, sums and normalisation in float32; convolutions with the channels last, as tensor cores
+    want them."""
     last = lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t
     for held, key, _ in places: held[key] = last(held[key])
     with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False): return net(last(x)).to(x.dtype)
@@ -88,13 +89,34 @@ _elsewhere = { # penalties that ask the discriminator about further points, and 
     'wgan_gp': lambda real, fake, batch: interpolate(real, fake, batch['mix']),
     'dragan': lambda real, fake, batch: perturb(real, batch['mix'], batch['around'])}
 
+def _drawn_for(terms, n, real, drawn):
+    "The random numbers that say where the penalties look."
+    found = {}
+    if terms.keys() & _elsewhere.keys(): found['mix'] = torch.rand(n, **drawn)
+    if 'dragan' in terms: found['around'] = torch.rand(real.shape, **drawn)
+    return found
+
 def _leaf(x):
     "`x`, ready to be differentiated at; part of its graph if it has one."
     return x if x.requires_grad else x.detach().requires_grad_()
 
+# %% ../nbs/24_gan.ipynb #28475d2a
+class _Judge:
+    "A discriminator whose buffers go along from one question to the next."
+    def __init__(self, game, params, buffers): self.game, self.params, self.buffers = game, params, buffers
+
+    def __call__(self, x):
+        logits, self.buffers = self.game.call('disc', self.params, self.buffers, x)
+        return logits
+
+def _penalty_elsewhere(name, judge, real, fake, batch):
+    x = _leaf(_elsewhere[name](real, fake, batch))
+    return gradient_penalty(judge(x), x)
+
 # %% ../nbs/24_gan.ipynb #5a1e60da
 class Gan(Networks):
-    "A generator against a discriminator on data. Raises `ValueError` for a batch that a packing discriminator cannot divide."
+    """A generator against a discriminator on data.
+    Raises `ValueError` for a batch that a packing discriminator cannot divide."""
     def __init__(self,
         data, # Has .draw(n, rng) -> real batch
         pair, # models.Pair, or anything with .generator, .discriminator, .z_dim
@@ -122,29 +144,25 @@ class Gan(Networks):
         self.deviation = numbers({'noise': self.noise} if self.noise else {}, like)
 
     def changed(self, **settings) -> 'Gan':
-        "The same networks on the same data under other settings; those not named stay. Raises `ValueError` as the constructor does, and for names that it does not know."
+        """The same networks on the same data under other settings; those not named stay.
+        Raises `ValueError` as the constructor does, and for names that it does not know."""
         for name in settings:
             if name not in self.settings: raise nearest('setting', name, self.settings)
         other = copy.copy(self)
         other._take(**{**self.settings, **settings})
         return other
 
-    def set(self, **settings): self._take(**settings) # to be removed: `changed` takes its place
-
     def draw(self,
         rng:torch.Generator,
         who:tuple, # The players that will use this batch
-    ) -> dict: # 'z', 'real' if somebody looks at it, noise, and the weights of the penalties with the random numbers that they need
+    ) -> dict: # 'z', 'real' if somebody looks at it, noise, and what the penalties need: weights and random numbers
         "A batch: latents, and real data unless nobody needs them."
-        drawn = {'generator': rng, 'device': self.device}
-        batch = {'z': torch.randn(self.batch_size, self.pair.z_dim, **drawn)}
-        if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self.data.draw(self.batch_size, rng)
-        if 'disc' in who:
-            batch |= self.penalties
-            if self.penalties.keys() & _elsewhere.keys(): batch['mix'] = torch.rand(self.batch_size, **drawn)
-            if 'dragan' in self.penalties: batch['around'] = torch.rand(batch['real'].shape, **drawn)
+        n, drawn = self.batch_size, {'generator': rng, 'device': self.device}
+        batch = {'z': torch.randn(n, self.pair.z_dim, **drawn)}
+        if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self.data.draw(n, rng)
+        if 'disc' in who: batch |= self.penalties | _drawn_for(self.penalties, n, batch['real'], drawn)
         if self.noise:
-            noise = torch.randn(2, self.batch_size, *self.pair.shape, **drawn)
+            noise = torch.randn(2, n, *self.pair.shape, **drawn)
             batch['noise'] = self.deviation['noise'].to(noise.dtype) * noise
         return batch
 
@@ -154,32 +172,26 @@ class Gan(Networks):
         buffers:dict,
         batch:dict, # From `draw`
     ) -> tuple: # (0-dim, buffers after, {'logit_fake', 'logit_real'})
-        "A player's loss on a batch; also its buffers afterwards, and the mean logits. Differentiable in all parameters that require a gradient."
+        """A player's loss on a batch; also its buffers afterwards, and the mean logits. Differentiable in all
+        parameters that require a gradient."""
         fake, gen_buffers = self.call('gen', params['gen'], buffers['gen'], batch['z'])
-        real, disc_buffers = batch.get('real'), buffers['disc']
+        real = batch.get('real')
         if 'noise' in batch: real, fake = (None if x is None else x + n for x, n in zip((real, fake), batch['noise']))
         weights = {name: batch[name].to(fake.dtype) for name in self.penalties} if player == 'disc' else {}
         if 'r2' in weights: fake = _leaf(fake)
         if 'r1' in weights: real = _leaf(real)
-
-        def judged(x):
-            nonlocal disc_buffers
-            logits, disc_buffers = self.call('disc', params['disc'], disc_buffers, x)
-            return logits
-
-        fake_logits, real_logits = judged(fake), None
+        judge = _Judge(self, params['disc'], buffers['disc'])
+        fake_logits, real_logits = judge(fake), None
         seen = {'logit_fake': fake_logits.detach().mean()}
         if real is not None:
-            real_logits = judged(real)
+            real_logits = judge(real)
             seen['logit_real'] = real_logits.detach().mean()
         value = getattr(self.loss_pair, player)(real_logits, fake_logits)
         for name, weight in weights.items():
-            if name in _elsewhere:
-                x = _leaf(_elsewhere[name](real, fake, batch))
-                value = value + weight * gradient_penalty(judged(x), x)
-            elif name == 'r1': value = value + weight * zero_centered_penalty(real_logits, real)
-            else: value = value + weight * zero_centered_penalty(fake_logits, fake)
-        own = {'gen': gen_buffers, 'disc': disc_buffers}[player]
+            if name == 'r1': value = value + weight * zero_centered_penalty(real_logits, real)
+            elif name == 'r2': value = value + weight * zero_centered_penalty(fake_logits, fake)
+            else: value = value + weight * _penalty_elsewhere(name, judge, real, fake, batch)
+        own = {'gen': gen_buffers, 'disc': judge.buffers}[player]
         return value, {**buffers, player: own}, seen
 
 # %% ../nbs/24_gan.ipynb #bc6428ea
@@ -222,7 +234,8 @@ def field(
     for player in players:
         if create_graph:
             value, new, seen = game.loss(player, params, buffers, batch)
-            grads[player], seen = grad(value, params[player], create_graph=True), {f'loss_{player}': value.detach(), **seen}
+            grads[player] = grad(value, params[player], create_graph=True)
+            seen = {f'loss_{player}': value.detach(), **seen}
         else: grads[player], new, seen = gradient(game, player, params, buffers, batch)
         after[player] = new[player]
         told |= seen

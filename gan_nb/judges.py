@@ -42,13 +42,14 @@ def as_tensor(
 
     Raises `TypeError` for anything else, `ValueError` for a masked array and one that is not of real numbers."""
     if isinstance(x, np.ma.MaskedArray):
-        raise ValueError(f"{name}: a masked array came; allowed are arrays without a mask, which filled() or compressed() gives")
+        allowed = "arrays without a mask, which filled() or compressed() gives"
+        raise ValueError(f"{name}: a masked array came; allowed are {allowed}")
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in 'uif': raise ValueError(f"{name}: dtype {x.dtype} came; allowed are real numbers")
         dtype = x.dtype.newbyteorder('=') if x.dtype.itemsize <= 8 else np.float64
         return torch.from_numpy(np.array(x, dtype=dtype, order='C'))
-    if not isinstance(x, Tensor): raise TypeError(f"{name}: {type(x).__name__} came; allowed are a tensor and a numpy array")
-    return x
+    if isinstance(x, Tensor): return x
+    raise TypeError(f"{name}: {type(x).__name__} came; allowed are a tensor and a numpy array")
 
 # %% ../nbs/50_judges.ipynb #c96a1cbe
 _ROUNDING = 1e-5 # How far beyond [-1, 1] a pixel may be
@@ -76,7 +77,8 @@ def _check_floats(y):
     dark, light = (y < -0.75).float().mean().item(), (y > 0.25).float().mean().item()
     if dark >= 0.01 and light >= 0.001: return
     shares = f"{dark:.1%} of them below -0.75 and {light:.1%} above 0.25"
-    raise ValueError(f"{came}, {shares}, {_seems(y)}; allowed are images in [-1, 1], and `to_bytes(x)` states that they are")
+    allowed = "images in [-1, 1], and `to_bytes(x)` states that they are"
+    raise ValueError(f"{came}, {shares}, {_seems(y)}; allowed are {allowed}")
 
 def _seems(y):
     "What most of the pixels say of the range."
@@ -107,7 +109,8 @@ def to_bytes(
     y = as_tensor('x', x).detach()
     if not y.is_floating_point() or y.numel() == 0:
         raise ValueError(f"x: {y.dtype} of shape {tuple(y.shape)} came; allowed are floats, one at least")
-    if not low < high: raise ValueError(f"low, high: {low} and {high} came; allowed are two numbers, the lower one first")
+    if not low < high:
+        raise ValueError(f"low, high: {low} and {high} came; allowed are two numbers, the lower one first")
     y, allowed = (y.float() - low) / (high - low), f"allowed are floats in [{low:g}, {high:g}]"
     if not y.isfinite().all(): raise ValueError(f"x: not every pixel is finite; {allowed}")
     if y.min() < -_ROUNDING or y.max() > 1 + _ROUNDING:
@@ -123,8 +126,8 @@ _BATCH = 500 # Images at a time, so that memory does not grow with their number
 class Judge:
     """A trained classifier of images (n, 1, 28, 28), floats in [-1, 1] or uint8. Results are where the images are.
 
-    Every method raises `ValueError` for another shape, no images, pixels that are not finite, and a range that looks wrong;
-    `to_bytes` states the range."""
+    Every method raises `ValueError` for another shape, no images, pixels that are not finite, and a range that looks
+    wrong; `to_bytes` states the range."""
     name:str # The data that it was trained on
     classes:tuple # The names of classes 0, 1, ...
     accuracy:float # Share of the held-out images that it names correctly
@@ -158,8 +161,8 @@ class Judge:
 
     def _evaluate(self, fn, x):
         images = _images(x)
-        # a caller's autocast would make features of 8 bits
-        with torch.no_grad(), torch.autocast('cpu', enabled=False): y = torch.cat([fn(part) for part in images.split(_BATCH)])
+        with torch.no_grad(), torch.autocast('cpu', enabled=False): # a caller's autocast would make features of 8 bits
+            y = torch.cat([fn(part) for part in images.split(_BATCH)])
         return y.to(x.device) if isinstance(x, Tensor) else y
 
     def __repr__(self):
@@ -182,8 +185,9 @@ def _shipped(name):
     with resources.as_file(resources.files('gan_nb')/f'judge_{name}.safetensors') as path: return _read_judge(path)
 
 def _read_judge(path):
-    with safe_open(path, framework='pt') as f: about, weights = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}
-    with torch.device('meta'): net = _net() # draws no random numbers, so that a run that is measured stays the run it was
+    with safe_open(path, framework='pt') as f:
+        about, weights = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}
+    with torch.device('meta'): net = _net() # draws no random numbers: a run that is measured stays the run it was
     single = {key: w.float() if w.is_floating_point() else w for key, w in weights.items()}
     net.load_state_dict(single, assign=True)
     return Judge(about['name'], tuple(about['classes'].split(',')), float(about['accuracy']),

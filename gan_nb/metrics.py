@@ -47,12 +47,11 @@ def frechet_distance(
     n_boot:int=200, # Draws for the interval; 0: none
     seed:int=0, # Of the draws
 ) -> Score: # At least 0, in the squared unit of the features
-    """The squared Fréchet distance between the Gaussians with the means and covariances of `a` and `b` (Dowson and Landau
-    1982, Heusel et al. 2017).
+    """The squared Fréchet distance between Gaussians (Dowson and Landau 1982, Heusel et al. 2017).
 
-    Computed in float64 with unbiased covariances. Raises `ValueError` for arrays that are not (n, d), of fewer than ten
-    rows, of different widths, not finite or with all rows the same. Warns (`UserWarning`) below 100 samples and below 10 a
-    feature, too few to estimate a covariance."""
+    They have the means and covariances of `a` and `b`, computed in float64 without bias. Raises `ValueError` for arrays
+    that are not (n, d), of fewer than ten rows, of different widths, not finite or with all rows the same. Warns
+    (`UserWarning`) below 100 samples and below 10 a feature, too few to estimate a covariance."""
     a, b = check_pair('ab', a, b)
     warn_few(max(100, 10 * a.shape[1]), a=len(a), b=len(b))
     value = _frechet(a, b)
@@ -82,10 +81,9 @@ def kernel_distance(
     n_boot:int=200, # Draws for the interval; 0: none
     seed:int=0, # Of the draws
 ) -> Score: # 0 on average if both are of one distribution; can be negative
-    """The unbiased squared maximum mean discrepancy with the kernel (x.y/d + 1)^3 (Gretton et al. 2012, Bińkowski et al.
-    2018).
+    """The unbiased squared maximum mean discrepancy (Gretton et al. 2012, Bińkowski et al. 2018).
 
-    Computed in float64 from all pairs. Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of
+    Its kernel is (x.y/d + 1)^3. Computed in float64 from all pairs. Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of
     different widths, not finite or with all rows the same. Warns (`UserWarning`) below 100 samples."""
     a, b = check_pair('ab', a, b)
     warn_few(100, a=len(a), b=len(b))
@@ -146,9 +144,9 @@ def inception_score(
 ) -> Score: # 1 to the number of classes
     """exp of the mean divergence of p(y|x) from its average, averaged over parts (Salimans et al. 2016).
 
-    Raises `ValueError` for arrays that are not (n, classes), of fewer than ten rows, not finite, with all rows the same, of
-    one class, or with fewer than two rows a part, and where it cannot be seen whether they are probabilities. Warns
-    (`UserWarning`) where a part has fewer than 10 samples a class, and of probabilities that were rounded to few decimals."""
+    Raises `ValueError` for arrays that are not (n, classes), of fewer than ten rows, not finite, with all rows the same,
+    of one class, or with fewer than two rows a part, and where it cannot be seen whether they are probabilities. Warns
+    (`UserWarning`) where a part has fewer than 10 samples a class, and of probabilities rounded to few decimals."""
     p = _probabilities('outputs', outputs, logits)
     n, classes = p.shape
     splits = check_count('splits', splits, 1, n // 2, f'{n:,} samples')
@@ -156,11 +154,12 @@ def inception_score(
     value = _inception(p, splits).item()
     def redraw(rng): return _inception(p, splits, lambda m: draw_weights(rng, m, n_boot))
     interval = bootstrap(value, redraw, n_boot, seed, 1.0, float(classes))
-    if real is None: return Score(value, n, interval, None, "pass those of real samples as `real`")
+    why = "pass those of real samples as `real`"
+    if real is None: return Score(value, n, interval, None, why)
     real = _probabilities('real', real, logits)
     if real.shape[1] != classes:
         raise ValueError(f"real: width {real.shape[1]} came; allowed is {classes}, the width of outputs")
-    return Score(value, n, interval, lambda: _perfect_inception(real, n, splits, seed), "pass those of real samples as `real`")
+    return Score(value, n, interval, lambda: _perfect_inception(real, n, splits, seed), why)
 
 def _perfect_inception(real, n, splits, seed):
     def draw(i): # without replacement where there are enough
@@ -188,7 +187,7 @@ def _hits(points, centers, k, there): # weights (r, n) of the balls -> (r, len(p
 
 # %% ../nbs/52_metrics.ipynb #d031aca4
 def _ball_score(measure, first, second, n, high, perfect, n_boot, seed, present=False):
-    "A score of `measure(there, times)`, weights of `first` and `second`; with `present` it only matters which of the first are there."
+    "A score of `measure(there, times)`, weights of both; with `present` it only matters which of the first are there."
     value = measure(torch.ones(1, len(first)), torch.ones(1, len(second))).item()
     def redraw(rng):
         there, times = (draw_weights(rng, len(x), n_boot).float() for x in (first, second))
@@ -227,15 +226,17 @@ def precision_recall(
     n_boot:int=200, # Draws for the intervals; 0: none
     seed:int=0, # Of the draws
 ) -> PrecisionRecall:
-    """Which share of the generated samples is within balls around real ones, and the other way round (Kynkäänniemi et al.
-    2019).
+    """Which share of the generated samples is within balls around real ones, and the other way round.
 
-    The rim is outside. Raises `ValueError` for features that do not fit, are fewer than ten, not finite or all the same, and
-    for `k` that is not a whole number from 1 to below n and m. Warns (`UserWarning`) below 100 samples."""
+    By Kynkäänniemi et al. (2019), with the rim outside. Raises `ValueError` for features that do not fit, are fewer than
+    ten, not finite or all the same, and for `k` that is not a whole number from 1 to below n and m. Warns (`UserWarning`)
+    below 100 samples."""
     real, fake = _neighbours(real, fake, k)
     warn_few(100, real=len(real), fake=len(fake))
     def share(points, centers):
-        def measure(there, times): return (_hits(points, centers, k, there) > 0).double().mul(times).sum(1) / len(points)
+        def measure(there, times):
+            inside = _hits(points, centers, k, there) > 0
+            return inside.double().mul(times).sum(1) / len(points)
         def perfect(): return _perfect_share(real, len(centers), k, seed)
         return _ball_score(measure, centers, points, len(fake), 1.0, perfect, n_boot, seed, present=True)
     return PrecisionRecall(share(fake, real), share(real, fake))
@@ -252,10 +253,9 @@ def density_coverage(
     n_boot:int=200, # Draws for the intervals; 0: none
     seed:int=0, # Of the draws
 ) -> DensityCoverage:
-    """How many balls around real samples hold a generated one, over k, and which share of the balls holds any (Naeem et al.
-    2020).
+    """How many balls around real samples hold a generated one, over k, and which share of the balls holds any.
 
-    The rim is outside. Raises and warns as `precision_recall`."""
+    By Naeem et al. (2020), with the rim outside. Raises and warns as `precision_recall`."""
     real, fake = _neighbours(real, fake, k)
     warn_few(100, real=len(real), fake=len(fake))
     n, m = len(real), len(fake)
@@ -264,9 +264,11 @@ def density_coverage(
     def coverage(there, times):
         inside = torch.cat([there @ (distances(fake, part) < r).float() for part, r in balls], 1)
         return (inside > 0).double().mul(times).sum(1) / n
-    ideal = 1 - math.prod((n - 1 - i) / (n + m - 1 - i) for i in range(k))
-    return DensityCoverage(_ball_score(density, real, fake, m, math.inf, 1.0, n_boot, seed),
-                           _ball_score(coverage, fake, real, m, 1.0, ideal, n_boot, seed, present=True))
+    return DensityCoverage(
+        _ball_score(density, real, fake, m, math.inf, 1.0, n_boot, seed),
+        _ball_score(coverage, fake, real, m, 1.0, _perfect_coverage(n, m, k), n_boot, seed, present=True))
+
+def _perfect_coverage(n, m, k): return 1 - math.prod((n - 1 - i) / (n + m - 1 - i) for i in range(k))
 
 # %% ../nbs/52_metrics.ipynb #644b3d9f
 def _kmeans(x, k, rng, rounds=100): # -> (k, d)
@@ -332,8 +334,8 @@ def ndb(
 ) -> Score: # 0 to 1
     """The share of bins in which real and generated samples differ at the 5 % level: NDB/K (Richardson and Weiss 2018).
 
-    Raises `ValueError` for features that do not fit, are fewer than ten, not finite or all the same, and for more bins than
-    different real samples. Warns (`UserWarning`) below 10 samples a bin."""
+    Raises `ValueError` for features that do not fit, are fewer than ten, not finite or all the same, and for more bins
+    than different real samples. Warns (`UserWarning`) below 10 samples a bin."""
     real, fake = check_pair(('real', 'fake'), real, fake)
     n, m = len(real), len(fake)
     check_count('bins', bins, 2, n, f'{n:,} real samples')
@@ -355,8 +357,8 @@ def sliced_wasserstein(
 ) -> Score: # At least 0, in the unit of the features
     """The Wasserstein-1 distance along a random direction, on average (Rabin et al. 2011).
 
-    Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of different widths, not finite or with all
-    rows the same, and for no directions. Warns (`UserWarning`) below 100 samples."""
+    Raises `ValueError` for arrays that are not (n, d), of fewer than ten rows, of different widths, not finite or with
+    all rows the same, and for no directions. Warns (`UserWarning`) below 100 samples."""
     a, b = check_pair('ab', a, b)
     check_count('directions', directions, 1); check_count('seed', seed, 0)
     warn_few(100, a=len(a), b=len(b))
@@ -394,7 +396,8 @@ def features(
         hint = ', and a judge has judge.features(x)' if isinstance(module, Judge) else ''
         raise TypeError(f"module: {type(module).__name__} came; allowed is an nn.Module{hint}")
     x = as_tensor('x', x)
-    if x.ndim == 0 or len(x) == 0: raise ValueError(f"x: shape {tuple(x.shape)} came; allowed is (n, ...) with n at least 1")
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"x: shape {tuple(x.shape)} came; allowed is (n, ...) with n at least 1")
     check_count('batch', batch, 1)
     parts = _described(module, x.split(batch))
     if len({part.shape[1:] for part in parts}) > 1:

@@ -150,7 +150,8 @@ def _read_pair(images, labels):
     if x.shape[1:] != (28, 28):
         raise ValueError(f"{images}: images of {x.shape[1]} x {x.shape[2]} came; allowed are 28 x 28")
     if len(x) != len(y):
-        raise ValueError(f"{labels}: {len(y)} labels for the {len(x)} images of {images.name} came; allowed is one each")
+        came = f"{len(y)} labels for the {len(x)} images of {images.name}"
+        raise ValueError(f"{labels}: {came} came; allowed is one each")
     if y.max() > 9: raise ValueError(f"{labels}: label {y.max().item()} came; allowed are 0 to 9")
     return x[:, None], y.long()
 
@@ -215,7 +216,8 @@ def read_array(
 
 _NOT_AN_ARRAY = ( # All that zipfile and numpy raise for bytes that are not theirs
     ValueError, EOFError, OSError, KeyError, TypeError, OverflowError, MemoryError, RecursionError, NotImplementedError,
-    RuntimeError, SyntaxError, AttributeError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError)
+    RuntimeError, SyntaxError, AttributeError, IndexError,
+    struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError)
 
 def _said(error): return in_one_line(error) or type(error).__name__
 
@@ -226,7 +228,8 @@ def _read_npy(content):
     "An array whose header claims what is there."
     f = io.BytesIO(content)
     shape, dtype = _read_npy_header(f)
-    if dtype.kind not in 'uifbc' or dtype.itemsize > 16: raise ValueError(f"{str(dtype)[:50]} came; allowed are numbers")
+    is_number = dtype.kind in 'uifbc' and dtype.itemsize <= 16
+    if not is_number: raise ValueError(f"{str(dtype)[:50]} came; allowed are numbers")
     claimed, there = math.prod(shape) * dtype.itemsize, len(content) - f.tell()
     if len(shape) > 8 or any(n < 0 for n in shape) or claimed != there:
         claim = f"{str(shape)[:80]} numbers of {dtype.itemsize} bytes"
@@ -247,7 +250,8 @@ def _read_npz(content):
     most = max(_SMALL, min(_GROWS * len(content), _MOST))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         member = _only_member(archive)
-        if member.file_size > most: raise ValueError(f"its array claims {member.file_size:,} bytes; allowed are {most:,}")
+        if member.file_size > most:
+            raise ValueError(f"its array claims {member.file_size:,} bytes; allowed are {most:,}")
         with archive.open(member) as f: array = f.read(most + 1)
     if len(array) > most: raise ValueError(f"its array is larger than the {most:,} bytes that are allowed")
     return _read_npy(array)
@@ -308,8 +312,8 @@ def read_picture(
         raise ValueError(f"{path}: not read as a picture: {_said(e)}") from None
 
 _NOT_A_PICTURE = ( # All that PIL raises for bytes that are not a picture, but for its own error
-    ValueError, OSError, SyntaxError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError,
-    NotImplementedError, struct.error, zlib.error)
+    ValueError, OSError, SyntaxError, EOFError, KeyError, IndexError, TypeError, AttributeError,
+    OverflowError, MemoryError, NotImplementedError, struct.error, zlib.error)
 
 # %% ../nbs/10_readers.ipynb #121ac721
 def _as_bytes(picture):
@@ -328,7 +332,9 @@ _PICTURES = 2**26 # Bytes that the pictures of a folder may take, if that is mor
 def read_pictures(
     folder, # Its .png, .jpg and .jpeg files are read
 ) -> Tensor: # (n, 1 or 3, h, w) uint8
-    "Read a folder of pictures of one size. Raises `ValueError` that names the file for one that is damaged, too large or of another size."
+    """Read a folder of pictures of one size.
+
+    Raises `ValueError` that names the file for one that is damaged, too large or of another size."""
     paths = _picture_paths(folder)
     most = max(_PICTURES, _GROWS * sum(os.path.getsize(p) for p in paths))
     pictures = []

@@ -42,7 +42,7 @@ def _as_whole(value):
     try: return int(value) if isinstance(value, str) or value == int(value) else None
     except (TypeError, ValueError, OverflowError): return None
 
-# %% ../nbs/30_recipes.ipynb #11856ecb
+# %% ../nbs/30_recipes.ipynb #3197a62a
 def number(
     least:float, # Smallest number allowed
     below:float=math.inf, # It must stay below this
@@ -62,7 +62,7 @@ def _as_number(value):
     try: return float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError, OverflowError): return math.nan
 
-# %% ../nbs/30_recipes.ipynb #1b3c8b43
+# %% ../nbs/30_recipes.ipynb #b79c2eb9
 def one_of(
     names, # What is allowed
 ): # A reader
@@ -86,7 +86,7 @@ def one_line(name, value) -> str:
     if text.isprintable(): return text
     raise ValueError(f"{name}: {brief(text)} came; allowed is text in one line")
 
-# %% ../nbs/30_recipes.ipynb #dc27d9c9
+# %% ../nbs/30_recipes.ipynb #4fe16c1e
 _most_layers = _most_steps = 1000 # more is a slip of the keys, and would take minutes to build
 
 def _parts(value): return value.replace(',', ' ').split() if isinstance(value, str) else value
@@ -99,7 +99,7 @@ def widths(name, value) -> tuple:
         raise ValueError(f"{name}: {len(parts):,} layers came; allowed are at most {_most_layers:,}")
     return tuple(whole(1)(name, part) for part in parts)
 
-# %% ../nbs/30_recipes.ipynb #ecb4cc7a
+# %% ../nbs/30_recipes.ipynb #03472e33
 def kind_and_number(
     table:dict, # Kinds, and what makes one of its number and refuses a wrong one
 ): # A reader
@@ -118,7 +118,7 @@ def kind_and_number(
         return kind, size
     return read
 
-# %% ../nbs/30_recipes.ipynb #cd83bec0
+# %% ../nbs/30_recipes.ipynb #9b4e2f58
 def data_set(name, value) -> object:
     "A reader of data: a name stays a name until a game is built; a path is read at once; an array is passed on."
     known = isinstance(value, str) and value in data.names()
@@ -137,7 +137,7 @@ def thread_count(name, value) -> object:
     "A reader of whole numbers, and of 'auto'."
     return value if value == 'auto' else whole(1, _most_threads)(name, value)
 
-# %% ../nbs/30_recipes.ipynb #41987944
+# %% ../nbs/30_recipes.ipynb #a3e84700
 roles = { # What of a value decides about the operations; None: nothing
     'value': lambda value: value,
     'kind': lambda value: value and value[0],
@@ -162,7 +162,7 @@ def setting(
     if role not in roles: raise nearest('role', role, roles)
     return dict(locals(), short='', player='')
 
-# %% ../nbs/30_recipes.ipynb #cebd5b89
+# %% ../nbs/30_recipes.ipynb #fa5ad319
 def each_player(
     **settings, # Short names to settings
 ) -> dict: # Names to settings: `lr` is `lr_gen` and `lr_disc`
@@ -188,7 +188,7 @@ _networks = dict(
     pack=setting(1, whole(1, _most_steps), 'samples that the discriminator judges at once (PacGAN)', **_fixed),
 )
 
-# %% ../nbs/30_recipes.ipynb #f1fa2635
+# %% ../nbs/30_recipes.ipynb #aedb3909
 _choice = dict(role='value', live=True)
 _part_of_the_game = dict(role='weight', live=True, taken_by=('game',))
 
@@ -205,7 +205,7 @@ _game = dict(
     smoothing=setting(0.0, number(0, 0.5), 'taken off the label of real samples', **_choice),
 )
 
-# %% ../nbs/30_recipes.ipynb #a7b1d2fd
+# %% ../nbs/30_recipes.ipynb #a9df4a8f
 methods = {method.__name__: method for method in (
     alternating, simultaneous, extragradient, past_extragradient, optimistic, consensus, symplectic, unrolled)}
 _turns = dict(_choice, taken_by=('alternating',))
@@ -225,7 +225,7 @@ _moves = dict(
                             role='switch', live=True),
 )
 
-# %% ../nbs/30_recipes.ipynb #34257f61
+# %% ../nbs/30_recipes.ipynb #1224a763
 _momentum = number(-0.999, 1)
 _with_velocity = ('sgd', 'graft')
 
@@ -246,7 +246,7 @@ _rates = dict(
     ),
 )
 
-# %% ../nbs/30_recipes.ipynb #45d8ead4
+# %% ../nbs/30_recipes.ipynb #d045bbb4
 _bounded = dict(role='kind', live=True)
 
 _gradients = each_player(
@@ -261,7 +261,7 @@ _gradients = each_player(
                     'none, or a set that the weights stay in and its size, such as box 0.01 (WGAN)', **_bounded),
 )
 
-# %% ../nbs/30_recipes.ipynb #4fad55bc
+# %% ../nbs/30_recipes.ipynb #f7df8f66
 averages = ('halflife', 'uniform', 'tail')
 on_divergences = ('stop', 'roll back')
 
@@ -280,7 +280,7 @@ _course = dict(
                       'tf32: products on a CUDA device are rounded to 10 digits', **_fixed),
 )
 
-# %% ../nbs/30_recipes.ipynb #4f2495c4
+# %% ../nbs/30_recipes.ipynb #0f511003
 _here = dict(role='none', live=False, local=True)
 
 _machine = dict(
@@ -290,7 +290,7 @@ _machine = dict(
     run_folder=setting('runs', one_line, 'where run folders go (local)', **_here),
 )
 
-# %% ../nbs/30_recipes.ipynb #debab54b
+# %% ../nbs/30_recipes.ipynb #80f36c4a
 def _field(name, says):
     "A dataclass's field: its type is what the reader returns, and its metadata are all that it says."
     metadata = {key: value for key, value in says.items() if key != 'default'}
@@ -317,7 +317,7 @@ class Recipe(_Settings):
         "What makes the experiment."
         return {name: getattr(self, name) for name in settings if name not in local}
 
-# %% ../nbs/30_recipes.ipynb #f567cff2
+# %% ../nbs/30_recipes.ipynb #27446ef2
 settings = {f.name: f.metadata for f in dataclasses.fields(Recipe)} # Names to all that a setting says
 
 def _which(is_so): return tuple(name for name, it in settings.items() if is_so(it))
@@ -330,7 +330,7 @@ fades_at_zero = _which(lambda it: it['role'] == 'weight') # zero as a weight lea
 _shorts = dict.fromkeys(it['short'] for it in settings.values() if it['short'])
 pairs = {short: _which(lambda it: it['short'] == short) for short in _shorts} # Short names to what they set
 
-# %% ../nbs/30_recipes.ipynb #2a569ab4
+# %% ../nbs/30_recipes.ipynb #9721e904
 def expand(
     changes:dict, # Setting names to values
 ) -> dict: # The same with `lr` written out as `lr_gen` and `lr_disc`, and so on
@@ -358,7 +358,7 @@ def written(
     "Settings as one writes them in Python."
     return ', '.join(f'{k}={v!r}' for k, v in shorten(changes).items())
 
-# %% ../nbs/30_recipes.ipynb #7066374a
+# %% ../nbs/30_recipes.ipynb #693b9589
 def structure(
     recipe:Recipe,
 ) -> tuple: # Of (name, what of its value decides)
@@ -392,7 +392,7 @@ def find_settings(
     files = (f/'settings.ini' for f in (folder, *folder.parents))
     return next((file for file in files if file.is_file()), None)
 
-# %% ../nbs/30_recipes.ipynb #cd4f71ca
+# %% ../nbs/30_recipes.ipynb #7af3efa0
 _most_bytes, _most_sections = 2**17, 1000 # Of a settings file: a megabyte of lines would take a second
 
 def _sections(path):
@@ -414,7 +414,7 @@ def recipes(
     "The names of all recipes: built-in ones and the sections of settings.ini."
     return _names(_sections(find_settings(folder)))
 
-# %% ../nbs/30_recipes.ipynb #048fece9
+# %% ../nbs/30_recipes.ipynb #9510401d
 def recipe(
     name:str, # A name in `recipes()`
     folder='.', # Where to look for settings.ini

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['measured', 'addresses', 'draw', 'draw_from', 'advance', 'weights', 'play', 'exactly', 'as_row', 'weights_finite',
-           'alone', 'step', 'tensors']
+           'alone', 'step', 'tensors', 'trajectory']
 
 # %% ../nbs/29_round.ipynb #6b783be7
 import math
@@ -123,3 +123,29 @@ def step(
 def tensors(state:State) -> dict:
     "What changes in a state, as a tree."
     return {name: getattr(state, name) for name in ('params', 'buffers', 'rules', 'method', 'average')}
+
+# %% ../nbs/29_round.ipynb #efe0edee
+def trajectory(
+    game, # A toy game
+    method, # Whose rounds to play
+    start, # (dim,) the generator's numbers, then the discriminator's
+    rounds:int,
+    seed:int=0, # For games that draw random numbers
+) -> Tensor: # (rounds + 1, dim) in the dtype of `start`
+    """Where the players stand after each round.
+    Raises `ValueError` for another game, method, start or count than allowed, and for a method that moves a player
+    who has nothing."""
+    if not isinstance(game, Toy):
+        allowed = "a toy game, such as bilinear([[1.0]]) (for a GAN there is Run)"
+        raise ValueError(f"game: {game!r} came; allowed is {allowed}")
+    if not isinstance(method, Method):
+        raise ValueError(f"method: {method!r} came; allowed is a method, such as simultaneous(sgd(0.1))")
+    experiment, params = Experiment(None, game, method), game.split(start)
+    state = State(seed, 0, 0, params, {'gen': {}, 'disc': {}}, method.init(params), method.memory(params))
+    path = [_position(state)]
+    for _ in range(check_whole('rounds', rounds, 0)):
+        state, _ = advance(experiment, state, draw(experiment, state))
+        path.append(_position(state))
+    return torch.stack(path)
+
+def _position(state): return torch.cat([t.flatten() for p in players for t in state.params[p].values()])

@@ -55,7 +55,8 @@ def cosine(
     lr:float,
     steps:int, # After so many steps the rate is zero, and stays there
 ) -> Schedule:
-    "From lr along half a cosine to zero (Loshchilov and Hutter 2017). Raises `ValueError` for a rate below 0 or unless `steps` > 0."
+    """From lr along half a cosine to zero (Loshchilov and Hutter 2017).
+    Raises `ValueError` for a rate below 0 or unless `steps` > 0."""
     def shape(step, state): return (1 + torch.cos(math.pi * (step / state['steps']).clamp(max=1))) / 2
     return Schedule(_rate(lr), shape, {'steps': check_number('steps', steps, above=0)})
 
@@ -63,9 +64,11 @@ def warmup(
     schedule, # A rate or a Schedule
     steps:int, # Steps until the full rate
 ) -> Schedule:
-    "Let the first `steps` rates of a schedule rise in a straight line (Goyal et al. 2017). Raises `ValueError` unless `steps` > 0, and for a schedule that has a warm-up."
+    """Let the first `steps` rates of a schedule rise in a straight line (Goyal et al. 2017).
+    Raises `ValueError` unless `steps` > 0, and for a schedule that has a warm-up."""
     of = _schedule(schedule)
-    if 'warmup' in of.numbers: raise ValueError(f"schedule: {schedule!r} came; allowed is one without a warm-up of its own")
+    if 'warmup' in of.numbers:
+        raise ValueError(f"schedule: {schedule!r} came; allowed is one without a warm-up of its own")
     def shape(step, state): return of.shape(step, state) * ((step + 1) / state['warmup']).clamp(max=1)
     settings = {**of.numbers, 'warmup': check_number('steps', steps, above=0)}
     return Schedule(of.lr, shape, settings, of.memory, of.remember)
@@ -111,7 +114,8 @@ everywhere = Projection('everywhere') # no set to stay in
 def box(
     max_abs:float, # Largest entry allowed
 ) -> Projection:
-    "Every entry in [-max_abs, max_abs]: WGAN's weight clipping (Arjovsky et al. 2017). Raises `ValueError` unless `max_abs` > 0."
+    """Every entry in [-max_abs, max_abs]: WGAN's weight clipping (Arjovsky et al. 2017).
+    Raises `ValueError` unless `max_abs` > 0."""
     def inside(w, bound): return torch.minimum(torch.maximum(w, -bound.to(w.dtype)), bound.to(w.dtype))
     def apply(params, state): return tree_map(lambda w: inside(w, state['box']), params)
     return Projection('box', apply, {'box': check_number('max_abs', max_abs, above=0)})
@@ -119,7 +123,8 @@ def box(
 def ball(
     radius:float, # Largest norm allowed, of all tensors as one vector
 ) -> Projection:
-    "The player's parameters no longer than `radius`: gradient projection (Goldstein 1964). Raises `ValueError` unless `radius` > 0."
+    """The player's parameters no longer than `radius`: gradient projection (Goldstein 1964).
+    Raises `ValueError` unless `radius` > 0."""
     def apply(params, state): return tree_scale(params, clip_factor(state['radius'], global_norm(params)))
     return Projection('ball', apply, {'radius': check_number('radius', radius, above=0)})
 
@@ -146,7 +151,8 @@ class Rule:
     parts: dict = field(default_factory=dict) # Rules that this one is made of, by their names in its state
 
     @property
-    def settings(self): return {'lr': self.schedule.lr, **self.schedule.numbers, **self.projection.numbers, **self.numbers}
+    def settings(self):
+        return {'lr': self.schedule.lr, **self.schedule.numbers, **self.projection.numbers, **self.numbers}
 
     def init(self,
         params:Tree, # Of the player
@@ -163,7 +169,9 @@ class Rule:
         state:dict, # From `init` or the last `step`
         value:Tensor=None, # The loss where the gradient was taken, for step sizes that look at it
     ) -> tuple: # (params, state)
-        "One step. `state['seen']` holds the gradient's norm before and after the transform, and the share that was clipped. Raises `ValueError` for gradients with other names than `params`, and for none."
+        """One step. `state['seen']` holds the gradient's norm before and after the transform, and the share that was
+        clipped.
+        Raises `ValueError` for gradients with other names than `params`, and for none."""
         _same_names(params, grads)
         before = global_norm(grads)
         changed, transformed = self.transform.update(grads, state['transform'], params)
@@ -185,20 +193,23 @@ class Rule:
         old:dict, # A state of another one
         before=None, # That rule; none: one with the same transforms as this
     ) -> dict: # `new`, which remembers what `old` did
-        "Take over memory from `old` where it fits; settings stay those of `new`, and what a schedule remembers starts anew."
+        """Take over memory from `old` where it fits; settings stay those of `new`, and what a schedule remembers starts
+        anew."""
         inner = {name: carry(new[name], old.get(name, {}), part.settings) for name, part in self.parts.items()}
         transform = self.transform.carry(new['transform'], old['transform'], before and before.transform)
         return {**carry(new, old, self.settings | self.schedule.memory), **inner, 'transform': transform}
 
     def __repr__(self):
-        settings = {'lr': self.schedule.lr} | {k: v for k, v in {**self.numbers, **self.projection.numbers}.items() if v}
+        not_off = {k: v for k, v in {**self.numbers, **self.projection.numbers}.items() if v}
+        settings = {'lr': self.schedule.lr, **not_off}
         inner = [*self.parts.values(), *([] if self.transform.idle else [self.transform])]
         return f"{self.name}({', '.join([*(f'{k}={v:g}' for k, v in settings.items()), *map(repr, inner)])})"
 
 # %% ../nbs/22_rules.ipynb #322ef79a
 def _seen(before, changed, transformed, types):
-    share = clipped_share(transformed)
-    seen = {'grad_norm': before, 'update_norm': global_norm(changed), 'clipped': torch.zeros_like(before) if share is None else share}
+    share, after = clipped_share(transformed), global_norm(changed)
+    clipped = torch.zeros_like(before) if share is None else share
+    seen = {'grad_norm': before, 'update_norm': after, 'clipped': clipped}
     return tree_map(lambda now, type_of: now.to(type_of.dtype), seen, types)
 
 def _unless(skip, new, old):
@@ -214,7 +225,8 @@ def _same_names(params, grads):
     if grads.keys() == params.keys(): return
     raise ValueError(f"grads: the names {brief(list(grads))} came; allowed are those of params, {brief(list(params))}")
 
-def zero_count(params): return torch.zeros((), dtype=torch.int64, device=next((p.device for p in params.values()), 'cpu'))
+def zero_count(params):
+    return torch.zeros((), dtype=torch.int64, device=next((p.device for p in params.values()), 'cpu'))
 
 # %% ../nbs/22_rules.ipynb #0c908dc7
 def sgd(
@@ -225,7 +237,9 @@ def sgd(
     transform:Transform=None, # Clipping and normalising, applied first
     projection:Projection=None, # Applied after the step
 ) -> Rule:
-    "The (sub)gradient step (Robbins and Monro 1951; Shor 1962), with momentum (Polyak 1964; Nesterov 1983) as in torch.optim.SGD. Raises `ValueError` for settings out of range."
+    """The (sub)gradient step (Robbins and Monro 1951; Shor 1962), with momentum (Polyak 1964; Nesterov 1983) as in
+    torch.optim.SGD.
+    Raises `ValueError` for settings out of range."""
     check_number('momentum', momentum, above=-1, below=1)
     if nesterov and not momentum: raise ValueError(f"nesterov: needs a momentum, but {momentum!r} came")
     def direction(grads, state, params):
@@ -239,9 +253,10 @@ def sgd(
     return _rule('sgd', direction, lr, settings, memory, transform, projection)
 
 def _rule(name, direction, lr, numbers, memory, transform, projection, parts={}):
-    for what, given, kind, example in (('transform', transform, Transform, 'chain()'), ('projection', projection, Projection, 'box(0.01)')):
-        if given is not None and not isinstance(given, kind):
-            raise ValueError(f"{what}: {given!r} came; allowed is a {kind.__name__}, such as {example}")
+    if not isinstance(transform, Transform | None):
+        raise ValueError(f"transform: {transform!r} came; allowed is a Transform, such as chain()")
+    if not isinstance(projection, Projection | None):
+        raise ValueError(f"projection: {projection!r} came; allowed is a Projection, such as box(0.01)")
     return Rule(name, direction, _schedule(lr), numbers, memory, transform or chain(), projection or everywhere, parts)
 
 # %% ../nbs/22_rules.ipynb #80170674
@@ -258,7 +273,8 @@ def adagrad(
     def memory(params): return {'sum_of_squares': zeros_like(params)}
     return _rule('adagrad', direction, lr, {'eps': check_number('eps', eps, least=0)}, memory, transform, projection)
 
-def _root(square): return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt() # the root of exactly zero has no derivative
+def _root(square):
+    return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt() # the root of exactly zero has no derivative
 
 # %% ../nbs/22_rules.ipynb #1a832996
 def rmsprop(
@@ -305,7 +321,8 @@ def _adam_numbers(betas, eps):
 def _adam_memory(params): return {'mean': zeros_like(params), 'square': zeros_like(params), 'count': zero_count(params)}
 
 def _adam_direction(grads, state, params):
-    b1, b2, count = state['beta1'], state['beta2'], state['count'] + 1 # its own count: the averages may be younger than the run
+    b1, b2 = state['beta1'], state['beta2']
+    count = state['count'] + 1 # its own count: the averages may be younger than the run
     mean = tree_map(lambda m, g: m + (g - m) * (1 - b1), state['mean'], grads)
     square = tree_map(lambda s, g: s * b2 + g * g * (1 - b2), state['square'], grads)
     fix1, fix2 = 1 - b1**count, (1 - b2**count).sqrt()
@@ -336,7 +353,8 @@ def graft(
     transform:Transform=None, # Applied to the gradient first
     projection:Projection=None, # Applied after the step
 ) -> Rule:
-    "The direction of one rule with the length of another's step, tensor by tensor (Agarwal et al. 2020). Raises `ValueError` for rules with transforms of their own."
+    """The direction of one rule with the length of another's step, tensor by tensor (Agarwal et al. 2020).
+    Raises `ValueError` for rules with transforms of their own."""
     parts = {'direction': direction, 'length': length}
     for name, part in parts.items(): _check_part(name, part)
     def step(grads, state, params):
@@ -354,7 +372,8 @@ def _check_part(name, rule):
     raise ValueError(f"{name}: {rule} came; allowed are {allowed}")
 
 def _as_long(d, l):
-    "d with the length of l; zero where d is zero. The largest entry is taken out first: the squares of small numbers are zero."
+    """d with the length of l; zero where d is zero. The largest entry is taken out first: the squares of small numbers
+    are zero."""
     top = d.abs().amax()
     d = d / torch.where(top == 0, 1.0, top)
     return d * (torch.linalg.vector_norm(l) / torch.where(top == 0, 1.0, torch.linalg.vector_norm(d)))
@@ -383,13 +402,15 @@ class Average:
     ) -> dict: # The state after
         "Take in the newest parameters."
         share, changes = self.share(state, weight, value)
-        taken = lambda mean, p: torch.where(share == 0, mean, torch.lerp(mean, p, share.to(p.dtype))) # what counts for nothing may be infinite
+        def taken(mean, p): # what counts for nothing may be infinite
+            return torch.where(share == 0, mean, torch.lerp(mean, p, share.to(p.dtype)))
         return {**state, **changes, 'mean': tree_map(taken, state['mean'], params)}
 
     def edited(self,
         state:dict, # Of an average of the same kind
     ) -> dict: # With this one's settings
-        "The state under new settings. A tail that shall begin later begins anew: what is in its mean cannot be taken out."
+        """The state under new settings. A tail that shall begin later begins anew: what is in its mean cannot be taken
+        out."""
         new = {**state, **numbers(self.numbers, state['mean'])}
         return {**new, **self.restart(new, state)}
 
@@ -404,7 +425,8 @@ def uniform() -> Average:
 def tail(
     after:int, # How many to leave out at the beginning
 ) -> Average:
-    "The mean of all but the first `after`: suffix averaging (Rakhlin, Shamir and Sridharan 2012). Raises `ValueError` unless `after` >= 0."
+    """The mean of all but the first `after`: suffix averaging (Rakhlin, Shamir and Sridharan 2012).
+    Raises `ValueError` unless `after` >= 0."""
     def share(state, weight, value):
         begun = state['count'] >= state['after']
         total = state['sum'] + begun * weight
@@ -418,7 +440,8 @@ def tail(
 def ema(
     halflife:float, # Steps after which half is forgotten
 ) -> Average:
-    "The exponential moving average (Yazici et al. 2019 compare it with the uniform one on GANs). Raises `ValueError` unless `halflife` > 0."
+    """The exponential moving average (Yazici et al. 2019 compare it with the uniform one on GANs).
+    Raises `ValueError` unless `halflife` > 0."""
     def share(state, weight, value): return 1 - 0.5**(1 / state['halflife']), {}
     return Average('ema', share, {'halflife': check_number('halflife', halflife, above=0)})
 

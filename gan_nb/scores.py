@@ -28,8 +28,8 @@ class Score(float):
         value:float,
         n:int=0, # Samples that were measured
         interval=None, # (low, high), a function that returns it, or None
-        perfect=None, # What a perfect generator gets with as many samples, on average; a function that returns it; None: unknown
-        why:str='', # It is unknown
+        perfect=None, # What a perfect generator gets on average with as many samples, or a function that returns it
+        why:str='', # It is unknown what a perfect one gets
     ):
         self = super().__new__(cls, value)
         vars(self).update(n=n, why=why, _interval=interval, _perfect=perfect)
@@ -124,12 +124,16 @@ def check_features(
     Raises `ValueError` for another shape, fewer than `least` rows, and rows that are not finite or all the same."""
     x = as_tensor(name, x)
     if x.ndim != 2 or len(x) < least or x.shape[1] == 0:
-        raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed are features (n, d) of at least {least} samples")
-    if x.dtype.is_complex or x.dtype == torch.bool: raise ValueError(f"{name}: {x.dtype} came; allowed are real numbers")
+        allowed = f"features (n, d) of at least {least} samples"
+        raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed are {allowed}")
+    if x.dtype.is_complex or x.dtype == torch.bool:
+        raise ValueError(f"{name}: {x.dtype} came; allowed are real numbers")
     x = x.detach().to('cpu', torch.float64, copy=True)
     if not (x.abs() <= _LARGEST).all():
-        raise ValueError(f"{name}: a feature is not finite or beyond {_LARGEST:g}; allowed are finite numbers up to that size")
-    if (x == x[0]).all(): raise ValueError(f"{name}: all {len(x):,} samples are the same; allowed are samples that differ")
+        found = f"a feature is not finite or beyond {_LARGEST:g}"
+        raise ValueError(f"{name}: {found}; allowed are finite numbers up to that size")
+    if (x == x[0]).all():
+        raise ValueError(f"{name}: all {len(x):,} samples are the same; allowed are samples that differ")
     return x
 
 def check_pair(
@@ -173,7 +177,7 @@ def _perfect_kl(n, k):
     return (k / n * (log_p.softmax(0) * torch.xlogy(c, c)).sum() + math.log(k / n)).item()
 
 def _perfect_modes(n, k, share=1.0):
-    "How many of `k` equally likely modes get one of `n` samples or more, on average, if that `share` of the samples counts."
+    "How many of `k` equally likely modes get one of `n` samples, on average, if that `share` of the samples counts."
     return round(-k * math.expm1(n * math.log1p(-share / k)), 6) # 1000, not 999.999999995
 
 # %% ../nbs/51_scores.ipynb #99e4191d
@@ -210,18 +214,18 @@ def modes_captured(
     n_boot:int=1000, # Draws for the intervals; 0: none
     seed:int=0, # Of the draws
 ) -> Modes:
-    """How many modes of a mixture the samples reach, how many are close to one, and how evenly they are spread (Lin et al. 2018).
+    """How many modes of a mixture the samples reach, how many are close to one, and how evenly they are spread.
 
-    Good is less than 3 `sigma` from the nearest centre. Raises `ValueError` for arrays that do not fit, samples that are
-    fewer than 10, all the same or not finite, and a `sigma` that is not positive. Warns (`UserWarning`) below 10 samples a
-    mode."""
+    Good is less than 3 `sigma` from the nearest centre (Lin et al. 2018). Raises `ValueError` for arrays that do not fit,
+    samples that are fewer than 10, all the same or not finite, and a `sigma` that is not positive. Warns (`UserWarning`)
+    below 10 samples a mode."""
     x, centers = check_pair(('samples', 'centers'), samples, centers, least=(10, 2))
     sigma = _spread(sigma, len(centers))
     distance, nearest = (distances(x, centers) / sigma).min(1)
     (n, d), k = x.shape, len(centers)
     warn_few(10 * k, samples=n)
-    share = torch.special.gammainc(*torch.tensor((d / 2, 4.5), dtype=torch.float64)).item() # of a Gaussian within 3 sigma
-    return Modes(*_count_scores(nearest[distance < 3], n, k, share, n_boot, seed))
+    within = torch.special.gammainc(*torch.tensor((d / 2, 4.5), dtype=torch.float64)).item() # of a Gaussian, 3 sigma
+    return Modes(*_count_scores(nearest[distance < 3], n, k, within, n_boot, seed))
 
 def _spread(sigma, k):
     "Check the standard deviations of `k` modes; float64."
@@ -247,8 +251,8 @@ def stacked_modes(
 ) -> StackedModes:
     """How many combinations of classes occur, and the divergence of their shares from uniform (Metz et al. 2017).
 
-    Raises `ValueError` for labels that are not integers (n, channels) from 0 to `classes` - 1, for fewer than 10, and for
-    more than 100,000 modes. Warns (`UserWarning`) below 10 samples a mode, and where all labels are the same."""
+    Raises `ValueError` for labels that are not integers (n, channels) from 0 to `classes` - 1, for fewer than 10, and
+    for more than 100,000 modes. Warns (`UserWarning`) below 10 samples a mode, and where all labels are the same."""
     y = _labels(labels, classes)
     if (y == y[0]).all():
         alike = f"labels: all {len(y):,} are {y[0].tolist()}, which is one mode"

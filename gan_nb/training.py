@@ -23,7 +23,7 @@ from .checkpoints import about_file, as_ini, content, flight_record, longer
 from .core import Diverged, brief, check_room, check_whole, nearest, stream
 from .divergence import skips_of
 from .driving import Best, Keeper, Progress, drive, replay, signals_noted
-from .engines import Choice, Eager
+from .engines import Eager, Engines
 from .files import write_whole
 from .folders import Folders, find
 from .games import State
@@ -52,7 +52,7 @@ class Run:
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
         self.seed, keep = _below_2_63('seed', seed), _below_2_63('keep', keep, 1)
-        self.lock, self.folders, self.choice = threading.RLock(), Folders(folder, keep), Choice(_checked_compile(compile))
+        self.lock, self.folders, self.engines = threading.RLock(), Folders(folder, keep), Engines(_checked_compile(compile))
         self.best = None # The best checkpoint so far, if `fit` keeps one: its metric, round and value
         self.history = _history or begun(build(self.start_recipe, self.seed, _data), self.seed)
         self.look_every = 1 if self.device.type == 'cpu' else check_every # Moves between two looks for numbers that are not finite: a GPU is waited for
@@ -71,7 +71,7 @@ class Run:
     edits = property(lambda self: [*self.history.edits])
     rollbacks = property(lambda self: [*self.history.rollbacks])
     divergence = property(lambda self: self.history.divergence, doc="Where it became not finite, also in an earlier process; None after an edit, or past that round.")
-    compile = property(lambda self: self.choice.wanted, lambda self, wanted: setattr(self, 'choice', Choice(wanted)))
+    compile = property(lambda self: self.engines.wanted, lambda self, wanted: setattr(self, 'engines', Engines(wanted)))
     folder = property(lambda self: self.folders.own, lambda self, folder: setattr(self.folders, 'own', folder))
     keep = property(lambda self: self.folders.keep, lambda self, keep: setattr(self.folders, 'keep', keep))
 
@@ -119,7 +119,7 @@ class Run:
             if after: return self._take(after)
             for _ in range(n): self.step()
 
-    def _engine(self): return self.choice.engine(self.experiment, self.state)
+    def _engine(self): return self.engines.pick(self.experiment, self.state)
 
     def _rolls_back(self, error):
         back = rolled_back(self.history, error)
@@ -294,7 +294,7 @@ class Run:
         if more is not None: run.edit(rounds=more)
         return run
 
-# %% ../nbs/48_training.ipynb #695ea119
+# %% ../nbs/48_training.ipynb #3b0b5d72
 def _fit(run, until, keeper, judge, shown):
     "Drive a run, with a bar, a metric and a folder where they are wanted."
     with signals_noted(twice=True) as noted, Progress(run, until, shown) as bar:
@@ -316,7 +316,7 @@ def _fit(run, until, keeper, judge, shown):
         else: keeper.end(always=True)
         finally: keeper.let_go()
 
-# %% ../nbs/48_training.ipynb #6b0d7dab
+# %% ../nbs/48_training.ipynb #79d02cbe
 def _of_found(cls, found, compile):
     "A run from what was read, with warnings where it is not quite what somebody may expect."
     about, history = found.about, found.history
@@ -331,7 +331,7 @@ def _of_found(cls, found, compile):
     if found.store: run.folders.take(found.store, history.records, about['unlogged'])
     return run
 
-# %% ../nbs/48_training.ipynb #664cf71d
+# %% ../nbs/48_training.ipynb #bbfd3461
 def _described(run):
     recipe = run.recipe
     precision = '' if recipe.precision == 'float32' else f', {recipe.precision}'

@@ -18,8 +18,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from .core import (Tree, block_norms, brief, check_number, check_whole, global_norm, numbers, tree_map, tree_scale,
-                         zeros_like)
+from .core import Tree, block_norms, brief, check_number, check_whole, global_norm, numbers
+from .core import tree_map, tree_scale, zeros_like
 
 # %% ../nbs/20_transforms.ipynb #d70b7ff4
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Transform:
         state:dict, # From `init` or the last `update`
         params:Tree=None, # Some transforms compare the gradient with the weights
     ) -> tuple: # (grads, state)
-        "Transform `grads`; returns new gradients and the new state and changes neither argument. Raises `ValueError` for an empty tree."
+        """Transform `grads`; returns new gradients and the new state and changes neither argument.
+        Raises `ValueError` for an empty tree."""
         if not grads: raise ValueError("grads: a tree without tensors came; allowed are trees with at least one")
         return self.apply(grads, state, params)
 
@@ -57,13 +58,14 @@ class Transform:
         old:dict, # A state of the transform that came before
         before=None, # That transform; none: it was this one
     ) -> dict: # `new`, which remembers what `old` did
-        "Take over memory from `old` where it fits; settings stay those of `new`. Raises `ValueError` where `before` does not fit to `old`."
+        """Take over memory from `old` where it fits; settings stay those of `new`.
+        Raises `ValueError` where `before` does not fit to `old`."""
         inner = _carry_links(self.links or {}, new, old, (self if before is None else before).links or {})
         return {**carry(new, old, self.numbers), **inner}
 
     def __repr__(self):
-        settings = [f'{k}={v:g}' for k, v in self.numbers.items()] if self.links is None else map(repr, self.links.values())
-        return f"{self.name}({', '.join(settings)})"
+        settings = (f'{k}={v:g}' for k, v in self.numbers.items())
+        return f"{self.name}({', '.join(settings if self.links is None else map(repr, self.links.values()))})"
 
 # %% ../nbs/20_transforms.ipynb #c2c763d2
 def carry(
@@ -81,7 +83,8 @@ def _fits(new, old):
 def _carry_links(links, new, old, before):
     "The new state of each link, which goes on from the next old link of its kind."
     if missing := before.keys() - old.keys():
-        raise ValueError(f"old: a state without {brief(sorted(missing))} came; allowed is one of `before`, the transform that it belongs to")
+        allowed = "one of `before`, the transform that it belongs to"
+        raise ValueError(f"old: a state without {brief(sorted(missing))} came; allowed is {allowed}")
     waiting = {}
     for name, link in before.items(): waiting.setdefault(link.name, []).append((old[name], link))
     def carried(link, state):
@@ -93,11 +96,13 @@ def clip_factor(
     bound, # The largest length that passes unchanged
     norm:Tensor, # A length
 ) -> Tensor: # At most 1
-    "`bound / norm` where the norm is above the bound, exactly 1 elsewhere (also where the norm is NaN, so that it stays visible)."
+    """`bound / norm` where the norm is above the bound, exactly 1 elsewhere (also where the norm is NaN, so that it
+    stays visible)."""
     return torch.where(norm > bound, bound / _divisor(norm), 1.0)
 
 def _divisor(norm):
-    "The norm, but 1 for zero, where the quotient is not used, yet its derivative would be; NaN for infinity, so that a norm too large to be told stays visible."
+    """The norm, but 1 for zero, where the quotient is not used, yet its derivative would be; NaN for infinity, so that
+    a norm too large to be told stays visible."""
     return torch.where(norm == 0, 1.0, torch.where(norm == math.inf, math.nan, norm))
 
 def _nothing_clipped(params): return numbers({'clipped': 0}, params)
@@ -124,7 +129,8 @@ def _between(g, bound):
 def clip_by_global_norm(
     max_norm:float, # Largest joint norm that passes unchanged
 ) -> Transform:
-    "Shorten the gradient to `max_norm`, all tensors by one factor (Pascanu 2013). Raises `ValueError` unless `max_norm` > 0."
+    """Shorten the gradient to `max_norm`, all tensors by one factor (Pascanu 2013).
+    Raises `ValueError` unless `max_norm` > 0."""
     def apply(grads, state, params):
         norm, bound = global_norm(grads), state['max_norm']
         return tree_scale(grads, clip_factor(bound, norm)), _noted(state, norm > bound)
@@ -135,7 +141,8 @@ def clip_by_global_norm(
 def clip_by_block_norm(
     max_norm:float, # Largest norm of one tensor that passes unchanged
 ) -> Transform:
-    "Shorten each tensor to `max_norm` by itself: the clip of Pascanu et al. (2013), tensor by tensor. Raises `ValueError` unless `max_norm` > 0."
+    """Shorten each tensor to `max_norm` by itself: the clip of Pascanu et al. (2013), tensor by tensor.
+    Raises `ValueError` unless `max_norm` > 0."""
     def apply(grads, state, params):
         norms, bound = block_norms(grads), state['max_norm']
         share = torch.stack([n > bound for n in norms.values()]).to(state['clipped'].dtype).mean()
@@ -159,7 +166,8 @@ def _inputs(x, transposed): return [d for d in range(x.ndim) if d != int(transpo
 def last_layer(
     params:Tree, # In the order of the layers
 ) -> tuple: # Names
-    "All tensors of the layer with the last weight (two dimensions or more), linear or not; of each player, where names begin with one."
+    """All tensors of the layer with the last weight (two dimensions or more), linear or not; of each player, where
+    names begin with one."""
     by_player = {}
     for name in params: by_player.setdefault(name.rpartition('/')[0], []).append(name)
     return tuple(name for names in by_player.values() for name in _last_of(names, params))
@@ -180,10 +188,12 @@ def _is_one_of(name, names): return name.split('/')[-1] in names # whichever pla
 def adaptive_clip(
     threshold:float=0.01, # Largest ratio of a unit's gradient to its weights
     eps:float=1e-3, # Units with smaller weights count as this long, so that zeros can grow
-    skip=None, # Names to leave alone; none: the layer that makes the output, the last linear one where a network ends in one
+    skip=None, # Names to leave alone; none: the layer that makes the output
     transposed=(), # Names whose second dimension counts the outputs
 ) -> Transform:
-    "Bound each output unit's gradient by its weights (Brock et al. 2021), the output layer's excepted. Needs `params`. Raises `ValueError` unless `threshold` and `eps` > 0."
+    """Bound each output unit's gradient by its weights (Brock et al. 2021), the output layer's excepted. Needs
+    `params`.
+    Raises `ValueError` unless `threshold` and `eps` > 0."""
     def clipped(name, g, state, params):
         flipped = _is_one_of(name, transposed)
         norm = unit_norms(g, flipped)
@@ -214,7 +224,8 @@ def clip_by_quantile(
     q:float=0.1, # Which quantile of the norms bounds the next ones, in [0, 1]
     window:int=1000, # How many norms are remembered
 ) -> Transform:
-    "Shorten the gradient to a quantile of the norms so far: AutoClip (Seetharaman et al. 2020). Raises `ValueError` unless 0 <= q <= 1."
+    """Shorten the gradient to a quantile of the norms so far: AutoClip (Seetharaman et al. 2020).
+    Raises `ValueError` unless 0 <= q <= 1."""
     if isinstance(q, bool) or not isinstance(q, Real) or not 0 <= q <= 1:
         raise ValueError(f"q: {q!r} came; allowed is a number from 0 to 1")
     window = check_whole('window', window, 1)
@@ -243,7 +254,9 @@ def _unit(g, norm, scale):
 def normalize_by_global_norm(
     scale:float=1.0, # The norm of the result
 ) -> Transform:
-    "Give the whole gradient the norm `scale`, as in normalised SGD (Hazan, Levy and Shalev-Shwartz 2015); zero stays zero, and so does what is below the floor. Raises `ValueError` unless `scale` > 0."
+    """Give the whole gradient the norm `scale`, as in normalised SGD (Hazan, Levy and Shalev-Shwartz 2015); zero stays
+    zero, and so does what is below the floor.
+    Raises `ValueError` unless `scale` > 0."""
     def apply(grads, state, params):
         norm = global_norm(grads)
         return tree_map(lambda g: _unit(g, norm, state['scale']), grads), state
@@ -261,7 +274,8 @@ def normalize_by_block_norm(
 def normalize_by_block_rms(
     scale:float=1.0, # The root mean square of each tensor of the result
 ) -> Transform:
-    "Give each tensor the root mean square `scale`; Adafactor bounds the same measure (Shazeer and Stern 2018). Raises `ValueError` unless `scale` > 0."
+    """Give each tensor the root mean square `scale`; Adafactor bounds the same measure (Shazeer and Stern 2018).
+    Raises `ValueError` unless `scale` > 0."""
     def apply(grads, state, params):
         return tree_map(lambda g, n: _unit(g, n, state['scale'] * g.numel()**.5), grads, block_norms(grads)), state
     return Transform('normalize_by_block_rms', apply, {'scale': check_number('scale', scale, above=0)})
@@ -270,7 +284,8 @@ def normalize_by_block_rms(
 def scale_by_trust_ratio(
     coefficient:float=1.0, # The norm of each tensor of the result, as a share of its weights' norm
 ) -> Transform:
-    "Give each tensor `coefficient` times the norm of its weights (You et al. 2017). Needs `params`. Raises `ValueError` unless `coefficient` > 0."
+    """Give each tensor `coefficient` times the norm of its weights (You et al. 2017). Needs `params`.
+    Raises `ValueError` unless `coefficient` > 0."""
     def apply(grads, state, params):
         _need_weights('scale_by_trust_ratio', params)
         def scaled(g, n, w):
@@ -282,11 +297,12 @@ def scale_by_trust_ratio(
 # %% ../nbs/20_transforms.ipynb #017b3f2b
 def orthogonalize(
     scale:float=1.0, # The singular values of the result
-    steps:int|None=5, # Newton-Schulz steps, for matrices with a norm of at least 1e-7; None: exact, by singular value decomposition
+    steps:int|None=5, # Newton-Schulz steps, for matrices with a norm of at least 1e-7; None: the exact decomposition
     dtype=None, # For the iteration; none: the gradient's own
     transposed=(), # Names whose second dimension counts the outputs
 ) -> Transform:
-    "Bring the singular values of each matrix to about `scale`, as Muon does (Jordan et al. 2024). Raises `ValueError` unless `scale` > 0 and `steps` > 0, and for a `dtype` without fractions."
+    """Bring the singular values of each matrix to about `scale`, as Muon does (Jordan et al. 2024).
+    Raises `ValueError` unless `scale` > 0 and `steps` > 0, and for a `dtype` without fractions."""
     _check_steps(steps)
     _check_dtype(dtype)
     def flat(g): return g.reshape(g.shape[0], -1) if g.ndim > 1 else g.reshape(-1, 1)
@@ -332,7 +348,8 @@ def _polar(g):
 def scale_by_sign(
     scale:float=1.0, # The size of every entry of the result
 ) -> Transform:
-    "Replace each entry by its sign times `scale` (Bernstein et al. 2018); what is not finite stays. Raises `ValueError` unless `scale` > 0."
+    """Replace each entry by its sign times `scale` (Bernstein et al. 2018); what is not finite stays.
+    Raises `ValueError` unless `scale` > 0."""
     def apply(grads, state, params):
         return tree_map(lambda g: torch.where(g.isfinite(), g.sign() * state['scale'].to(g.dtype), g), grads), state
     return Transform('scale_by_sign', apply, {'scale': check_number('scale', scale, above=0)})
@@ -352,7 +369,8 @@ def centralize(
 def momentum(
     decay:float, # Share of the memory that is kept, in (-1, 1)
 ) -> Transform:
-    "Replace the gradient by the decaying sum of all gradients so far, the velocity of the heavy ball (Polyak 1964). Raises `ValueError` unless -1 < decay < 1."
+    """Replace the gradient by the decaying sum of all gradients so far, the velocity of the heavy ball (Polyak 1964).
+    Raises `ValueError` unless -1 < decay < 1."""
     check_number('decay', decay, above=-1, below=1)
     def apply(grads, state, params):
         trace = tree_map(lambda g, t: g + t * state['decay'].to(t.dtype), grads, state['trace'])
@@ -365,7 +383,8 @@ def chain(
 ) -> Transform:
     "Several transforms as one, in the manner of optax. Raises `ValueError` for anything else than transforms."
     for t in transforms:
-        if not isinstance(t, Transform): raise ValueError(f"chain: {t!r} came; allowed are transforms, such as clip_by_global_norm(1.0)")
+        if isinstance(t, Transform): continue
+        raise ValueError(f"chain: {t!r} came; allowed are transforms, such as clip_by_global_norm(1.0)")
     links = {f'{i}_{t.name}': t for i, t in enumerate(transforms)}
     def apply(grads, state, params):
         new = {}
@@ -383,10 +402,12 @@ def clipped_share(
 
 # %% ../nbs/20_transforms.ipynb #5b5a3fcd
 def skip_not_finite() -> Transform:
-    "Let the player's whole step be skipped where an entry is not finite, as training in mixed precision does (Micikevicius et al. 2018), and count it."
+    """Let the player's whole step be skipped where an entry is not finite, as training in mixed precision does
+    (Micikevicius et al. 2018), and count it."""
     def apply(grads, state, params):
         bad = ~torch.stack([g.isfinite().all() for g in grads.values()]).all()
-        counts = {'skip': bad, 'skipped': state['skipped'] + bad, 'in_a_row': torch.where(bad, state['in_a_row'] + 1, 0)}
+        skipped, in_a_row = state['skipped'] + bad, torch.where(bad, state['in_a_row'] + 1, 0)
+        counts = {'skip': bad, 'skipped': skipped, 'in_a_row': in_a_row}
         return tree_map(lambda g: torch.where(bad, 0.0, g), grads), {**state, **counts}
     def memory(params):
         zero = torch.zeros((), dtype=torch.int64, device=next((p.device for p in params.values()), 'cpu'))

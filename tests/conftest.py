@@ -40,6 +40,13 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    "A copy of the working tree in which notebooks may write."
+    import notebooks
+    return notebooks.copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
 def content():
     "A checkpoint's bytes, after three rounds."
     from gan_nb import Run
@@ -49,8 +56,9 @@ def content():
 
 @pytest.fixture
 def spoil(monkeypatch):
-    """`spoil(run, at)` lets a weight of that run become not finite in round `at`, whatever its loss is, unless the run was rolled back before
-    (`always`: also then). `spoil.on = False` ends it, until the next."""
+    """`spoil(run, at)` lets a weight of that run become not finite in round `at`, whatever its loss is.
+
+    Not if the run was rolled back before, unless `always`. `spoil.on = False` ends it, until the next."""
     harms, kinds = [], set()
     def harmed(plain):
         def step(method, game, state, batches):

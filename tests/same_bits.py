@@ -137,7 +137,7 @@ class Drawer:
         if kind == "step": return [("fit", some()), ("step", "disc"), ("step", "gen"), ("rounds", some()), ("step", "gen"), ("fit", 3)]
         if kind == "edit": return [("fit", some()), self.edit(), ("rounds", some()), self.edit(), ("fit", some())]
         if kind == "load": return [("fit", some()), self.edit(), ("rounds", some()), ("load",), ("fit", some())]
-        return [("fit", 25), self.edit(), ("fit", some()), ("fork", 12 + some(), self.edits.deal()), ("fit", some())]
+        return [("fit", 25), self.edit(), ("fit", some()), ("fork", self.rng.randrange(26), self.edits.deal()), ("fit", some())]
 
 
 def methods_cases():
@@ -206,19 +206,27 @@ def divergence_cases():
     calm = [("edit", dict(lr=.01)), ("fit", 10)]
     for i, s in enumerate(wild):
         s = {**small, **s}
-        late = dict(s, warmup=10**6 if s.get("lr", 1e6) > 1e5 else 10**4)      # the rate grows until it is too much
         yield run_case(f"stop {i}", s, [("fit", 60), *calm])
-        yield run_case(f"stop late {i}", late, [("fit", 120), ("fit", 5), *calm])
+        yield run_case(f"stop late {i}", growing(s, 1), [("fit", 120), ("fit", 5), *calm])
         yield run_case(f"roll back {i}", dict(s, on_divergence="roll back"), [("fit", 60), *calm])
-        yield run_case(f"roll back late {i}", dict(late, on_divergence="roll back"), [("rounds", 70), ("several", 60), ("fork", None, {}), ("load",), ("fit", 20)])
+    slow = [{}, dict(method="extragradient"), dict(method="optimistic", lookahead=3), dict(method="unrolled", unroll=2), dict(order="gen_first", halflife=5),
+            dict(lookahead=4, average="tail"), dict(loss="wasserstein", r1=10.), dict(method="simultaneous", noise=.1), dict(rule="sgd", momentum=.9)]
+    scripts = [[("rounds", 130), ("load",), ("fit", 60), ("fork", 140, {}), ("fit", 90)],
+               [("several", 100), ("step", "disc"), ("several", 80), ("fork", 20, {}), ("fit", 150)],
+               [("fit", 70), ("edit", dict(noise=.05)), ("fit", 130), ("fork", None, {}), ("load",), ("fit", 60)]]
+    for i, s in enumerate(slow):
+        s = growing({**small, "loss": "least_squares", **s}, .02)
+        yield run_case(f"roll back late {i}", dict(s, on_divergence="roll back"), scripts[i % 3])
     sudden = [("fit", 60), ("step", "gen"), ("fit", 62), ("edit", dict(lr_disc=1e25)), ("fit", 40), ("load",), ("fit", 20), ("fork", 50, {}), ("fit", 9)]
     for i, s in enumerate([dict(loss="least_squares"), dict(loss="wasserstein", halflife=4), dict(rule="adam", lr=.001), dict(clip=("global_norm", 1.))]):
         yield run_case(f"roll back after an edit {i}", {**small, **s, "on_divergence": "roll back"}, sudden)
 
+def growing(settings, each_round): return dict(settings, lr=each_round * 1e6, warmup=10**6)    # until the rate is too much
+
 def folder_cases():
     "What `fit` leaves in a folder."
-    for i, s in enumerate([{}, dict(halflife=5, rule="adam", lr=.002), dict(lr=1e6, loss="least_squares", warmup=10**6),
-                           dict(lr=1e6, loss="least_squares", warmup=10**6, on_divergence="roll back")]):
+    for i, s in enumerate([{}, dict(halflife=5, rule="adam", lr=.002), growing(dict(loss="least_squares"), .2),
+                           growing(dict(loss="least_squares", on_divergence="roll back"), .05)]):
         script = [("folder fit", 25, 10), ("edit", dict(r1=.05)), ("folder fit", 31, 10), ("load folder",), ("folder fit", 40, 10)]
         yield run_case(f"folder {i}", {**small, **s}, [*script, ("load best",), ("fit", 5)])
 
@@ -228,8 +236,8 @@ def compiled_cases():
                     ("adam", dict(rule="adam", lr=.002, method="extragradient", noise=.1, schedule="linear", rounds=200)),
                     ("conv", dict(pictures, model="conv", width=2, rule="sgd", lr=.05, normalize=("block_rms", .1), loss="r3"))):
         yield run_case(f"compiled {name}", small | s, moves, compile=True)
-    wild = dict(small, loss="least_squares", lr=1e6, warmup=10**6, on_divergence="roll back")
-    yield run_case("compiled roll back", wild, [("fit", 130), ("fit", 20)], compile=True)
+    wild = growing(dict(small, loss="least_squares", on_divergence="roll back"), .02)
+    yield run_case("compiled roll back", wild, [("fit", 130), ("fork", 100, {}), ("fit", 80)], compile=True)
 
 def hand_over_cases():
     "What the old version saves, both go on with."
@@ -239,8 +247,8 @@ def hand_over_cases():
         ways = [("load",), ("load folder",)]
         then = [ways[i % 2], ("fit", 15), drawer.edit(), ("fit", 20), ("fork", 9, {}), ("fit", 5), ("load",), ("fit", 4)]
         yield dict(run_case(f"hand over {i}, {method}", s, then, seed=i), before=first)
-    wild = dict(small, lr=1e6, loss="least_squares", warmup=10**6, on_divergence="roll back")
-    for i, n in enumerate((60, 110)): yield dict(run_case(f"hand over, roll back {i}", wild, [("load",), ("fit", 100)]), before=[("rounds", n)])
+    wild = growing(dict(small, loss="least_squares", on_divergence="roll back"), .02)
+    for i, n in enumerate((55, 105, 140)): yield dict(run_case(f"hand over, roll back {i}", wild, [("load",), ("fit", 100), ("fork", 50, {}), ("fit", 20)]), before=[("rounds", n)])
     yield dict(run_case("hand over, diverged", dict(wild, on_divergence="stop"), [("load folder",), ("fit", 9)]), before=[("fit", 200)])
     yield dict(run_case("hand over, compiled", small, [("load",), ("fit", 9)], compile=True), before=[("fit", 60)])
     for version in (1, 2, 3):
@@ -253,13 +261,14 @@ def run_case(name, settings, script, seed=0, of="ring", compile=False):
 def population_cases():
     "Grids of numbers; `mixed` ones have a setting that is off in one member and on in another."
     calm = dict(small, rounds=40, lr=.03)
+    settled = dict(n_gen=0, loss="hinge", lr=.3, hidden=(16, 16))    # a discriminator that is sure soon, and whose gradient is then exactly zero
     alike = [
         ("seeds", {}, {}), ("lr", {}, dict(lr=[.01, .03])), ("clip", {}, dict(clip=[("global_norm", .2), ("global_norm", 1.)])),
         ("momentum", {}, dict(momentum=[.3, .6])), ("halflife", {}, dict(halflife=[3, 10])), ("tail", dict(average="tail"), dict(rounds=[20, 40])),
         ("r1 and noise", dict(r1=.1, noise=.1), dict(r1=[.05, .2], noise=[.05, .1])), ("adam", dict(rule="adam", lr=.002), dict(momentum_disc=[0, .5])),
         ("normalize", {}, dict(normalize=[("block_rms", .1), ("block_rms", .05)])), ("project", dict(project=("box", .3)), dict(project=[("box", .2), ("box", .5)])),
         ("consensus", dict(method="consensus"), dict(method_weight=[0, .1])), ("extragradient", dict(method="extragradient", lookahead=3), dict(lookahead_alpha=[.5, .8])),
-        ("optimistic", dict(method="optimistic", spectral=True), {}), ("unrolled", dict(method="unrolled", unroll=2), dict(lr_gen=[.01, .02])),
+        ("optimistic", dict(method="optimistic"), {}), ("unrolled", dict(method="unrolled", unroll=2), dict(lr_gen=[.01, .02])),
         ("past_extragradient", dict(method="past_extragradient", gn=True), {}), ("symplectic", dict(method="symplectic", pack=2), {}),
         ("conv", dict(pictures, model="conv", width=2), dict(lr=[.01, .02])), ("linear", dict(schedule="linear", warmup=5, n_disc=2), dict(lr=[.01, .02])),
         ("diverging", dict(loss="least_squares"), dict(lr=[.01, 1e7])),
@@ -271,7 +280,9 @@ def population_cases():
         ("momentum", {}, dict(momentum=[0, .5])), ("early momentum", {}, dict(early_momentum=[0, .5])), ("decay", {}, dict(weight_decay=[0, .01])),
         ("two", {}, dict(r1=[0, .1], clip=[None, ("global_norm", .2)])), ("r1 and sign", dict(normalize=("sign", .01)), dict(r1=[0, .1])),
         ("r1, sign and hinge", dict(normalize=("sign", .1), loss="hinge"), dict(r1=[0, .1])), ("decay and sign", dict(normalize=("sign", .01)), dict(weight_decay=[0, .01])),
-        ("penalty that overflows", dict(loss="wasserstein", normalize=("block_rms", 1e10), lr=1e4), dict(wgan_gp=[0, 1.])),
+        ("penalty that overflows", dict(n_gen=0, loss="wasserstein", normalize=("block_rms", 1e10), lr=1), dict(wgan_gp=[0, 1.])),
+        ("penalty, sign and no gradient", dict(settled, normalize_disc=("sign", .1)), dict(r1=[0, .1])),
+        ("memory, sign and no gradient", dict(settled, normalize_disc=("sign", .1)), dict(early_momentum_disc=[0, .5])),
         ("clip of large gradients", dict(loss="least_squares", lr=1e7), dict(clip=[None, ("global_norm", .2)])),
     ]
     for mix, group in ((False, alike), (True, mixed)):
@@ -407,8 +418,7 @@ def folder_content(folder) -> dict:
 def play_population(case) -> dict:
     "Its members as they end, and how far each is from the run that it stands for."
     from gan_nb.population import Population
-    settings = own_data(case["settings"])
-    many = Population(case["of"], seeds=2, grid=case["grid"], compile=case["compile"], **settings)
+    many = Population(case["of"], seeds=2, grid=case["grid"], compile=case["compile"], **own_data(case["settings"]))
     for _, n in case["script"]: many.fit(n)
     played = Played(dict(case, seed=0), many.run(0))
     played.noted["all samples"] = as_array(many.all_samples(4))
@@ -419,15 +429,15 @@ def play_population(case) -> dict:
         played.noted |= {f"member {i}: {name}": value for name, value in member.items()}
         table = many.records(i)
         played.noted |= {f"member {i}: own records {name}": np.asarray(table[name]) for name in table if name != "seconds"}
-        apart[f"{', '.join(f'{k}={v}' for k, v in point.items())} seed {seed}".strip()] = from_its_run(case, settings | point, seed, member)
+        apart[f"{', '.join(f'{k}={v}' for k, v in point.items())} seed {seed}".strip()] = from_its_run(case, point, seed, member)
     going_on = many.run(len(points) * 2 - 1)
     played.run = going_on
     played.play([("fit", 5), ("edit", dict(lr=.02)), ("fit", 5), ("fork", None, {}), ("fit", 2)])
     return {**played.result(), "apart": apart}
 
-def from_its_run(case, settings, seed, member) -> dict:
+def from_its_run(case, point, seed, member) -> dict:
     "How far a member is from the run that it stands for, by name; empty where all is the same to the last bit."
-    run = Played(dict(case, seed=seed, settings=settings, compile=False, script=[("fit", 0)]), None)
+    run = Played(dict(case, seed=seed, settings=case["settings"] | point, compile=False))
     run.play(case["script"][:1])
     if not run.told: run.play(case["script"][1:])
     alone = looked_at(run.run, run.place)
@@ -455,7 +465,7 @@ def play_case(case) -> dict:
         return played.result()
     except Exception:
         error = traceback.format_exc()
-        return dict(name=case["name"], noted={}, told=[("refused", error.splitlines()[-1])], words=[(0, error)], apart={})
+        return dict(name=case["name"], noted={}, told=[("refused",)], words=[(0, error)], apart={})
 
 def write(case) -> dict:
     "The first half of what is handed over, left where the second half looks for it."
@@ -518,7 +528,7 @@ def report(todo, old, new, most_lines) -> bool:
     both = [case for case in todo if case["name"] in old and case["name"] in new]
     report_words(both, old, new)
     report_members([case for case in both if case["kind"] == "population"], old, new)
-    errors = Counter(told[1] for case in both for told in old[case["name"]]["told"])
+    errors = Counter(told[-1 if len(told) == 1 else 1] for case in both for told in old[case["name"]]["told"])
     for case in both:
         if not old[case["name"]]["noted"]: print(f"\n{case['name']}: refused: {old[case['name']]['words'][0][1]}")
     print(f"\n{len(todo)} cases, {len(wrong)} of them differ. Errors on the way, in the old version: {dict(errors) or 'none'}.")

@@ -1,19 +1,19 @@
-"""Where tests reach inside: names that nobody promised, in one place, so that whoever changes the inside changes this file alone.
+"""Where tests reach inside: names that nobody promised, in one place.
 
-Each function says what a test wants to happen; how it is brought about is a matter of today's code."""
+Whoever changes the inside changes this file alone. Each function says what a test wants to happen; how it is brought
+about is a matter of today's code."""
 import sys
 
 import torch
 
-from gan_nb import checkpoints, divergence, doctor, engines, metrics, readers, records, storage
+from gan_nb import checkpoints, divergence, engines, metrics, readers, records, storage
 from gan_nb import data as room
-from gan_nb.engines import Choice, Eager
+from gan_nb.engines import Eager, Engines
 from gan_nb.recipes import settings
 
-# The modules that change a run or a file: Ctrl-C is tried before each of their lines. A name that is no module's yet is no harm.
+# The modules that change a run or a file: Ctrl-C is tried before each of their lines
 changing = ("training.py", "history.py", "divergence.py", "checkpoints.py", "driving.py", "engines.py", "round.py",
-            "records.py", "storage.py",
-            "files.py", "folders.py", "training.py")
+            "records.py", "storage.py", "files.py", "folders.py")
 
 
 # A run
@@ -34,13 +34,13 @@ class Together(Eager):
         return state, torch.stack(rows), torch.stack(finite)
 
 
-class Always(Choice):
-    def engine(self, experiment, state): return Together(experiment)
+class Always(Engines):
+    def pick(self, experiment, state): return Together(experiment)
 
 
 def two_at_once(run):
     "Play two rounds in one call, eagerly."
-    run.choice = Always()
+    run.engines = Always()
     run.several(2)
 
 
@@ -59,8 +59,16 @@ def nothing_is_built(monkeypatch, said):
 
 # Rounds
 
-numbers_of_a_structure = [n for n, it in settings.items() if it["role"] in ("switch", "weight")] # whose size makes no other structure
-compiled_rounds = engines._programs # those that are kept
+# Settings whose size makes no other structure
+numbers_of_a_structure = [n for n, it in settings.items() if it["role"] in ("switch", "weight")]
+
+
+def compiled_rounds(): return engines._programs # those that are kept, for runs of the same structure
+
+
+def nothing_compiled(monkeypatch):
+    "As if nothing had been compiled so far; afterwards it is there again."
+    monkeypatch.setattr(engines, "_programs", {})
 
 
 # Records and files

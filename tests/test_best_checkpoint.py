@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan_nb import checkpoints, Run
+from gan_nb import driving, Run
 from gan_nb.cli import main
 from gan_nb.storage import Store
 from gan_nb.storage import checkpoint_name
@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_the_best_before(tmp_path, monkeypatch):
     run = Run("ring", folder=tmp_path/"a", **tiny).fit(4, progress=False, metric=level, every=3)
     with run.claim(), monkeypatch.context() as m:
         m.setattr(os, "fsync", full)
-        judge = checkpoints.Best(run, level, "smallest", 3)
+        judge = driving.Best(run, level, "smallest", 3)
         judge.begin()
         for _ in range(2): run.step()
         with pytest.warns(UserWarning, match="best checkpoint was not saved at round 6, training goes on.*No space left on device.*best.safetensors"):

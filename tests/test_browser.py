@@ -71,6 +71,12 @@ def tmp_path(tmp_path_factory): return tmp_path_factory.mktemp("pictures")    # 
 
 
 @pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    "A folder that stays for whoever wants to look."
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as p:
         opened = p.chromium.launch(executable_path=chromium, args=flags)
@@ -146,7 +152,7 @@ def click_latency(page, button, change):
 
 
 @pytest.mark.parametrize("panel", [ring, digits], ids=["ring", "digits"], indirect=True)
-def test_a_person_can_drive_the_lab(panel, tmp_path, request):
+def test_a_person_can_drive_the_lab(panel, pictures, request):
     page = panel
     assert rounds(page) == 0
     before = page.evaluate(first_picture)
@@ -164,7 +170,7 @@ def test_a_person_can_drive_the_lab(panel, tmp_path, request):
     page.keyboard.press("ArrowLeft")
     page.get_by_text("lr_disc = ").wait_for()
     until_round_above(page, at)
-    page.screenshot(path=tmp_path/"playing.png")
+    page.screenshot(path=pictures/"playing.png")
 
     press(page, "Pause")
     page.get_by_text("paused", exact=True).wait_for()
@@ -187,15 +193,15 @@ def test_a_person_can_drive_the_lab(panel, tmp_path, request):
 
     overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
     assert overflow <= 1
-    page.screenshot(path=tmp_path/f"lab-{request.node.callspec.id}.png")
-    print("picture:", tmp_path/f"lab-{request.node.callspec.id}.png")
+    page.screenshot(path=pictures/f"lab-{request.node.callspec.id}.png")
+    print("picture:", pictures/f"lab-{request.node.callspec.id}.png")
 
     press(page, "Reset")
     page.wait_for_function(f"() => ({read_round})() === 0")
 
 
 @pytest.mark.parametrize("panel", [many], ids=["many"], indirect=True)
-def test_a_person_can_drive_a_population(panel, tmp_path):
+def test_a_person_can_drive_a_population(panel, pictures):
     page = panel
     before = page.evaluate(first_picture)
     press(page, "Play")
@@ -218,12 +224,12 @@ def test_a_person_can_drive_a_population(panel, tmp_path):
     overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
     assert overflow <= 1
     page.set_viewport_size({"width": 1280, "height": 1900})
-    page.screenshot(path=tmp_path/"population.png")
-    print("picture:", tmp_path/"population.png")
+    page.screenshot(path=pictures/"population.png")
+    print("picture:", pictures/"population.png")
 
 
 @pytest.mark.parametrize("panel", [sick], ids=["sick"], indirect=True)
-def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
+def test_the_doctor_speaks_and_is_obeyed(panel, pictures):
     page = panel
     remedy = page.get_by_role("button", name="Apply the remedy", exact=True)
     page.get_by_text("too early, no round has been seen yet").wait_for()
@@ -235,8 +241,8 @@ def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
     page.get_by_text("set loss='r3'").wait_for()                        # and says what the click will do
     page.get_by_text("The doctor's evidence").click()
     page.get_by_text("real ranked above generated").wait_for()
-    page.screenshot(path=tmp_path/"ill.png")
-    print("picture:", tmp_path/"ill.png")
+    page.screenshot(path=pictures/"ill.png")
+    print("picture:", pictures/"ill.png")
 
     at = rounds(page)
     remedy.click()
@@ -246,7 +252,7 @@ def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
     page.wait_for_function(f"n => ({read_doctor})() > n", arg=at)       # and the doctor looks at what became of it
     press(page, "Pause")
     page.get_by_text("paused", exact=True).wait_for()
-    page.screenshot(path=tmp_path/"treated.png")
+    page.screenshot(path=pictures/"treated.png")
     run_cell(page, 2)
     facts = cell(page, 2).locator(".jp-OutputArea-output pre").first
     facts.get_by_text("share").wait_for()

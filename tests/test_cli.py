@@ -263,8 +263,8 @@ def test_evaluate_a_mixture(trained, monkeypatch, capsys):
     assert found["notes"] == []
     table = said(capsys, "evaluate", "runs/ring-seed0", "--n", 50)
     assert "high quality" in table and "perfect" in table and "50 samples are few" in table
-    assert said(capsys, "evaluate", "runs/ring-seed0", "--n", 50) == table != said(capsys, "evaluate",
-        "runs/ring-seed0", "--n", 50, "--seed", 1)
+    assert said(capsys, "evaluate", "runs/ring-seed0", "--n", 50) == table
+    assert table != said(capsys, "evaluate", "runs/ring-seed0", "--n", 50, "--seed", 1)
 
 
 def test_evaluate_digits_names_the_judge(tmp_path, monkeypatch, capsys):
@@ -308,8 +308,8 @@ def test_the_doctors_remedy_can_be_pasted(tmp_path, monkeypatch, capsys):
 
 def test_a_diverged_run_is_ill_and_its_remedy_starts_anew(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "ring", "--out", "a", "--rounds", "300", "--set", "rule=sgd", "--set", "lr=1e4", "--set",
-        "momentum=0", "--set", "loss=wasserstein", *small]) == 3
+    assert main(["train", "ring", "--out", "a", "--rounds", "300", "--set", "rule=sgd", "--set", "lr=1e4",
+        "--set", "momentum=0", "--set", "loss=wasserstein", *small]) == 3
     capsys.readouterr()
     found = json.loads(said(capsys, "doctor", "a", "--json"))
     words = shlex.split(found["remedy"])

@@ -126,6 +126,7 @@ def test_rolling_back_ends(spoil):
     with pytest.raises(Diverged, match="gen/0.weight is not finite"): run.fit(100, progress=False)
     rates = [run.start_recipe.lr_gen, *(e.changes["lr_gen"] for e in run.edits)]
     assert len(rates) == 4 and rates[-1] == rates[0] / 8 and len(run.rollbacks) == 3 and run.round == 60
+    assert [back["round"] for back in run.rollbacks] == [60] * 3
 
 
 def test_an_edit_is_never_rolled_back_over(spoil):

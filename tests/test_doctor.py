@@ -402,8 +402,8 @@ def test_an_old_finding_is_applied_as_of_now():
 
 @pytest.mark.parametrize("halflife", [0., 100.])
 def test_what_wanders_below_an_average_is_no_collapse(halflife):
-    run = put_records(Run(patient("oscillation", "fast adam", batch_size=64, halflife=halflife)).fit(250,
-        progress=False), 400)
+    run = Run(patient("oscillation", "fast adam", batch_size=64, halflife=halflife)).fit(250, progress=False)
+    run = put_records(run, 400)
     found = diagnose(run)
     seen = found[0].evidence
     assert seen["own_drift"] > .25 and (seen["own_drift"] == seen["drift"]) == (halflife == 0)

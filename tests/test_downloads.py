@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import seams
-from gan_nb import data as room
+from gan_nb import readers
 from gan_nb.data import load
 from idx_files import everything_in, FILES, four_files, put, same
 
@@ -82,7 +82,7 @@ def test_only_missing_or_damaged_files_are_fetched(mirror, cache, tmp_path):
 
 def test_interrupted_transfer_leaves_nothing(mirror, cache, monkeypatch):
     class Stopped(BaseException): pass
-    real = room.urllib.request.urlopen
+    real = readers.urllib.request.urlopen
     def slow(*args, **kwargs):
         reply = real(*args, **kwargs)
         def read(_, reply=reply, first=[True]):
@@ -91,7 +91,7 @@ def test_interrupted_transfer_leaves_nothing(mirror, cache, monkeypatch):
             return b'first block'
         reply.read = read
         return reply
-    monkeypatch.setattr(room.urllib.request, 'urlopen', slow)
+    monkeypatch.setattr(readers.urllib.request, 'urlopen', slow)
     with pytest.raises(Stopped): load('mnist', download=True, mirrors=[f'{mirror[0]}/good/'])
     assert everything_in(cache) == ['mnist']
 
@@ -105,7 +105,7 @@ def test_endless_file_is_stopped(mirror, cache, monkeypatch):
 @pytest.mark.parametrize('name', ['mnist', 'fashion_mnist'])
 def test_absent_set_says_what_to_do(cache, tmp_path, monkeypatch, name):
     def refuse(*_, **__): raise AssertionError('asked the network although nobody asked for it')
-    monkeypatch.setattr(room.urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(readers.urllib.request, 'urlopen', refuse)
     with pytest.raises(FileNotFoundError) as e: load(name, folder=tmp_path/'mine')
     said = str(e.value)
     assert all(part in said for part in (name, str(tmp_path/'mine'), str(cache/name), 'folder=', 'download=True'))

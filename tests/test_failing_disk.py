@@ -87,9 +87,8 @@ def test_what_is_moved_into_place_is_on_the_disk(tmp_path, monkeypatch):
     run = Run("ring", **tiny)
     run.save(tmp_path/"a")
     run.fit(2, progress=False)
-    did, path_of = [], lambda f: os.path.relpath(os.readlink(f"/proc/self/fd/{f}"), tmp_path/"a") if isinstance(f,
-        int) else os.path.relpath(f, tmp_path/"a")
-    real = os.fsync, os.replace
+    did, real = [], (os.fsync, os.replace)
+    def path_of(f): return os.path.relpath(os.readlink(f"/proc/self/fd/{f}") if isinstance(f, int) else f, tmp_path/"a")
     monkeypatch.setattr(os, "fsync", lambda f: (did.append(("fsync", path_of(f).split("/")[-1])), real[0](f)))
     monkeypatch.setattr(os, "replace", lambda a, b: (did.append(("replace", path_of(b))), real[1](a, b)))
     run.save(tmp_path/"a")

@@ -24,7 +24,8 @@ GOING_ON = [
     *(dict(normalize=(kind, 1.), lr=.001) for kind in normalizers), dict(r1=.1, r2=.1, loss="r3", halflife=5),
     dict(wgan_gp=1., dragan=1., noise=.1), dict(pack=2, smoothing=.1), dict(gn=True),
     dict(spectral=True, project=("ball", 2.)),
-    dict(skip_not_finite=True, centralize=True, early_momentum=.5, momentum=.5, nesterov=True, weight_decay=.001, warmup=13),
+    dict(skip_not_finite=True, centralize=True, early_momentum=.5, momentum=.5, nesterov=True, weight_decay=.001,
+        warmup=13),
     dict(on_divergence="roll back", lr=2., hidden=(32, 32), batch_size=64, rounds=10_000),
     dict(data="digits", z_dim=4, model="conv", width=4, rule="adam", spectral=True)]
 plain = Recipe(data="ring", z_dim=2, hidden=(8,), batch_size=8, device="cpu", threads=1, rounds=50).replace(lr=.01)

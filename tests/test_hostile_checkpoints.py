@@ -85,8 +85,8 @@ HOSTILE = {
     "a record without a time": lambda c: changed(c, records=spoiled(c, 1, math.nan)),
     "an average that is none": lambda c: changed(c, **{"average/mean/0.weight": torch.full((8, 2), math.nan)}),
     "an infinite average": lambda c: changed(c, **{"average/mean/0.weight": torch.full((8, 2), math.inf)}),
-    "a rule that remembers no number": lambda c: changed(c,
-        **{"rules/gen/mean/0.weight": torch.full((8, 2), math.nan)}),
+    "a rule that remembers no number": 
+        lambda c: changed(c, **{"rules/gen/mean/0.weight": torch.full((8, 2), math.nan)}),
     "a rate that is no number": lambda c: changed(c, **{"rules/gen/lr": torch.tensor(math.nan, dtype=torch.float64)}),
     "an edit to text": lambda c: changed(c, edits=[dict(round=1, moves=1, changes=dict(lr_gen="x"))]),
     "an edit to come": lambda c: changed(c, edits=[dict(round=10**18, moves=10**18, changes=dict(lr_gen=.1))]),

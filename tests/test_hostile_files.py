@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 from hypothesis import given, strategies as st
 
-from gan_nb import data as data_room, Run
+from gan_nb import Run
 from gan_nb.data import load
 from gan_nb.readers import read_idx
-from gan_nb.recipes import recipe, recipe as a_recipe, recipes, recipes as all_recipes
+from gan_nb.recipes import recipe, recipes
 from helpers import bounded, one_line, quick, tiny
 
 
 def test_files_train(tmp_path):
-    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a,
-        b in np.random.default_rng(0).normal(size=(50, 2))))
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    (tmp_path/"points.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a, b in points))
     run = Run("ring", data=load(str(tmp_path/"points.csv")), **tiny).fit(3, progress=False)
     run.save(tmp_path/"a")
     assert run.game.data.name == "points" and Run.load(tmp_path/"a", data=tmp_path/"points.csv").round == 3
@@ -68,11 +68,11 @@ def parsers(folder):
         place = folder/"ini"
         place.mkdir(exist_ok=True)
         shutil.copy(path, place/"settings.ini")
-        return [a_recipe(name, place) for name in all_recipes(place)]
+        return [recipe(name, place) for name in recipes(place)]
     return {"a.npy": (load, array.getvalue()), "a.npz": (load, zipped.getvalue()),
             "a.csv": (load, b"x,y\n1,2\n3,4\n"), "a.png": (in_folder, picture.getvalue()),
             "a.jpg": (in_folder, jpeg.getvalue()),
-            "a.idx": (lambda p: data_room.read_idx(p, 3), idx),
+            "a.idx": (lambda p: read_idx(p, 3), idx),
             "settings.ini": (as_settings, b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n")}
 
 
@@ -166,7 +166,7 @@ def test_one_megabyte_never_becomes_many(tmp_path):
     with bounded(), pytest.raises(ValueError, match="2049 x 2048 pixels came"): load(tmp_path/"p")
     with gzip.open(tmp_path/"a.gz", "wb") as f:
         f.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 1000, 1000) + bytes(20_000_000))
-    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): data_room.read_idx(tmp_path/"a.gz", 3)
+    with bounded(3), pytest.raises(ValueError, match="for a file of its length"): read_idx(tmp_path/"a.gz", 3)
 
 
 @pytest.mark.parametrize('name', ['a.csv', 'a.npy', 'a.npz', 'a.png', 'a.jpg', 'a.idx'])

@@ -16,6 +16,7 @@ import seams
 from gan_nb import metrics as m
 from gan_nb.core import stream
 from gan_nb.data import load
+from gan_nb.scores import modes_captured, stacked_modes
 from helpers import pair
 
 
@@ -136,12 +137,12 @@ def test_modes_equal_brute_force():
     distance = np.linalg.norm(x[:, None] - centers[None], axis=2) / sigma
     mode = distance.argmin(1)[distance.min(1) < 3]
     p = np.bincount(mode, minlength=7) / len(mode)
-    found = m.modes_captured(x, centers, sigma)
+    found = modes_captured(x, centers, sigma)
     assert found.modes == (p > 0).sum()
     assert found.high_quality == len(mode) / 900
     assert found.counts == tuple(np.bincount(mode, minlength=7))
     assert found.reverse_kl == pytest.approx(sum(q * math.log(7 * q) for q in p if q), rel=1e-12)
-    edge = m.modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
+    edge = modes_captured(np.array([[3., 0], [10, 0], [2.999, 0]] * 20), np.array([[0., 0], [10, 0]]), 1.0, n_boot=0)
     assert edge.counts == (20, 20) and edge.modes == 2 and edge.reverse_kl == 0
 
 
@@ -150,7 +151,7 @@ def test_modes_equal_brute_force():
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_data_scores_as_a_perfect_generator(name):
     data = load(name)
-    drawn = [m.modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma)
+    drawn = [modes_captured(data.draw(2500, stream(seed, 11 + len(name))), data.centers, data.sigma)
         for seed in range(100)]
     k = len(data.centers)
     perfect = dict(modes=k, high_quality=1 - math.exp(-4.5), reverse_kl=(k - 1) / 5000)
@@ -164,7 +165,7 @@ def test_data_scores_as_a_perfect_generator(name):
 
 @pytest.mark.parametrize("n", [10_000, 26_000])
 def test_fair_triples_score_as_a_perfect_generator(n):
-    scores = m.stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
+    scores = stacked_modes(torch.randint(10, (n, 3), generator=stream(n)))
     for score in scores[:2]: assert score.interval[0] <= score.perfect <= score.interval[1]
     assert scores.reverse_kl.perfect == pytest.approx(999 / (2 * n), rel=0.02)
 
@@ -177,9 +178,8 @@ def test_intervals_hold_what_is_perfect(metric):
         a, b = np.random.default_rng([i, 7]).normal(size=(1000, 4)), np.random.default_rng([i, 8]).normal(size=(600, 4))
         if metric in ("precision", "recall"): return getattr(m.precision_recall(a, b), metric)
         if metric in ("density", "coverage"): return getattr(m.density_coverage(a, b), metric)
-        return {"ndb": lambda: m.ndb(a, b, 20),
-            "sliced_wasserstein": lambda: m.sliced_wasserstein(a, b, 20)}.get(metric,
-            lambda: getattr(m, metric)(a, b))()
+        if metric in ("ndb", "sliced_wasserstein"): return getattr(m, metric)(a, b, 20)
+        return getattr(m, metric)(a, b)
     scores = [score(i) for i in range(30)]
     assert np.mean([s.interval[0] <= s.perfect <= s.interval[1] for s in scores]) >= 0.85
     assert abs(np.mean(scores) - np.mean([s.perfect for s in scores])) < 5 * np.std(scores) / 30**0.5
@@ -192,13 +192,17 @@ def test_intervals_hold_what_is_perfect(metric):
     assert not worse.interval[0] <= worse.perfect <= worse.interval[1]
 
 
+def two_sets(i, n, k, d, *address):
+    "The i-th pair of sets of one distribution."
+    return [np.random.default_rng([i, j, n, k, *address]).normal(size=(size, d)) for j, size in enumerate((n, k))]
+
+
 @pytest.mark.parametrize("n, k, bins", [(400, 2000, 50), (2000, 400, 50), (500, 500, 50), (1000, 600, 20)])
 def test_perfect_bins(n, k, bins):
     "The average over repeated draws; the bins fit the real samples, so fewer of them differ than of random counts"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        drawn = [m.ndb(*(np.random.default_rng([i, j, n, k]).normal(size=(size, 4)) for j,
-            size in enumerate((n, k))), bins, n_boot=0) for i in range(80)]
+        drawn = [m.ndb(*two_sets(i, n, k, 4), bins, n_boot=0) for i in range(80)]
     perfect = [s.perfect for s in drawn[:10]]
     assert abs(np.mean(drawn) - np.mean(perfect)) < 4 * math.hypot(np.std(drawn) / 80**0.5, np.std(perfect) / 10**0.5)
     if k == 2000:
@@ -209,12 +213,11 @@ def test_perfect_bins(n, k, bins):
 @pytest.mark.parametrize("d", [4, 8])
 def test_perfect_recall(n, k, d):
     "With more generated samples than real ones as well; with (400, 2000) that is 2 points above the recall among 400"
-    drawn = [m.precision_recall(*(np.random.default_rng([i, j, n, k, d]).normal(size=(size, d)) for j,
-        size in enumerate((n, k))), n_boot=0) for i in range(40)]
+    drawn = [m.precision_recall(*two_sets(i, n, k, d, d), n_boot=0) for i in range(40)]
     for score, allowed in (("recall", 0.008), ("precision", 0.003)):
         found, perfect = [getattr(s, score) for s in drawn], [getattr(s, score).perfect for s in drawn]
-        assert abs(np.mean(found) - np.mean(perfect)) < allowed + 3 * math.hypot(np.std(found),
-            np.std(perfect)) / 40**0.5
+        noise = math.hypot(np.std(found), np.std(perfect)) / 40**0.5
+        assert abs(np.mean(found) - np.mean(perfect)) < allowed + 3 * noise
 
 
 def test_a_score_is_a_float():

@@ -60,8 +60,8 @@ def test_a_compiled_population_agrees():
 
 def test_a_member_remembers_what_its_schedule_does():
     settings = small | dict(rule="sgd", lr=1., clip=("global_norm", .5), momentum=0., schedule="polyak")
-    out, alone = Population("ring", seeds=2, **settings).fit(20).run(1), Run("ring", seed=1, **settings).fit(20,
-        progress=False)
+    out = Population("ring", seeds=2, **settings).fit(20).run(1)
+    alone = Run("ring", seed=1, **settings).fit(20, progress=False)
     for run in (out, alone): run.fit(10, progress=False)
     np.testing.assert_allclose(out.records["loss_gen"], alone.records["loss_gen"], rtol=1e-4)
 

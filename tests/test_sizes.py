@@ -6,13 +6,12 @@ from gan_nb.cli import main
 from helpers import tiny
 
 
-@pytest.mark.parametrize("setting, why",
-    [("hidden=1000000000", "GiB would be needed"), ("z_dim=1000000000", "GiB would be needed"),
-                                          ("batch_size=1000000000", "GiB would be needed"),
-                                          ("hidden=" + "9" * 30, "at most"),
-                                          ("n_disc=1000000000000", "at most 1,000"),
-                                          ("pack=100000000", "at most 1,000"),
-                                          ("threads=1000000000", "threads: '1000000000' came; allowed is a whole number of at most"), ("rounds=" + "9" * 30, "at most"), ("hidden=" + "8 " * 5000, "layers came")])
+@pytest.mark.parametrize("setting, why", [
+    ("hidden=1000000000", "GiB would be needed"), ("z_dim=1000000000", "GiB would be needed"),
+    ("batch_size=1000000000", "GiB would be needed"), ("hidden=" + "9" * 30, "at most"),
+    ("n_disc=1000000000000", "at most 1,000"), ("pack=100000000", "at most 1,000"),
+    ("threads=1000000000", "threads: '1000000000' came; allowed is a whole number of at most"),
+    ("rounds=" + "9" * 30, "at most"), ("hidden=" + "8 " * 5000, "layers came")])
 def test_absurd_sizes_are_refused_before_anything_is_made(setting, why, tmp_path, capsys):
     assert main(["train", "ring", "--out", str(tmp_path/"a"), "--rounds", "2", "--set", setting]) == 2
     said = capsys.readouterr().err

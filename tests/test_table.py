@@ -72,7 +72,8 @@ def test_every_switch_is_an_edit_and_replays():
         other.step()
     assert other.recipe == run.recipe
     ends = state_of(other)
-    for name, value in state_of(run).items(): assert torch.equal(value.nan_to_num(-1.), ends[name].nan_to_num(-1.)), name
+    for name, value in state_of(run).items():
+        assert torch.equal(value.nan_to_num(-1.), ends[name].nan_to_num(-1.)), name
     assert same_run(run.fork(), run)
 
 
