@@ -88,6 +88,7 @@ class Verdict(VBox):
     def __init__(self):
         self.said, self.plan, self.evidence = HTML(), stretch(), HTML()
         self.remedy = button('Apply the remedy', 'info')
+        self.remedy.layout.margin = '2px 8px 2px 0'
         self.offer = HBox([self.remedy, self.plan], layout=Layout(align_items='center', display='none'))
         details = Accordion([self.evidence], titles=("The doctor's evidence",), selected_index=None)
         super().__init__([self.said, self.offer, details], layout=Layout(margin='4px'))

@@ -28,6 +28,7 @@ class Loss:
     equilibrium: dict = field(default_factory=dict) # 'gen' and 'disc': the loss when neither can win
     needs_real: bool = False # Does the generator's loss look at real samples?
     undecided: float = 0.0 # What a discriminator that cannot tell answers everywhere
+    is_label: bool = False # Are the answers labels, from 0 to the label of real samples, instead of logits?
     relative: bool = False # Do only differences of answers count?
     soften: Callable|None = None # Label of real samples -> (disc, undecided); None: the loss has no labels
 
@@ -64,6 +65,7 @@ least_squares = Loss(
     gen=lambda real, fake: (fake - 1).square().mean() / 2,
     equilibrium={'gen': 1/8, 'disc': 1/4},
     undecided=1/2,
+    is_label=True,
     soften=_squares)
 
 # %% ../nbs/14_losses.ipynb #f4241ca8

@@ -383,7 +383,7 @@ def _leaning(run, real, fake):
     if loss.relative:
         middle = run.score(torch.cat([real, fake])).median()
         return lambda x: run.score(x) - middle
-    if loss.name.startswith('least_squares'): # its answers are shares of the label
+    if loss.is_label:
         return lambda x: torch.logit(run.score(x) / (2 * loss.undecided), eps=1e-3)
     return lambda x: run.score(x) - loss.undecided
 

@@ -66,6 +66,10 @@ def wait_for(ready, process, log, seconds=90):
         time.sleep(.3)
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory): return tmp_path_factory.mktemp("pictures")    # stays, to be looked at
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     "A folder that stays for whoever wants to look."
