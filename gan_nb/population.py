@@ -23,6 +23,7 @@ from .core import brief, check_room, check_whole, nearest, stream
 from .driving import drive
 from .engines import Mapped
 from .gan import players
+from .history import adopted
 from .recipes import Recipe, fades_at_zero, local, pairs, recipe, structure
 from .records import Records, columns
 from .round import measured
@@ -226,7 +227,8 @@ class Population:
         run = Run(self.recipes[i], self.members[i]['seed'], _data=self.data)
         with self.lock:
             rounds, (stack, k) = self.round if self.diverged[i] < 0 else int(self.diverged[i]), self._place(i)
-            run.adopt(replace(run.state, round=rounds, moves=rounds, **stack.member(k)), self.records(i))
+            state = replace(run.state, round=rounds, moves=rounds, **stack.member(k))
+            run.history = adopted(run.history, state, self.records(i))
         return run
 
     def samples(self,

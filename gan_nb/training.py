@@ -11,6 +11,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +27,31 @@ from .driving import Best, Keeper, Progress, drive, replay, signals_noted
 from .engines import Eager, Engines
 from .files import write_whole
 from .folders import Folders, find
-from .games import State
 from .gan import players
-from .history import (History, adopted, begun, check_every, checked, edited, move, moved_together, rolled_back,
+from .history import (History, begun, check_every, checked, edited, move, moved_together, rolled_back,
                             taken_up, together)
 from .recipes import Recipe, expand, local, recipe
-from .records import Record, Records
+from .records import Record
 from .storage import Store, best_name
+
+# %% ../nbs/48_training.ipynb #79a185ed
+def _held(path, kind=None):
+    "What the history of a run holds, as a property of the run."
+    read = attrgetter(f'history.{path}')
+    return property(read if kind is None else lambda run: kind(read(run)))
 
 # %% ../nbs/48_training.ipynb #897128ba
 class Run:
     """A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it.
 
-    Its records take at most 21 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of them in records.csv, if it has a folder.
-    Raises `ValueError` for what is not allowed."""
+    Its records take at most 21 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of
+    them in records.csv, if it has a folder. Raises `ValueError` for what is not allowed."""
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch
         folder=None, # Where `fit` saves; None: it does not
         keep:int=2, # The last checkpoints that stay in the folder, below 2**63
-        compile=False, # True: rounds are compiled first, which takes a while; 'background': they become compiled when it is done
+        compile=False, # True: rounds are compiled first, which takes a while; 'background': when it is done
         _history:History=None, # That it goes on from; None: it begins
         _data=None, # The recipe's data, if they are loaded already
         **overrides, # Any setting of the recipe
@@ -53,29 +59,23 @@ class Run:
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
         self.seed, keep = _below_2_63('seed', seed), _below_2_63('keep', keep, 1)
         self.lock, self.folders, self.engines = threading.RLock(), Folders(folder, keep), Engines(_checked_compile(compile))
-        self.best = None # The best checkpoint so far, if `fit` keeps one: its metric, round and value
+        self.best = None # The best checkpoint so far: its metric, round and value
         self.history = _history or begun(build(self.start_recipe, self.seed, _data), self.seed)
-        self.look_every = 1 if self.device.type == 'cpu' else check_every # Moves between two looks for numbers that are not finite: a GPU is waited for
+        self.look_every = 1 if self.device.type == 'cpu' else check_every # Moves; a look waits for a GPU
 
     # -- what it holds --
-    experiment = property(lambda self: self.history.experiment)
-    state = property(lambda self: self.history.state)
-    records = property(lambda self: self.history.records)
-    recipe = property(lambda self: self.experiment.recipe)
-    game = property(lambda self: self.experiment.game)
-    method = property(lambda self: self.experiment.method)
-    average = property(lambda self: self.experiment.average)
-    device = property(lambda self: self.experiment.device)
-    threads = property(lambda self: self.experiment.threads)
-    round = property(lambda self: self.state.round)
-    edits = property(lambda self: [*self.history.edits])
-    rollbacks = property(lambda self: [*self.history.rollbacks])
-    divergence = property(lambda self: self.history.divergence, doc="Where it became not finite, also in an earlier process; None after an edit, or past that round.")
+    experiment, state, records, divergence = map(_held, ('experiment', 'state', 'records', 'divergence'))
+    recipe, game, method, average = (_held(f'experiment.{part}') for part in ('recipe', 'game', 'method', 'average'))
+    device, threads, round = _held('experiment.device'), _held('experiment.threads'), _held('state.round')
+    edits, rollbacks = _held('edits', list), _held('rollbacks', list)
     compile = property(lambda self: self.engines.wanted, lambda self, wanted: setattr(self, 'engines', Engines(wanted)))
-    folder = property(lambda self: self.folders.own, lambda self, folder: setattr(self.folders, 'own', folder))
-    keep = property(lambda self: self.folders.keep, lambda self, keep: setattr(self.folders, 'keep', keep))
+    folder = property(lambda self: self.folders.own, lambda self, place: setattr(self.folders, 'own', place))
+    keep = property(lambda self: self.folders.keep, lambda self, n: setattr(self.folders, 'keep', n))
 
-    skipped = property(lambda self: {p: n['skipped'] for p, n in skips_of(self.state).items()}, doc="How many steps of each player were skipped because their gradient was not finite.")
+    @property
+    def skipped(self) -> dict: # Steps by player, for those that skip
+        "How many steps were skipped because their gradient was not finite."
+        return {player: counts['skipped'] for player, counts in skips_of(self.state).items()}
 
     def __repr__(self): return _described(self)
 
@@ -111,7 +111,7 @@ class Run:
     def several(self,
         most:int=50, # Rounds, at least 1
     ):
-        "Play some rounds: as many in one call as take a tenth of a second, if they are compiled, else one. The bits are those of single steps."
+        "Play some rounds: compiled ones as many as take a tenth of a second, else one. The bits are those of single steps."
         with self._computing():
             engine = self._engine()
             n = together(self.history, engine, most)
@@ -153,8 +153,9 @@ class Run:
     ) -> 'Run':
         """Play `n` rounds, and save to `folder`, if there is one, now and then and at the end.
 
-        `Run.load(folder, best=True)` reads the best checkpoint. Ctrl-C stops between two rounds, saves, and the run can go on. Raises `Diverged`, with diverged.json in the folder, `ValueError`
-        for a folder that another run has or is in, `OSError` if it cannot be written at the end."""
+        `Run.load(folder, best=True)` reads the best checkpoint. Ctrl-C stops between two rounds, saves, and the run can
+        go on. Raises `Diverged`, with diverged.json in the folder, `ValueError` for a folder that another run has or is
+        in, `OSError` if it cannot be written at the end."""
         until = max(self.recipe.rounds, self.round) if n is None else self.round + _count('n', n)
         judge = None if metric is None else Best(self, metric, best, every)
         _fit(self, until, Keeper(self, autosave), judge, progress)
@@ -175,7 +176,7 @@ class Run:
     @torch.no_grad()
     def score(self,
         x:Tensor, # (n, *shape of the data)
-        packed:bool=False, # A discriminator that judges several samples at once: is it shown them as they follow each other? Else it is shown each with copies of itself
+        packed:bool=False, # With packing: shall it see samples as they follow each other, not each with its copies?
     ) -> Tensor: # (n,) logits; packed: one for each pack
         "What the discriminator says of `x`. Raises `ValueError` for another shape, and for samples that do not fill the last pack."
         x = _samples_for(self, x, packed)
@@ -207,31 +208,24 @@ class Run:
         if edits: other.edit(**edits)
         return other
 
-    def adopt(self,
-        state:State, # Of this recipe
-        records:Records, # What happened up to it
-    ):
-        "Take over what was played elsewhere, as in a population."
-        with self.lock:
-            self.folders.cut(0) # what was written is of other moves
-            self._take(adopted(self.history, state, records))
-
     # -- keeping --
     def claim(self,
         folder=None, # None: `folder`
     ):
-        "For `with`: the run's folder, locked against other processes. Raises `ValueError` if it is in use or holds another run, `OSError` if it cannot be written."
+        """For `with`: the run's folder, locked against other processes. Raises `ValueError` if it is in use or holds
+        another run, `OSError` if it cannot be written."""
         return self.folders.claim(folder)
 
     def leave(self):
-        "Leave what is saved in `folder` as it is, and save beside it from now on. Gives the new folder; None where nothing was saved."
+        "Save beside `folder` from now on, and leave what is there. Gives the new one; None where nothing was saved."
         with self.lock: return self.folders.leave()
 
     def save(self,
         path, # A folder for the whole run, or a file that ends in .safetensors for a checkpoint alone
         overwrite:bool=False, # Put it in the place of another run that the folder holds?
     ) -> Path: # Of the checkpoint
-        "Write the run so that it can go on exactly. Raises `OSError` where it cannot write, `ValueError` if another process trains there or the folder holds another run."
+        """Write the run so that it can go on exactly. Raises `OSError` where it cannot write, `ValueError` if another
+        process trains there or the folder holds another run."""
         path = Path(path)
         with self.lock:
             self._refuse_not_finite()
@@ -247,7 +241,7 @@ class Run:
         if error: self._take(history); raise error
 
     def autosave(self):
-        "Save to `folder`. A disk that is full for a while should not end a run, so what goes wrong is only a warning here."
+        "Save to `folder`. A disk that is full for a while ends no run: what goes wrong is only a warning here."
         try:
             if self.check_finite(): self.save(self.folder)
         except OSError as error: warnings.warn(f"not saved at round {self.round}, training goes on: {error}", stacklevel=2)
@@ -265,7 +259,7 @@ class Run:
         error:Diverged,
         folder=None, # None: `folder`
     ):
-        "Save the last good state, and beside it diverged.json: whose number was not finite, where, when, and what came before."
+        "Save the last good state, and beside it diverged.json with what is known of the next one."
         folder = Path(self.folder if folder is None else folder)
         self.save(folder)
         write_whole(folder/'diverged.json', flight_record(error, self.history))
@@ -280,10 +274,12 @@ class Run:
         best:bool=False, # The best checkpoint of the folder, to look at or to go on elsewhere?
         **settings, # device, threads, data_folder; others must be what they were, but `rounds` may grow
     ) -> 'Run':
-        """The run that was saved at `path`. A folder's newest checkpoint that is whole is taken; a warning says if that is not the newest.
-        The folder is then the run's `folder`, where `fit` saves; a `fork` has none, nor has what was read from a file.
+        """The run that was saved at `path`. A folder's newest checkpoint that is whole is taken; a warning says if that
+        is not the newest. The folder is then the run's `folder`, where `fit` saves; a `fork` has none, nor has what was
+        read from a file.
 
-        Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint, and for data or a recipe other than the run's: it then says what differs."""
+        Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint, and for data or a recipe other
+        than the run's: it then says what differs."""
         data = sets.load(data) if isinstance(data, (str, Path)) else data
         here = {k: v for k, v in settings.items() if k in local}
         wanted = {k: v for k, v in expand(settings).items() if k not in local}
