@@ -69,7 +69,7 @@ fuzz: $(dev)
 kills: export OMP_NUM_THREADS := 1
 kills: export MPLBACKEND := Agg
 kills: $(dev)
-	KILLS=$(KILLS) $(bin)/python -m pytest -s tests/test_nothing_lost.py -k kill_9
+	KILLS=$(KILLS) $(bin)/python -m pytest -s tests/test_kill_9.py
 
 bench: $(dev)
 	$(bin)/python -m pip install -q -c constraints.txt -e '.[peers]'

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers',
-           'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of', 'check_room', 'Diverged',
-           'check_number', 'check_whole', 'first_line', 'brief', 'not_a_path', 'nearest']
+           'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of', 'check_room', 'in_one_line',
+           'brief', 'first_line', 'nearest', 'check_number', 'check_whole', 'Diverged', 'not_a_path']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -33,12 +33,13 @@ def zeros_like(tree:Tree) -> Tree:
     "A tree of zeros with the shapes of `tree`."
     return tree_map(torch.zeros_like, tree)
 
+# %% ../nbs/00_core.ipynb #708ca94f
 def tree_scale(
     tree:Tree,
     scale, # A number or 0-dim tensor
 ) -> Tree:
     "Multiply every tensor by `scale`, keeping each tensor's dtype."
-    if isinstance(scale, Tensor) and scale.requires_grad: return tree_map(lambda t: t * scale.to(t.dtype), tree) # the joint call below cannot differentiate its factor
+    if isinstance(scale, Tensor) and scale.requires_grad: return tree_map(lambda t: t * scale.to(t.dtype), tree)
     return dict(zip(tree, torch._foreach_mul(list(tree.values()), scale)))
 
 def tree_add(
@@ -67,7 +68,8 @@ def numbers(
     "Turn Python numbers into tensors beside `like`."
     device = next((t.device for t in like.values()), torch.device('cpu'))
     dtype = torch.float32 if device.type == 'mps' else torch.float64
-    return {name: torch.tensor(float(value), dtype=dtype, device=device) for name, value in values.items()}
+    as_tensor = lambda value: torch.tensor(float(value), dtype=dtype, device=device)
+    return {name: as_tensor(value) for name, value in values.items()}
 
 # %% ../nbs/00_core.ipynb #443ac410
 def stream(
@@ -84,6 +86,7 @@ def address(seed:int, *counters:int) -> int: # From 0 to below 2**63
     for counter in counters: key = _mix(key ^ _mix((int(counter) + 1) & _MASK))
     return _mix(key) >> 1
 
+# %% ../nbs/00_core.ipynb #55cc1db1
 _MASK = (1 << 64) - 1
 
 def _mix(x):
@@ -100,11 +103,17 @@ def pick_device(
     "The device called `name`; `auto` is CUDA if there is one. Raises `ValueError` for one that cannot be used."
     if str(name) == 'auto': return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try: device = torch.device(name)
-    except (RuntimeError, TypeError): raise nearest('device', str(name), ['auto', 'cpu', 'cuda', 'mps']) from None
-    present = {'cpu': lambda: 1, 'cuda': torch.cuda.device_count, 'mps': lambda: int(torch.backends.mps.is_available())}
-    if device.type not in present: raise nearest('device', str(name), ['auto', *present])
-    if (device.index or 0) >= present[device.type](): raise ValueError(f"device: {name!r} is not available on this machine; allowed are 'auto' and 'cpu'")
+    except (RuntimeError, TypeError): raise nearest('device', str(name), ['auto', *_present]) from None
+    if device.type not in _present: raise nearest('device', str(name), ['auto', *_present])
+    if (device.index or 0) >= _present[device.type]():
+        raise ValueError(f"device: {name!r} is not available on this machine; allowed are 'auto' and 'cpu'")
     return device
+
+_present = { # How many there are of each kind
+    'cpu': lambda: 1,
+    'cuda': torch.cuda.device_count,
+    'mps': lambda: int(torch.backends.mps.is_available()),
+}
 
 # %% ../nbs/00_core.ipynb #d8777b43
 @contextmanager
@@ -126,7 +135,9 @@ def use_precision(
     name:str, # One of `precisions`; bf16 concerns the networks, all else stays in float32
     device:torch.device, # Where the block computes; only CUDA knows TF32
 ):
-    "Run a block with TF32 products on or off, then restore the settings from before. Raises `ValueError` for an unknown name."
+    """Run a block with TF32 products on or off, then restore the settings from before.
+
+    Raises `ValueError` for an unknown name."""
     if name not in precisions: raise nearest('precision', name, precisions)
     if torch.device(device).type != 'cuda':
         yield
@@ -149,8 +160,9 @@ def memory_of(
     if torch.device(device).type == 'cuda': return torch.cuda.get_device_properties(device).total_memory
     try: there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     except (AttributeError, ValueError, OSError): return math.inf # Windows
-    try: return min(there, int(Path('/sys/fs/cgroup/memory.max').read_text())) # a container may have less
+    try: allowed = int(Path('/sys/fs/cgroup/memory.max').read_text()) # a container may have less
     except (OSError, ValueError): return there
+    return min(there, allowed)
 
 def check_room(
     what:str, # For the message
@@ -159,51 +171,27 @@ def check_room(
 ):
     "Raise `ValueError` if so many numbers cannot fit into the memory of `device`."
     need, there = 4 * numbers, memory_of(device)
-    if need > there: raise ValueError(f"{what}: at least {need / 2**30:,.1f} GiB would be needed; there are {there / 2**30:,.1f}")
+    if need <= there: return
+    raise ValueError(f"{what}: at least {need / 2**30:,.1f} GiB would be needed; there are {there / 2**30:,.1f}")
 
-# %% ../nbs/00_core.ipynb #ef684cb5
-class Diverged(RuntimeError):
-    "Training produced a number that is not finite; says which, whose and when."
+# %% ../nbs/00_core.ipynb #212df013
+def in_one_line(text, most:int=200) -> str: # At most `most` characters
+    "A text, or what an error says, fit for the middle of a sentence."
+    line = ' '.join(str(text).split())
+    return line if len(line) <= most else f'{line[:most - 4]} ...'
 
-def check_number(
-    name:str, # Of the setting, for the message
-    value, # What came
-    least:float=-math.inf, # Smallest value allowed
-    below:float=math.inf, # The value must stay below this
-    above:float=-math.inf, # And above this
-) -> float:
-    "A finite number in its range, as a float. Raises `ValueError` for anything else."
-    try: number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan # numpy's are real too
-    except OverflowError: number = math.inf
-    if math.isfinite(number) and number >= least and above < number < below: return number
-    bounds = [f'of at least {least:g}'] * (least > -math.inf) + [f'above {above:g}'] * (above > -math.inf) + [f'below {below:g}'] * (below < math.inf)
-    raise ValueError(f"{name}: {brief(value)} came; allowed is a finite number{' ' * bool(bounds)}{' and '.join(bounds)}")
-
-def check_whole(
-    name:str, # Of the setting, for the message
-    n, # What came
-    least:int=0, # Smallest number allowed
-) -> int:
-    "A whole number of at least `least`, as an int. Raises `ValueError` for anything else."
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < least: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
-    return int(n)
+def brief(value, most:int=60) -> str: # At most `most` characters, in one line
+    "A value as an error shows it."
+    try: text = repr(value)
+    except (ValueError, RecursionError): # Python stops at some thousand digits
+        text = f'{type(value).__name__} that is too long to write out'
+    return in_one_line(text, most)
 
 def first_line(error) -> str: # At most 200 characters
     "What an error says, or its kind where it says nothing."
     return (str(error).splitlines() or [''])[0][:200] or type(error).__name__
 
-def brief(value, most:int=60) -> str: # At most `most` characters, in one line
-    "A value as an error shows it."
-    try: text = ' '.join(repr(value).split())
-    except (ValueError, RecursionError): text = f'{type(value).__name__} that is too long to write out' # Python stops at some thousand digits
-    return text if len(text) <= most else f'{text[:most - 4]} ...'
-
-def not_a_path(
-    run, # What came where a Run should
-):
-    "Raise `ValueError`, which says how to read a run, if it is the place of one."
-    if isinstance(run, (str, os.PathLike)): raise ValueError(f"run: {brief(str(run))} came; allowed is a Run, such as Run.load({brief(str(run))})")
-
+# %% ../nbs/00_core.ipynb #ef684cb5
 def nearest(
     what:str, # What kind of name it is
     name, # What came
@@ -214,3 +202,45 @@ def nearest(
     close = difflib.get_close_matches(name, allowed, n=1) if isinstance(name, str) else []
     hint = f"did you mean {close[0]!r}? Allowed are" if close else "allowed are"
     return ValueError(f"{what}: {brief(name)} is unknown; {hint} {', '.join(allowed)}")
+
+# %% ../nbs/00_core.ipynb #01a0993e
+def check_number(
+    name:str, # Of the setting, for the message
+    value, # What came
+    least:float=-math.inf, # Smallest value allowed
+    below:float=math.inf, # The value must stay below this
+    above:float=-math.inf, # And above this
+) -> float:
+    "A finite number in its range, as a float. Raises `ValueError` for anything else."
+    number = _as_float(value)
+    if math.isfinite(number) and number >= least and above < number < below: return number
+    limits = [('of at least', least), ('above', above), ('below', below)]
+    bounds = ' and '.join(f'{word} {limit:g}' for word, limit in limits if math.isfinite(limit))
+    raise ValueError(f"{name}: {brief(value)} came; allowed is a finite number{' ' * bool(bounds)}{bounds}")
+
+def _as_float(value):
+    "NaN for what is no number."
+    if not isinstance(value, Real) or isinstance(value, bool): return math.nan
+    try: return float(value)
+    except OverflowError: return math.inf
+
+def check_whole(
+    name:str, # Of the setting, for the message
+    n, # What came
+    least:int=0, # Smallest number allowed
+) -> int:
+    "A whole number of at least `least`, as an int. Raises `ValueError` for anything else."
+    if isinstance(n, Integral) and not isinstance(n, bool) and n >= least: return int(n)
+    raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
+
+# %% ../nbs/00_core.ipynb #61a6e9b5
+class Diverged(RuntimeError):
+    "Training produced a number that is not finite; says which, whose and when."
+
+def not_a_path(
+    run, # What came where a Run should
+):
+    "Raise `ValueError`, which says how to read a run, if it is the place of one."
+    if not isinstance(run, (str, os.PathLike)): return
+    path = brief(str(run))
+    raise ValueError(f"run: {path} came; allowed is a Run, such as Run.load({path})")

@@ -15,8 +15,8 @@ import torch
 from .core import not_a_path, stream
 from .data import Data
 from .judges import Judge, judge, to_bytes
-from .metrics import Score, density_coverage, frechet_distance, kernel_distance, modes_captured, precision_recall, sliced_wasserstein, stacked_modes
-from .scores import check_count
+from .metrics import density_coverage, frechet_distance, kernel_distance, precision_recall, sliced_wasserstein
+from .scores import Score, check_count, modes_captured, stacked_modes
 
 # %% ../nbs/53_evaluation.ipynb #cfd767e8
 @dataclass(frozen=True, repr=False)
@@ -40,26 +40,40 @@ class Evaluation:
 
     def plain(self) -> dict: # What JSON can hold; None for a number that is not finite
         "Everything as plain numbers and text."
-        row = lambda name, s: {'value': _finite(s), 'interval': None if s.interval is None else [_finite(v) for v in s.interval], 'perfect': _finite(s.perfect),
-                               'real_against_real': _finite(self.floors.get(name))}
-        return {**{k: getattr(self, k) for k in ('recipe', 'round', 'data', 'n', 'seed', 'real_n')}, 'judge': self.judge or None, 'scores': {name: row(name, s) for name, s in self.scores.items()},
-                'shares': self.shares, 'notes': list(self.notes)}
+        about = {name: getattr(self, name) for name in ('recipe', 'round', 'data', 'n', 'seed', 'real_n')}
+        scores = {name: _plain(score, self.floors.get(name)) for name, score in self.scores.items()}
+        rest = {'shares': self.shares, 'notes': list(self.notes)}
+        return {**about, 'judge': self.judge or None, 'scores': scores, **rest}
 
     def __repr__(self):
+        judge = f'; judge: {self.judge}' if self.judge else ''
+        head = f"{self.n:,} samples of {self.recipe!r} on {self.data} after {self.round:,} rounds, seed {self.seed}"
+        shares = ', '.join(f'{name} {share:.1%}' for name, share in self.shares.items())
+        return '\n'.join([f'{head}{judge}', *self._rows(), *([f'shares: {shares}'] if shares else []),
+                          'The intervals are for other samples of this one run; runs from other seeds differ by more.',
+                          *(f'note: {note}' for note in self.notes)])
+
+    def _rows(self):
+        "The table, a line each."
         rows = [('', 'score', '95 % interval', 'perfect', f'real ({self.real_n:,})' if self.floors else 'real')]
         for name, s in self.scores.items():
-            rows.append((name, _text(s), '' if s.interval is None else '{} to {}'.format(*map(_text, s.interval)), _text(s.perfect), _text(self.floors.get(name))))
+            between = '' if s.interval is None else '{} to {}'.format(*map(_text, s.interval))
+            rows.append((name, _text(s), between, _text(s.perfect), _text(self.floors.get(name))))
         widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = [f"{self.n:,} samples of {self.recipe!r} on {self.data} after {self.round:,} rounds, seed {self.seed}{f'; judge: {self.judge}' if self.judge else ''}"]
-        lines += ['  '.join([row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:]))]).rstrip() for row in rows]
-        if self.shares: lines.append('shares: ' + ', '.join(f'{name} {share:.1%}' for name, share in self.shares.items()))
-        lines.append('The intervals are for other samples of this one run; runs from other seeds differ by more.')
-        return '\n'.join([*lines, *(f'note: {note}' for note in self.notes)])
+        for name, *texts in rows:
+            yield '  '.join([name.ljust(widths[0]), *(t.rjust(w) for t, w in zip(texts, widths[1:]))]).rstrip()
+
+def _plain(score, floor):
+    "A score and its floor as plain numbers."
+    interval = None if score.interval is None else [_finite(v) for v in score.interval]
+    known = {'perfect': _finite(score.perfect), 'real_against_real': _finite(floor)}
+    return {'value': _finite(score), 'interval': interval, **known}
 
 def _text(x): return '' if x is None else f'{float(x):.4g}'
+
 def _finite(x): return None if x is None or not math.isfinite(x) else float(x)
 
-# %% ../nbs/53_evaluation.ipynb #11c44226
+# %% ../nbs/53_evaluation.ipynb #1f6f95bc
 judged = {'digits': 'digits', 'mnist': 'digits', 'fashion_mnist': 'fashion_mnist'} # names of data and their judge
 
 def judge_for(
@@ -70,6 +84,7 @@ def judge_for(
     critic = judge(judged[data.name])
     return critic if data.classes is not None and tuple(data.classes) == critic.classes else None
 
+# %% ../nbs/53_evaluation.ipynb #a55d7840
 @dataclass(eq=False, repr=False)
 class Stacked(Data):
     "Images whose channels are independent samples of one set of grey images (Metz et al. 2017). `stack` makes them."
@@ -90,43 +105,25 @@ def stack(
 ) -> Stacked: # Images (channels, 28, 28)
     "Data with a random image of `data` in each channel. Raises `ValueError` for data without a judge."
     critic = judge_for(data)
-    if critic is None: raise ValueError(f"data: {data.name} of shape {tuple(data.shape)} came; allowed are data with a judge: {', '.join(judged)}")
-    return Stacked(f'stacked {data.name}', (check_count('channels', channels, 2, 5), 28, 28), data.train, data.held_out, judge=critic.name)
+    if critic is None:
+        came = f"{data.name} of shape {tuple(data.shape)} came"
+        raise ValueError(f"data: {came}; allowed are data with a judge: {', '.join(judged)}")
+    shape = check_count('channels', channels, 2, 5), 28, 28
+    return Stacked(f'stacked {data.name}', shape, data.train, data.held_out, judge=critic.name)
 
-few = 1000 # Below so many samples a table says that they are few
-
-def evaluate(
-    run, # A `gan_nb.training.Run`
-    n:int|None=None, # Samples; None: 2,500 points, 1,000 images, or 10,000 with stacked channels
-    seed:int=0, # Of the latents
-    n_boot:int=200, # Draws for the intervals; 0: none
-) -> Evaluation:
-    "Measure a run's samples with all that fits its data. Raises `ValueError` for samples that cannot be measured: fewer than 10, not finite, or all the same."
-    not_a_path(run)
-    data = run.game.data
-    kind = _mixture if data.centers is not None else _stacked if _is_stacked(data) else _judged if judge_for(data) else _other
-    n = (10_000 if kind is _stacked else 1000 if len(data.shape) == 3 else 2500) if n is None else check_count('n', n, 10)
-    fake = run.samples(n, seed).cpu()
-    if not fake.isfinite().all(): raise ValueError(f"{run.recipe.name}: a sample is not finite, so nothing can be measured; `diagnose(run)` says what is the matter")
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter('always')
-        found = kind(data, fake, n_boot)
-        scores = found['scores'].values()
-        for score in scores: score.interval, score.perfect # worked out here
-    notes = list(dict.fromkeys(str(w.message) for w in said))
-    if n < few and kind is not _stacked: notes = [note for note in notes if f' {n:,} samples are too few' not in note] # the next says it for all
-    if n < few: notes.append(f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
-    return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=tuple(notes))
-
+# %% ../nbs/53_evaluation.ipynb #cdb90c76
 def _mixture(data, fake, n_boot):
     found = modes_captured(fake, data.centers, data.sigma, n_boot=n_boot)
     return {'scores': {'modes': found.modes, 'high quality': found.high_quality, 'reverse KL': found.reverse_kl}}
 
+# %% ../nbs/53_evaluation.ipynb #44f3a14d
 def _compare(real, other, fake, n_boot, **more):
     "Scores of `fake`, and as floors those of `other` real samples."
     def measure(x, n_boot):
         near, dense = precision_recall(real, x, n_boot=n_boot), density_coverage(real, x, n_boot=n_boot)
-        return {'Fréchet distance': frechet_distance(real, x, n_boot), 'kernel distance': kernel_distance(real, x, n_boot), 'precision': near.precision, 'recall': near.recall, 'density': dense.density, 'coverage': dense.coverage,
+        return {'Fréchet distance': frechet_distance(real, x, n_boot),
+                'kernel distance': kernel_distance(real, x, n_boot),
+                **near._asdict(), **dense._asdict(),
                 **{name: metric(real, x, n_boot=n_boot) for name, metric in more.items()}}
     return {'scores': measure(fake, n_boot), 'floors': measure(other, 0)}
 
@@ -136,33 +133,97 @@ def _as_stored(fake):
     if (fake == fake[0]).all(): raise ValueError(f"all {len(fake):,} samples are the same, so nothing can be measured")
     return fake
 
+def _judged(data, fake, n_boot):
+    critic, fake = judge_for(data), _as_stored(fake)
+    n, k = len(fake), len(critic.classes)
+    made = critic.logits(fake).argmax(1).bincount(minlength=k)
+    real, other = data.all('held_out').cpu(), data.all('train', min(n, len(data.train))).cpu()
+    found = _compare(*(critic.features(x) for x in (to_bytes(real), to_bytes(other), fake)), n_boot)
+    classes = Score(int((made >= .01 * n).sum()), n, None, float(k))
+    return {'scores': {'classes with 1 %': classes, **found['scores']}, 'floors': found['floors'], **_named(critic, made / n)}
+
+def _named(critic, shares):
+    "Who judged, and which share each class got."
+    return {'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, shares.tolist()))}
+
+# %% ../nbs/53_evaluation.ipynb #f52322c9
 def _is_stacked(data):
     "Does one sample hold several of those that are stored?"
     return data.train is not None and tuple(data.train.shape[1:]) != tuple(data.shape)
 
 def _stacked(data, fake, n_boot):
-    name = getattr(data, 'judge', '')
-    if not name: raise ValueError(f"{data.name}: samples of shape {tuple(data.shape)} are stacked of {tuple(data.train.shape[1:])}, and no judge names those; allowed is what stack(load('digits')) makes, and stacked_modes(labels) counts labels of your own")
-    critic = judge(name)
+    critic = _channel_judge(data)
+    k = len(critic.classes)
     def named(x): return critic.classify(to_bytes(x.flatten(0, 1)[:, None])).reshape(len(x), -1)
+    def scores(labels, n_boot):
+        found = stacked_modes(labels, k, n_boot)
+        return {'modes': found.modes, 'reverse KL': found.reverse_kl}
     _as_stored(fake) # checks
-    made, real = named(fake.clamp(-1, 1)), named(data.all('train' if data.held_out is None else 'held_out', len(fake)).cpu())
-    found, floor = ({'modes': m.modes, 'reverse KL': m.reverse_kl} for m in (stacked_modes(made, len(critic.classes), n_boot), stacked_modes(real, len(critic.classes), 0)))
-    shares = made.flatten().bincount(minlength=len(critic.classes)) / made.numel()
-    return {'scores': found, 'floors': floor, 'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, shares.tolist()))}
+    made = named(fake.clamp(-1, 1))
+    real = named(data.all('train' if data.held_out is None else 'held_out', len(fake)).cpu())
+    shares = made.flatten().bincount(minlength=k) / made.numel()
+    return {'scores': scores(made, n_boot), 'floors': scores(real, 0), **_named(critic, shares)}
 
-def _judged(data, fake, n_boot):
-    critic, fake = judge_for(data), _as_stored(fake)
-    made = critic.logits(fake).argmax(1).bincount(minlength=len(critic.classes))
-    other = data.all('train', min(len(fake), len(data.train))).cpu()
-    found = _compare(*(critic.features(x) for x in (to_bytes(data.all('held_out').cpu()), to_bytes(other), fake)), n_boot)
-    found['scores'] = {'classes with 1 %': Score(int((made >= .01 * len(fake)).sum()), len(fake), None, float(len(critic.classes))), **found['scores']}
-    return {**found, 'judge': f'{critic.name} {critic.version}', 'shares': dict(zip(critic.classes, (made / len(fake)).tolist()))}
+def _channel_judge(data):
+    "Raises `ValueError` for stacked data that `stack` did not make."
+    name = getattr(data, 'judge', '')
+    if name: return judge(name)
+    came = f"samples of shape {tuple(data.shape)} are stacked of {tuple(data.train.shape[1:])}"
+    allowed = "what stack(load('digits')) makes, and stacked_modes(labels) counts labels of your own"
+    raise ValueError(f"{data.name}: {came}, and no judge names those; allowed is {allowed}")
 
-def _other(data, fake, n_boot, most=5000):
-    train = data.all('train', min(len(data.train), most)).cpu().flatten(1).double()
-    real, other = (train[::2], train[1::2]) if data.held_out is None else (data.all('held_out', min(len(data.held_out), most)).cpu().flatten(1).double(), train)
-    if min(len(real), len(other)) < 10: raise ValueError(f"{data.name}: {len(real):,} and {len(other):,} real samples are too few to compare with; allowed are 10 or more of each")
+# %% ../nbs/53_evaluation.ipynb #441a1ca8
+def _other(data, fake, n_boot):
+    train = _some(data, 'train')
+    real, other = (train[::2], train[1::2]) if data.held_out is None else (_some(data, 'held_out'), train)
+    if min(len(real), len(other)) < 10:
+        came = f"{len(real):,} and {len(other):,} real samples are too few to compare with"
+        raise ValueError(f"{data.name}: {came}; allowed are 10 or more of each")
     order = torch.randperm(len(other), generator=stream(0))[:len(fake)]
     axes = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh[:64].T
-    return _compare(*(x @ axes for x in (real, other[order], fake.flatten(1).double())), n_boot, **{'sliced Wasserstein': sliced_wasserstein})
+    along = (x @ axes for x in (real, other[order], fake.flatten(1).double()))
+    return _compare(*along, n_boot, **{'sliced Wasserstein': sliced_wasserstein})
+
+def _some(data, split, most=5000): # (n, d) float64
+    stored = data.train if split == 'train' else data.held_out
+    return data.all(split, min(len(stored), most)).cpu().flatten(1).double()
+
+# %% ../nbs/53_evaluation.ipynb #11c44226
+few = 1000 # Below so many samples a table says that they are few
+
+def evaluate(
+    run, # A `gan_nb.training.Run`
+    n:int|None=None, # Samples; None: 2,500 points, 1,000 images, or 10,000 with stacked channels
+    seed:int=0, # Of the latents
+    n_boot:int=200, # Draws for the intervals; 0: none
+) -> Evaluation:
+    """Measure a run's samples with all that fits its data.
+
+    Raises `ValueError` for samples that cannot be measured: fewer than 10, not finite, or all the same."""
+    not_a_path(run)
+    data = run.game.data
+    measure, usual = _measured(data)
+    n = usual if n is None else check_count('n', n, 10)
+    fake = run.samples(n, seed).cpu()
+    if not fake.isfinite().all():
+        hint = "so nothing can be measured; `diagnose(run)` says what is the matter"
+        raise ValueError(f"{run.recipe.name}: a sample is not finite, {hint}")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        found = measure(data, fake, n_boot)
+        for score in found['scores'].values(): score.interval, score.perfect # worked out here
+    notes = _noted([str(w.message) for w in said], n, may_repeat=measure is _stacked)
+    return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=notes)
+
+def _noted(said, n, may_repeat):
+    "What was warned of, once each; that samples are few is said once for all metrics, except for modes that are counted."
+    notes = list(dict.fromkeys(said))
+    if n >= few: return tuple(notes)
+    if not may_repeat: notes = [note for note in notes if f' {n:,} samples are too few' not in note]
+    return (*notes, f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")
+
+def _measured(data): # -> (what measures, samples)
+    usual = 1000 if len(data.shape) == 3 else 2500
+    if data.centers is not None: return _mixture, usual
+    if _is_stacked(data): return _stacked, 10_000
+    return _judged if judge_for(data) else _other, usual

@@ -25,63 +25,60 @@ _WIDTHS, _FEATURES, _CLASSES = (24, 48, 64), 64, 10
 def _net():
     "An untrained judge: `body` maps (n, 1, 28, 28) to (n, 64), `head` (n, 64) to (n, 10)."
     a, b, c = _WIDTHS
-    body = nn.Sequential(*_block(1, a), nn.MaxPool2d(2), *_block(a, b), nn.MaxPool2d(2), *_block(b, c), *_block(c, c), nn.MaxPool2d(2),
-                         nn.Flatten(), nn.Linear(c * 3 * 3, _FEATURES))
+    body = nn.Sequential(*_block(1, a), nn.MaxPool2d(2), *_block(a, b), nn.MaxPool2d(2), *_block(b, c), *_block(c, c),
+                         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(c * 3 * 3, _FEATURES))
     return nn.ModuleDict({'body': body, 'head': nn.Sequential(nn.ReLU(), nn.Linear(_FEATURES, _CLASSES))})
 
 def _block(n_in, n_out):
     "Convolve and normalise; height and width stay."
     return nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()
 
-# %% ../nbs/50_judges.ipynb #3660df72
-_ROUNDING = 1e-5 # How far beyond [-1, 1] a pixel may be
-
+# %% ../nbs/50_judges.ipynb #55cc924e
 def as_tensor(
     name:str, # Of the argument
     x, # A numpy array or a tensor
 ) -> Tensor: # The tensor itself, or a copy of the array
-    "Take reversed and big-endian arrays too. Raises `TypeError` for anything else, `ValueError` for a masked array and one that is not of real numbers."
-    if isinstance(x, np.ma.MaskedArray): raise ValueError(f"{name}: a masked array came; allowed are arrays without a mask, which filled() or compressed() gives")
+    """Take reversed and big-endian arrays too.
+
+    Raises `TypeError` for anything else, `ValueError` for a masked array and one that is not of real numbers."""
+    if isinstance(x, np.ma.MaskedArray):
+        allowed = "arrays without a mask, which filled() or compressed() gives"
+        raise ValueError(f"{name}: a masked array came; allowed are {allowed}")
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in 'uif': raise ValueError(f"{name}: dtype {x.dtype} came; allowed are real numbers")
-        return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder('=') if x.dtype.itemsize <= 8 else np.float64, order='C'))
-    if not isinstance(x, Tensor): raise TypeError(f"{name}: {type(x).__name__} came; allowed are a tensor and a numpy array")
-    return x
+        dtype = x.dtype.newbyteorder('=') if x.dtype.itemsize <= 8 else np.float64
+        return torch.from_numpy(np.array(x, dtype=dtype, order='C'))
+    if isinstance(x, Tensor): return x
+    raise TypeError(f"{name}: {type(x).__name__} came; allowed are a tensor and a numpy array")
 
-def to_bytes(
-    x, # Floats of any shape, a numpy array or a tensor
-    low:float=-1.0, # What is black
-    high:float=1.0, # What is white
-) -> Tensor: # uint8, of the same shape and where x is; a judge takes it whatever it looks like
-    "State the range of images, and round them to 256 grey values. Raises `ValueError` for other numbers, and for pixels that are not finite or beyond `low` and `high`."
-    y = as_tensor('x', x).detach()
-    if not y.is_floating_point() or y.numel() == 0: raise ValueError(f"x: {y.dtype} of shape {tuple(y.shape)} came; allowed are floats, one at least")
-    if not low < high: raise ValueError(f"low, high: {low} and {high} came; allowed are two numbers, the lower one first")
-    y = (y.float() - low) / (high - low)
-    if not y.isfinite().all(): raise ValueError(f"x: not every pixel is finite; allowed are floats in [{low:g}, {high:g}]")
-    if y.min() < -_ROUNDING or y.max() > 1 + _ROUNDING: raise ValueError(f"x: pixels from {x.min():g} to {x.max():g} came; allowed are floats in [{low:g}, {high:g}]")
-    y = (y * 255).round().clamp(0, 255).byte()
-    y.range_is_stated = True
-    return y
+# %% ../nbs/50_judges.ipynb #c96a1cbe
+_ROUNDING = 1e-5 # How far beyond [-1, 1] a pixel may be
 
 def _images(x):
     "Check images and return them as float32 on the CPU."
     images = as_tensor('x', x)
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0: raise ValueError(f"x: shape {tuple(images.shape)} came; allowed is (n, 1, 28, 28) with n at least 1")
-    if images.dtype != torch.uint8 and not images.is_floating_point(): raise ValueError(f"x: {images.dtype} came; allowed are floats in [-1, 1] and uint8")
+    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
+        raise ValueError(f"x: shape {tuple(images.shape)} came; allowed is (n, 1, 28, 28) with n at least 1")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"x: {images.dtype} came; allowed are floats in [-1, 1] and uint8")
     y = to_float(images.detach().cpu())
     if not y.isfinite().all(): raise ValueError("x: not every pixel is finite; allowed are floats in [-1, 1]")
     if images.is_floating_point(): _check_floats(y)
     elif not getattr(images, 'range_is_stated', False): _check_bytes(images.cpu())
     return y
 
+# %% ../nbs/50_judges.ipynb #5d0c5ae3
 def _check_floats(y):
     "Raise unless the floats look like images in [-1, 1]."
     low, high = y.min().item(), y.max().item()
-    if low < -1 - _ROUNDING or high > 1 + _ROUNDING: raise ValueError(f"x: pixels from {low:g} to {high:g} came; allowed are floats in [-1, 1], or uint8: divide 0 to 255 by 127.5 and subtract 1")
-    dark, light = ((y < -0.75).float().mean().item(), (y > 0.25).float().mean().item())
+    came = f"x: pixels from {low:g} to {high:g} came"
+    if low < -1 - _ROUNDING or high > 1 + _ROUNDING:
+        raise ValueError(f"{came}; allowed are floats in [-1, 1], or uint8: divide 0 to 255 by 127.5 and subtract 1")
+    dark, light = (y < -0.75).float().mean().item(), (y > 0.25).float().mean().item()
     if dark >= 0.01 and light >= 0.001: return
-    raise ValueError(f"x: pixels from {low:g} to {high:g} came, {dark:.1%} of them below -0.75 and {light:.1%} above 0.25, {_seems(y)}; allowed are images in [-1, 1], and `to_bytes(x)` states that they are")
+    shares = f"{dark:.1%} of them below -0.75 and {light:.1%} above 0.25"
+    allowed = "images in [-1, 1], and `to_bytes(x)` states that they are"
+    raise ValueError(f"{came}, {shares}, {_seems(y)}; allowed are {allowed}")
 
 def _seems(y):
     "What most of the pixels say of the range."
@@ -97,7 +94,30 @@ def _check_bytes(x):
     if not seen[3:].any(): came = f'bytes up to {x.max()}'
     elif seen[1] and not seen[2:255].any(): came = 'bytes of 0, 1 and 255 only'
     else: return
-    raise ValueError(f"x: {came} came, which looks like floats that were cast; allowed are bytes from 0 to 255, which `to_bytes(x)` makes of floats in [-1, 1] and `to_bytes(x, 0, 1)` of [0, 1]")
+    made = "bytes from 0 to 255, which `to_bytes(x)` makes of floats in [-1, 1] and `to_bytes(x, 0, 1)` of [0, 1]"
+    raise ValueError(f"x: {came} came, which looks like floats that were cast; allowed are {made}")
+
+# %% ../nbs/50_judges.ipynb #3660df72
+def to_bytes(
+    x, # Floats of any shape, a numpy array or a tensor
+    low:float=-1.0, # What is black
+    high:float=1.0, # What is white
+) -> Tensor: # uint8, of the same shape and where x is; a judge takes it whatever it looks like
+    """State the range of images, and round them to 256 grey values.
+
+    Raises `ValueError` for other numbers, and for pixels that are not finite or beyond `low` and `high`."""
+    y = as_tensor('x', x).detach()
+    if not y.is_floating_point() or y.numel() == 0:
+        raise ValueError(f"x: {y.dtype} of shape {tuple(y.shape)} came; allowed are floats, one at least")
+    if not low < high:
+        raise ValueError(f"low, high: {low} and {high} came; allowed are two numbers, the lower one first")
+    y, allowed = (y.float() - low) / (high - low), f"allowed are floats in [{low:g}, {high:g}]"
+    if not y.isfinite().all(): raise ValueError(f"x: not every pixel is finite; {allowed}")
+    if y.min() < -_ROUNDING or y.max() > 1 + _ROUNDING:
+        raise ValueError(f"x: pixels from {x.min():g} to {x.max():g} came; {allowed}")
+    y = (y * 255).round().clamp(0, 255).byte()
+    y.range_is_stated = True
+    return y
 
 # %% ../nbs/50_judges.ipynb #6bf2c1d9
 _BATCH = 500 # Images at a time, so that memory does not grow with their number
@@ -106,7 +126,8 @@ _BATCH = 500 # Images at a time, so that memory does not grow with their number
 class Judge:
     """A trained classifier of images (n, 1, 28, 28), floats in [-1, 1] or uint8. Results are where the images are.
 
-    Every method raises `ValueError` for another shape, no images, pixels that are not finite, and a range that looks wrong; `to_bytes` states the range."""
+    Every method raises `ValueError` for another shape, no images, pixels that are not finite, and a range that looks
+    wrong; `to_bytes` states the range."""
     name:str # The data that it was trained on
     classes:tuple # The names of classes 0, 1, ...
     accuracy:float # Share of the held-out images that it names correctly
@@ -140,12 +161,14 @@ class Judge:
 
     def _evaluate(self, fn, x):
         images = _images(x)
-        # a caller's autocast would make features of 8 bits
-        with torch.no_grad(), torch.autocast('cpu', enabled=False): y = torch.cat([fn(part) for part in images.split(_BATCH)])
+        with torch.no_grad(), torch.autocast('cpu', enabled=False): # a caller's autocast would make features of 8 bits
+            y = torch.cat([fn(part) for part in images.split(_BATCH)])
         return y.to(x.device) if isinstance(x, Tensor) else y
 
     def __repr__(self):
-        return f"Judge {self.name!r}: {len(self.classes)} classes, {100 * self.accuracy:.2f} % of held-out images right, version {self.version}, trained on fingerprint {self.trained_on}"
+        right = f"{100 * self.accuracy:.2f} % of held-out images right"
+        return (f"Judge {self.name!r}: {len(self.classes)} classes, {right}, "
+                f"version {self.version}, trained on fingerprint {self.trained_on}")
 
 # %% ../nbs/50_judges.ipynb #56f115ff
 _JUDGES = ('digits', 'fashion_mnist')
@@ -162,10 +185,13 @@ def _shipped(name):
     with resources.as_file(resources.files('gan_nb')/f'judge_{name}.safetensors') as path: return _read_judge(path)
 
 def _read_judge(path):
-    with safe_open(path, framework='pt') as f: about, weights = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}
-    with torch.device('meta'): net = _net() # draws no random numbers, so that a run that is measured stays the run it was
-    net.load_state_dict({key: w.float() if w.is_floating_point() else w for key, w in weights.items()}, assign=True)
-    return Judge(about['name'], tuple(about['classes'].split(',')), float(about['accuracy']), _version(weights), about['trained_on'], net.eval().requires_grad_(False))
+    with safe_open(path, framework='pt') as f:
+        about, weights = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}
+    with torch.device('meta'): net = _net() # draws no random numbers: a run that is measured stays the run it was
+    single = {key: w.float() if w.is_floating_point() else w for key, w in weights.items()}
+    net.load_state_dict(single, assign=True)
+    return Judge(about['name'], tuple(about['classes'].split(',')), float(about['accuracy']),
+                 _version(weights), about['trained_on'], net.eval().requires_grad_(False))
 
 def _version(weights):
     digest = hashlib.sha256()

@@ -28,46 +28,90 @@ class Loss:
     equilibrium: dict = field(default_factory=dict) # 'gen' and 'disc': the loss when neither can win
     needs_real: bool = False # Does the generator's loss look at real samples?
     undecided: float = 0.0 # What a discriminator that cannot tell answers everywhere
+    is_label: bool = False # Are the answers labels, from 0 to the label of real samples, instead of logits?
     relative: bool = False # Do only differences of answers count?
     soften: Callable|None = None # Label of real samples -> (disc, undecided); None: the loss has no labels
 
 # %% ../nbs/14_losses.ipynb #4f4938be
 def _disc_logistic(real, fake): return softplus(-real).mean() + softplus(fake).mean()
 
-def _soft_logistic(label): return (lambda real, fake: _disc_logistic(real, fake) + (1 - label) * real.mean()), math.log(label / (2 - label))
+def _soft_logistic(label):
+    def disc(real, fake): return _disc_logistic(real, fake) + (1 - label) * real.mean()
+    return disc, math.log(label / (2 - label))
 
-minimax = Loss('minimax', _disc_logistic, lambda real, fake: -softplus(fake).mean(), equilibrium={'gen': -math.log(2), 'disc': 2 * math.log(2)}, soften=_soft_logistic)
+minimax = Loss(
+    'minimax',
+    disc=_disc_logistic,
+    gen=lambda real, fake: -softplus(fake).mean(),
+    equilibrium={'gen': -math.log(2), 'disc': 2 * math.log(2)},
+    soften=_soft_logistic)
 
 # %% ../nbs/14_losses.ipynb #0bb38e61
-non_saturating = Loss('non_saturating', _disc_logistic, lambda real, fake: softplus(-fake).mean(), equilibrium={'gen': math.log(2), 'disc': 2 * math.log(2)}, soften=_soft_logistic)
+non_saturating = Loss(
+    'non_saturating',
+    disc=_disc_logistic,
+    gen=lambda real, fake: softplus(-fake).mean(),
+    equilibrium={'gen': math.log(2), 'disc': 2 * math.log(2)},
+    soften=_soft_logistic)
 
 # %% ../nbs/14_losses.ipynb #db195a2a
-def _squares(label): return (lambda real, fake: ((real - label).square().mean() + fake.square().mean()) / 2), label / 2
+def _squares(label):
+    def disc(real, fake): return ((real - label).square().mean() + fake.square().mean()) / 2
+    return disc, label / 2
 
-least_squares = Loss('least_squares', _squares(1)[0], lambda real, fake: (fake - 1).square().mean() / 2, equilibrium={'gen': 1/8, 'disc': 1/4}, undecided=1/2, soften=_squares)
+least_squares = Loss(
+    'least_squares',
+    disc=_squares(1)[0],
+    gen=lambda real, fake: (fake - 1).square().mean() / 2,
+    equilibrium={'gen': 1/8, 'disc': 1/4},
+    undecided=1/2,
+    is_label=True,
+    soften=_squares)
 
 # %% ../nbs/14_losses.ipynb #f4241ca8
-hinge = Loss('hinge', lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(), lambda real, fake: -fake.mean(), equilibrium={'gen': 0., 'disc': 2.})
+hinge = Loss(
+    'hinge',
+    disc=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
+    gen=lambda real, fake: -fake.mean(),
+    equilibrium={'gen': 0., 'disc': 2.})
 
 # %% ../nbs/14_losses.ipynb #827c9d91
-wasserstein = Loss('wasserstein', lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), equilibrium={'gen': 0., 'disc': 0.}, relative=True)
+wasserstein = Loss(
+    'wasserstein',
+    disc=lambda real, fake: fake.mean() - real.mean(),
+    gen=lambda real, fake: -fake.mean(),
+    equilibrium={'gen': 0., 'disc': 0.},
+    relative=True)
 
 # %% ../nbs/14_losses.ipynb #14b05373
-r3 = Loss('r3', lambda real, fake: softplus(fake - real).mean(), lambda real, fake: softplus(real - fake).mean(), equilibrium={'gen': math.log(2), 'disc': math.log(2)}, needs_real=True, relative=True)
+r3 = Loss(
+    'r3',
+    disc=lambda real, fake: softplus(fake - real).mean(),
+    gen=lambda real, fake: softplus(real - fake).mean(),
+    equilibrium={'gen': math.log(2), 'disc': math.log(2)},
+    needs_real=True,
+    relative=True)
 
 # %% ../nbs/14_losses.ipynb #c71b0296
 def smoothed(
     loss:Loss, # minimax, non_saturating or least_squares
     amount:float, # Taken off the label of real samples, in [0, 0.5); 0 gives the loss itself
 ) -> Loss:
-    "`loss` with the real label 1 - `amount` (one-sided label smoothing, Salimans 2016). Raises `ValueError` for a loss without labels, and for an amount out of range."
-    if not isinstance(loss, Loss): raise ValueError(f"loss: {loss!r} came; allowed is a Loss, such as losses.loss('minimax')")
+    """`loss` with the real label 1 - `amount` (one-sided label smoothing, Salimans 2016).
+
+    Raises `ValueError` for a loss without labels, and for an amount out of range."""
+    if not isinstance(loss, Loss):
+        raise ValueError(f"loss: {loss!r} came; allowed is a Loss, such as losses.loss('minimax')")
     amount = check_number('amount', amount, least=0, below=0.5)
     if amount == 0: return loss
-    if loss.soften is None: raise ValueError(f"loss: {loss.name!r} has no labels 1 and 0 to smooth; allowed are minimax, non_saturating and least_squares")
+    if loss.soften is None:
+        allowed = "minimax, non_saturating and least_squares"
+        raise ValueError(f"loss: {loss.name!r} has no labels 1 and 0 to smooth; allowed are {allowed}")
     disc, undecided = loss.soften(1 - amount)
     at = torch.tensor(undecided, dtype=torch.float64)
-    return replace(loss, name=f'{loss.name} with label {1 - amount:g}', disc=disc, undecided=undecided, soften=None, equilibrium={'gen': loss.gen(at, at).item(), 'disc': disc(at, at).item()})
+    equilibrium = {'gen': loss.gen(at, at).item(), 'disc': disc(at, at).item()}
+    name = f'{loss.name} with label {1 - amount:g}'
+    return replace(loss, name=name, disc=disc, undecided=undecided, soften=None, equilibrium=equilibrium)
 
 # %% ../nbs/14_losses.ipynb #ff8cd60b
 def zero_centered_penalty(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from .core import check_whole, nearest
 
@@ -28,9 +28,16 @@ class Pair:
 
     def __repr__(self):
         count = lambda net: f"{sum(p.numel() for p in net.parameters()):,}"
-        kinds = [type(m).__name__ for m in self.discriminator.modules()]
-        options = [word for kind, word in (('ParametrizationList', 'spectral'), ('GradientNormalized', 'gn'), ('Packed', f'pack {self.pack}')) if kind in kinds]
-        return f"Pair({self.z_dim} -> {'×'.join(map(str, self.shape))}, generator {count(self.generator)} parameters, discriminator {', '.join([count(self.discriminator), *options])})"
+        shape = '×'.join(map(str, self.shape))
+        generator = f"generator {count(self.generator)} parameters"
+        discriminator = ', '.join([f"discriminator {count(self.discriminator)}", *self._options()])
+        return f"Pair({self.z_dim} -> {shape}, {generator}, {discriminator})"
+
+    def _options(self):
+        "What has been done to the discriminator: spectral normalisation, and what its wrappers call themselves."
+        parts = list(self.discriminator.modules())
+        spectral = ['spectral'] if any(map(parametrize.is_parametrized, parts)) else []
+        return spectral + [part.option for part in parts if hasattr(part, 'option')]
 
 # %% ../nbs/13_models.ipynb #c74140e6
 def mlp(
@@ -42,6 +49,7 @@ def mlp(
     for n_in, n_out in zip(sizes[:-1], sizes[1:]): layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers[:-1])
 
+# %% ../nbs/13_models.ipynb #6d2a5cb1
 def mlp_pair(
     shape:tuple, # Of one datum: (dim,) or (channels, height, width)
     z_dim:int=100,
@@ -50,9 +58,10 @@ def mlp_pair(
 ) -> Pair:
     "The article's fully connected pair, for data of any shape."
     size, is_image = math.prod(shape), len(shape) == 3
-    squash = [nn.Tanh(), nn.Unflatten(1, shape)] if is_image else []
-    generator = nn.Sequential(*mlp([z_dim, *hidden, size], slope), *squash)
-    discriminator = nn.Sequential(*([nn.Flatten()] if is_image else []), *mlp([size, *hidden, 1], slope))
+    to_image = [nn.Tanh(), nn.Unflatten(1, shape)] if is_image else []
+    from_image = [nn.Flatten()] if is_image else []
+    generator = nn.Sequential(*mlp([z_dim, *hidden, size], slope), *to_image)
+    discriminator = nn.Sequential(*from_image, *mlp([size, *hidden, 1], slope))
     return Pair(generator, discriminator, z_dim, tuple(shape))
 
 # %% ../nbs/13_models.ipynb #a22500e0
@@ -62,19 +71,39 @@ def conv_pair(
     width:int=32, # Channels after the first convolution
     slope:float=0.2, # Leaky ReLU's slope below zero
 ) -> Pair:
-    "A small DCGAN (Radford 2016): transposed convolutions against convolutions and a linear layer. Raises `ValueError` for shapes it cannot halve twice."
-    if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 4: raise ValueError(f"model: 'conv' needs square images with sides divisible by 4 such as (1, 28, 28) or (3, 32, 32), not data of shape {tuple(shape)}; use 'mlp'")
+    """A small DCGAN (Radford 2016): transposed convolutions against convolutions and a linear layer.
+
+    Raises `ValueError` for shapes it cannot halve twice."""
+    if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 4:
+        needs = "square images with sides divisible by 4 such as (1, 28, 28) or (3, 32, 32)"
+        raise ValueError(f"model: 'conv' needs {needs}, not data of shape {tuple(shape)}; use 'mlp'")
     channels, side = shape[0], shape[1] // 4
-    up = lambda n_in, n_out: nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, bias=False)
-    down = lambda n_in, n_out: nn.Conv2d(n_in, n_out, 4, stride=2, padding=1)
-    generator = nn.Sequential(
-        nn.Linear(z_dim, 2 * width * side * side, bias=False), nn.Unflatten(1, (2 * width, side, side)), nn.BatchNorm2d(2 * width), nn.ReLU(),
-        up(2 * width, width), nn.BatchNorm2d(width), nn.ReLU(),
-        nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1), nn.Tanh())
-    discriminator = nn.Sequential(
-        down(channels, width), nn.LeakyReLU(slope), down(width, 2 * width), nn.LeakyReLU(slope),
-        nn.Flatten(), nn.Linear(2 * width * side * side, 1))
+    generator = _conv_generator(channels, side, z_dim, width)
+    discriminator = _conv_discriminator(channels, side, width, slope)
     return Pair(generator, discriminator, z_dim, tuple(shape))
+
+def _conv_generator(channels, side, z_dim, width):
+    double = dict(kernel_size=4, stride=2, padding=1)
+    return nn.Sequential(
+        nn.Linear(z_dim, 2 * width * side * side, bias=False), # the normalisation that follows has a bias of its own
+        nn.Unflatten(1, (2 * width, side, side)),
+        nn.BatchNorm2d(2 * width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(2 * width, width, bias=False, **double),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, channels, **double),
+        nn.Tanh())
+
+def _conv_discriminator(channels, side, width, slope):
+    halve = dict(kernel_size=4, stride=2, padding=1)
+    return nn.Sequential(
+        nn.Conv2d(channels, width, **halve),
+        nn.LeakyReLU(slope),
+        nn.Conv2d(width, 2 * width, **halve),
+        nn.LeakyReLU(slope),
+        nn.Flatten(),
+        nn.Linear(2 * width * side * side, 1))
 
 # %% ../nbs/13_models.ipynb #2b85354f
 def apply_spectral_norm(
@@ -107,6 +136,8 @@ def row_norms(
 # %% ../nbs/13_models.ipynb #0910067a
 class GradientNormalized(nn.Module):
     "Divide each logit by the norm of its slope plus its size (Wu 2021); also under `torch.no_grad`."
+    option = 'gn' # As a pair shows it
+
     def __init__(self,
         net:nn.Module, # A discriminator without batch normalisation
     ):
@@ -126,18 +157,21 @@ class GradientNormalized(nn.Module):
 
 # %% ../nbs/13_models.ipynb #3722581b
 class Packed(nn.Module):
-    "Judge `k` consecutive samples together (PacGAN, Lin 2018). Raises `ValueError` for a batch that `k` does not divide."
+    "Judge `k` consecutive samples together (PacGAN, Lin 2018). Raises `ValueError` if `k` does not divide the batch."
     def __init__(self,
         net:nn.Module, # Takes data with k times the channels, or numbers
         k:int, # Samples for each logit
     ):
         super().__init__()
         self.net, self.k = net, k
+        self.option = f'pack {k}' # as a pair shows it
 
     def forward(self,
         x:Tensor, # (n, *shape)
     ) -> Tensor: # (n / k, 1) logits
-        if len(x) % self.k: raise ValueError(f"pack: {len(x)} samples came; allowed are multiples of {self.k}, as the discriminator judges {self.k} at once")
+        if len(x) % self.k:
+            allowed = f"multiples of {self.k}, as the discriminator judges {self.k} at once"
+            raise ValueError(f"pack: {len(x)} samples came; allowed are {allowed}")
         return self.net(x.reshape(len(x) // self.k, self.k * x.shape[1], *x.shape[2:]))
 
 def packed_shape(
@@ -162,10 +196,11 @@ def pair(
     "Build a pair by name. Raises `ValueError` for an unknown name or an impossible `pack`."
     if model not in builders: raise nearest('model', model, builders)
     check_whole('pack', pack, 1)
+    build, shape = builders[model], tuple(shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = builders[model](tuple(shape), **sizes)
-        judge = made.discriminator if pack == 1 else builders[model](packed_shape(tuple(shape), pack), **sizes).discriminator
+        made = build(shape, **sizes)
+        judge = made.discriminator if pack == 1 else build(packed_shape(shape, pack), **sizes).discriminator
         if spectral: judge = apply_spectral_norm(judge)
         if pack > 1: judge = Packed(judge, pack)
         if gn: judge = GradientNormalized(judge)

@@ -7,30 +7,63 @@ __all__ = ['places', 'draw_members', 'draw_traces', 'PopulationLab']
 
 # %% ../nbs/75_population_lab.ipynb #152189fc
 import math
-import time
 from html import escape
 
 import numpy as np
 import torch
-from ipywidgets import HTML, Button, HBox, Image, IntSlider, Layout, VBox
+from ipywidgets import HBox, IntSlider, Layout, VBox
 
-from .lab import Lab, Ration, Worker
-from .plots import Picture, tile, to_png
+from .controls import StatusLine, button, picture, stretch
+from .lab import Lab
+from .plots import BAD, CHOSEN, FAKE, FRAME, REAL, ROWS, Picture, tile, to_png
 from .population import Population
+from .studies import in_short
+from .worker import Worker
 
 # %% ../nbs/75_population_lab.ipynb #a0e9b2c7
 def places(
     population:Population,
 ) -> tuple: # (columns, the rows' names, the columns' names)
     "The table that the members stand in, row by row."
-    said = lambda name, value: f"{name} {value[1]:g}" if isinstance(value, tuple) else f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-    across = list(population.grid)[-1:] if len(population.grid) > 1 else []
-    columns = len(population.seeds) * math.prod(len(population.grid[name]) for name in across) if population.grid else math.ceil(len(population)**.5)
-    seeds = ['seed'] * (len(population.seeds) > 1)
-    name = lambda member, names: ', '.join(said(n, member[n]) for n in names)
-    rows = [name(member, [n for n in population.grid if n not in across]) for member in population.members[::columns]]
-    heads = [name(member, across + seeds) for member in population.members[:columns]] if population.grid else [''] * columns
+    grid, members, n_seeds = population.grid, population.members, len(population.seeds)
+    across = list(grid)[-1:] if len(grid) > 1 else []
+    downwards = [name for name in grid if name not in across]
+    columns = n_seeds * math.prod(len(grid[name]) for name in across) if grid else math.ceil(len(population)**.5)
+    rows = [_named(member, downwards) for member in members[::columns]]
+    if not grid: return columns, rows, [''] * columns
+    heads = [_named(member, across + ['seed'] * (n_seeds > 1)) for member in members[:columns]]
     return columns, rows, heads
+
+def _named(member, names): return ', '.join(f'{name} {in_short(member[name])}' for name in names)
+
+# %% ../nbs/75_population_lab.ipynb #d7ea0906
+def _cell(i, columns):
+    "(left, right, bottom, top) of a member's place; downwards grows."
+    column, row = i % columns, i // columns
+    return column + .02, column + .98, row + .98, row + .02
+
+def _lay_images(ax, population, columns):
+    for i, four in enumerate(population.all_samples(4)):
+        ax.imshow(tile(four, 2), extent=_cell(i, columns), interpolation='antialiased')
+
+def _lay_points(ax, population, columns, n):
+    fake, data = population.all_samples(n)[..., :2].cpu(), population.data
+    seen = 300 if data.train is None else min(300, len(data.train))
+    real = data.all('train', seen)[:, :2].cpu()
+    reach = 1.15 * real.abs().max()
+    corners = torch.tensor([[i % columns, i // columns] for i in range(len(population))])[:, None]
+    def lay(points, **look):
+        moved = points.clamp(-reach, reach) / reach * torch.tensor([.48, -.48]) + .5 + corners
+        ax.plot(*moved.reshape(-1, 2).T.numpy(), '.', mew=0, **look)
+    lay(real.expand(len(population), -1, -1), color=REAL, ms=3, alpha=.35)
+    lay(fake, color=FAKE, ms=2, alpha=.5)
+
+# %% ../nbs/75_population_lab.ipynb #877d97d2
+def _frame(ax, i, columns, is_chosen, diverged):
+    left, right, bottom, top = _cell(i, columns)
+    look = dict(color=CHOSEN, lw=2.5, zorder=3) if is_chosen else dict(color=FRAME, lw=.6, zorder=2)
+    ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], **look)
+    if diverged: ax.text(i % columns + .5, i // columns + .5, '×', ha='center', va='center', color=BAD, fontsize=18)
 
 def draw_members(
     population:Population,
@@ -40,31 +73,22 @@ def draw_members(
 ) -> Picture:
     "Samples of all members side by side, as images or as points in the plane."
     columns, rows, heads = places(population)
-    down, is_image = math.ceil(len(population) / columns), len(population.data.shape) == 3
-    x = population.all_samples(4 if is_image else n)
+    down = math.ceil(len(population) / columns)
     side = min(width / columns, 1.6)
     left, above = max(.1, .075 * max(map(len, rows), default=0)), .25 if any(heads) else .1
-    fig = Picture(figsize=(left + side * columns, above + side * down), dpi=100)
-    ax = fig.add_axes([left / fig.get_figwidth(), 0, 1 - left / fig.get_figwidth(), 1 - above / fig.get_figheight()])
-    if is_image:
-        for i, four in enumerate(x): ax.imshow(tile(four, 2), extent=_cell(i, columns), interpolation='antialiased')
-    else:
-        real = population.data.all('train', 300 if population.data.train is None else min(300, len(population.data.train)))[:, :2].cpu()
-        reach = 1.15 * real.abs().max()
-        for points, style in ((real.expand(len(x), -1, -1), dict(color='.6', ms=3)), (x[..., :2].cpu(), dict(color='C1', ms=2, alpha=.5))):
-            moved = points.clamp(-reach, reach) / reach * torch.tensor([.48, -.48]) + .5 + torch.tensor([[i % columns, i // columns] for i in range(len(x))])[:, None]
-            ax.plot(*moved.reshape(-1, 2).T.numpy(), '.', mew=0, **style)
-    for i in range(len(population)):
-        if population.diverged[i] >= 0: ax.text(i % columns + .5, i // columns + .5, '×', ha='center', va='center', color='#b00000', fontsize=18)
-        a, b, bottom, top = _cell(i, columns)
-        ax.plot([a, b, b, a, a], [top, top, bottom, bottom, top], color='#1f77b4' if i == chosen else '.85', lw=2.5 if i == chosen else .6, zorder=3 if i == chosen else 2)
+    w, h = left + side * columns, above + side * down
+    fig = Picture(figsize=(w, h), dpi=100)
+    ax = fig.add_axes([left / w, 0, 1 - left / w, 1 - above / h])
+    if len(population.data.shape) == 3: _lay_images(ax, population, columns)
+    else: _lay_points(ax, population, columns, n)
+    for i, at in enumerate(population.diverged): _frame(ax, i, columns, i == chosen, at >= 0)
     ax.set(xlim=(-.02, columns + .02), ylim=(down + .02, -.02), aspect='auto')
     ax.axis('off')
-    for j, name in enumerate(heads): ax.text(j + .5, -.04, name, ha='center', va='bottom', fontsize=min(8, 110 * side / max(1, len(name)) / .72))
     for i, name in enumerate(rows): ax.text(-.04, i + .5, name, ha='right', va='center', fontsize=8)
+    for j, name in enumerate(heads):
+        fits = 110 * side / max(1, len(name)) / .72
+        ax.text(j + .5, -.04, name, ha='center', va='bottom', fontsize=min(8, fits))
     return fig
-
-def _cell(i, columns): return i % columns + .02, i % columns + .98, i // columns + .98, i // columns + .02
 
 # %% ../nbs/75_population_lab.ipynb #6b1595c2
 def draw_traces(
@@ -76,48 +100,66 @@ def draw_traces(
     "One column of all members' records."
     at, values = population.trace(column, 200)
     columns, rows, _ = places(population)
+    colours = [ROWS[i // columns % len(ROWS)] for i in range(len(population))]
     fig = Picture(figsize=(width, 1.8), dpi=100, layout='constrained')
     ax = fig.subplots()
-    for i in range(len(population)):
-        row = i // columns
-        ax.plot(at, values[:, i], lw=2 if i == chosen else .7, color='#1f77b4' if i == chosen else f'C{(1 + row) % 10}', alpha=1 if i == chosen else .6, zorder=3 if i == chosen else 2, label='the chosen one' if i == chosen else None)
+    for i, colour in enumerate(colours):
+        if i != chosen: ax.plot(at, values[:, i], lw=.7, color=colour, alpha=.6, zorder=2)
+    if chosen is not None: ax.plot(at, values[:, chosen], lw=2, color=CHOSEN, zorder=3, label='the chosen one')
     if len(rows) < 9:
-        for row, name in enumerate(rows):
-            if name: ax.plot([], [], color=f'C{(1 + row) % 10}', lw=1.5, label=name)
-    usual = values[:, population.diverged < 0] if (population.diverged < 0).any() else values # one that explodes must not hide the others
-    if usual[np.isfinite(usual)].size: ax.set_ylim(*np.nanquantile(usual, (.002, .998)) + np.array([-.1, .1]) * (np.ptp(np.nanquantile(usual, (.002, .998))) + 1e-9))
+        for colour, name in zip(colours[::columns], rows):
+            if name: ax.plot([], [], color=colour, lw=1.5, label=name)
+    is_well = population.diverged < 0
+    _show_usual(ax, values[:, is_well] if is_well.any() else values)
     ax.set(xlabel='round', ylabel=column)
     if ax.get_legend_handles_labels()[1]: ax.legend(fontsize=7, ncols=2)
     return fig
+
+def _show_usual(ax, values):
+    "The range of nearly all finite `values`, and a tenth more."
+    if not np.isfinite(values).any(): return
+    low, high = np.nanquantile(values, (.002, .998))
+    margin = .1 * (high - low + 1e-9)
+    ax.set_ylim(low - margin, high + margin)
 
 # %% ../nbs/75_population_lab.ipynb #ef7b67c2
 class PopulationLab(Worker, VBox):
     """A panel for a population: play, pause, look at all members, open one in a lab.
 
-    Its buttons are also methods, which return at once and are carried out by the panel's thread; `wait` waits for them."""
+    Its buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them."""
     def __init__(self,
         population:Population,
         n:int=300, # Points shown of each member; images are four
     ):
-        if not isinstance(population, Population): raise ValueError(f"population: {type(population).__name__} came; allowed is a Population; for a single run there is Lab")
+        if not isinstance(population, Population):
+            came = type(population).__name__
+            raise ValueError(f"population: {came} came; allowed is a Population; for a single run there is Lab")
         self.population, self.n, self.opened = population, n, None
         self._employ()
-        self.played_seconds, self._drawn, self._said = 0., Ration(.04), Ration(.01, .1)
-        self.buttons = {name: Button(description=name, button_style=style, layout=Layout(width='auto', margin='2px')) for name, style in (('Play', 'success'), ('Pause', ''), ('Step round', ''))}
-        self.counter, self.doing, self.status = HTML(), HTML(), HTML(layout=Layout(flex='1 1 auto', overflow='hidden'))
-        self.members, self.traces = (Image(format='png', layout=Layout(width='auto', height='auto', max_width='100%', align_self='flex-start', margin='0')) for _ in range(2))
-        self.chosen = IntSlider(0, 0, len(population) - 1, continuous_update=False, description='member', layout=Layout(width='300px'))
-        self.about, self.open_button, self.room = HTML(layout=Layout(flex='1 1 auto', overflow='hidden')), Button(description='Open in a lab', button_style='info', layout=Layout(width='auto', flex='0 0 auto')), VBox()
-        VBox.__init__(self, [HBox([*self.buttons.values()]), HBox([self.counter, self.doing, self.status], layout=Layout(align_items='center', margin='0 4px')), self.members, self.traces,
-                             HBox([self.chosen, self.about, self.open_button], layout=Layout(align_items='center')), self.room], layout=Layout(width='100%', max_width='960px', overflow='hidden', border='1px solid #ddd', padding='6px'))
-        for button, act in zip((*self.buttons.values(), self.open_button), (self.play, self.pause, self.step, self.open_member)): button.on_click(lambda _, act=act: act())
-        self.chosen.observe(lambda _: self._order(lambda: None), 'value')
-        self._say(); self._draw()
+        self.line, self.room = StatusLine(), VBox()
+        self.members, self.traces = (picture('auto', max_width='100%', align_self='flex-start') for _ in range(2))
+        around = dict(overflow='hidden', border=f'1px solid {FRAME}', padding='6px')
+        VBox.__init__(self, self._rows(), layout=Layout(width='100%', max_width='960px', **around))
+        self._say()
+        self._draw_next()
 
-    def play(self):
-        "Train all members until `pause`."
-        self._order(self._start)
+    def _rows(self):
+        acts = {'Play': self.play, 'Pause': self.pause, 'Step round': self.step, 'Open in a lab': self.open_member}
+        looks = {'Play': 'success', 'Open in a lab': 'info'}
+        self.buttons = {name: button(name, looks.get(name, '')) for name in acts}
+        for name, act in acts.items(): self.buttons[name].on_click(lambda _, act=act: act())
+        *above, beside = self.buttons.values()
+        last, wide = len(self.population) - 1, Layout(width='300px')
+        self.chosen = IntSlider(0, 0, last, continuous_update=False, description='member', layout=wide)
+        self.chosen.observe(lambda _: self._order(lambda: None), 'value') # showing is part of every order
+        self.about = stretch()
+        choose = HBox([self.chosen, self.about, beside], layout=Layout(align_items='center'))
+        return [HBox(above), self.line, self.members, self.traces, choose, self.room]
 
+    @property
+    def player(self): return self.population
+
+    # -- what can be asked of it --
     def step(self):
         "Pause, then play one round of every member."
         self._order(self._step_once)
@@ -132,54 +174,39 @@ class PopulationLab(Worker, VBox):
         if getattr(self, 'opened', None) is not None: self.opened.close()
         super().close()
 
-    @property
-    def round(self): return self.population.round
-
-    def draw_share(self) -> float: # 0 to 1
-        "The share of the playing time that went into pictures."
-        return self._drawn.spent / max(self.played_seconds, 1e-9)
-
     # -- the thread --
-    def _start(self): self.playing = True
-
     def _step_once(self):
-        self.playing = False
-        self.population.fit(1)
+        self._stop()
+        self.population.several(1)
 
     def _open_member(self):
-        self.playing = False
+        self._stop()
         if self.opened is not None: self.opened.close()
         self.opened = Lab(self.population.run(self.chosen.value))
         self.room.children = [self.opened]
 
     def _obey(self, order):
-        self.error = None
-        order()
+        super()._obey(order)
         self._say()
-        if not self.playing: self._draw()
-
-    def _play_on(self):
-        began = time.perf_counter()
-        self.population.fit(1)
-        time.sleep(0) # lets the kernel's main thread take a click
-        if self._said.is_due(): self._said.measure(self._say)
-        if self._drawn.is_due(): self._drawn.measure(self._draw)
-        self.played_seconds += time.perf_counter() - began
+        if not self.playing: self._draw_next()
 
     def _fail(self, error):
-        self.error = error
+        super()._fail(error)
         self._say()
 
     # -- showing --
-    def _draw(self):
-        self.members.value = to_png(draw_members(self.population, self.chosen.value, self.n))
-        self.traces.value = to_png(draw_traces(self.population, chosen=self.chosen.value))
+    def _draw_next(self):
+        chosen = self.chosen.value
+        self.members.value = to_png(draw_members(self.population, chosen, self.n))
+        self.traces.value = to_png(draw_traces(self.population, chosen=chosen))
 
     def _say(self):
-        p, i = self.population, self.chosen.value
-        gone = int((p.diverged >= 0).sum())
-        self.counter.value = f'<span style="font-size:120%; font-weight:bold; white-space:nowrap">round {p.round:,}</span>'
-        self.doing.value = f'<span style="margin:0 12px">{"playing" if self.playing else "paused"}</span>'
-        self.status.value = f'<span style="color:#b00000">{escape(f"{self.error}")}</span>' if self.error is not None else f'<span style="color:#666">{len(p)} runs{f", {gone} diverged" if gone else ""}</span>'
-        settings = ', '.join(f'{name} {value}' for name, value in p.members[i].items())
-        self.about.value = f'<span style="margin:0 12px">{escape(settings)}{f"; diverged in round {p.diverged[i]:,}" if p.diverged[i] >= 0 else ""}</span>'
+        gone = int((self.population.diverged >= 0).sum())
+        words = f'{len(self.population)} runs' + (f', {gone} diverged' if gone else '')
+        self.line.say(self.round, 'playing' if self.playing else 'paused', words, error=self.error)
+        self.about.value = f'<span style="margin:0 12px">{escape(_about(self.population, self.chosen.value))}</span>'
+
+def _about(population, i):
+    settings = ', '.join(f'{name} {value}' for name, value in population.members[i].items())
+    at = population.diverged[i]
+    return settings + (f'; diverged in round {at:,}' if at >= 0 else '')

@@ -28,8 +28,8 @@ class Score(float):
         value:float,
         n:int=0, # Samples that were measured
         interval=None, # (low, high), a function that returns it, or None
-        perfect=None, # What a perfect generator gets with as many samples, on average; a function that returns it, or None if unknown
-        why:str='', # It is unknown
+        perfect=None, # What a perfect generator gets on average with as many samples, or a function that returns it
+        why:str='', # It is unknown what a perfect one gets
     ):
         self = super().__new__(cls, value)
         vars(self).update(n=n, why=why, _interval=interval, _perfect=perfect)
@@ -55,10 +55,13 @@ class Score(float):
 
     def __repr__(self):
         between = '' if self.interval is None else ' (95 % interval {:.4g} to {:.4g})'.format(*self.interval)
-        perfect = f'; perfect is {self.perfect:.4g}' if self.perfect is not None else f'; perfect is unknown: {self.why}' if self.why else ''
-        return f'{self.value:.4g}{between} of {self.n:,} samples{perfect}'
+        return f'{self.value:.4g}{between} of {self.n:,} samples{self._perfect_in_words()}'
 
-# %% ../nbs/51_scores.ipynb #ac929c7e
+    def _perfect_in_words(self):
+        if self.perfect is not None: return f'; perfect is {self.perfect:.4g}'
+        return f'; perfect is unknown: {self.why}' if self.why else ''
+
+# %% ../nbs/51_scores.ipynb #c24a09d0
 def check_count(
     name:str, # Of the argument
     value, # What came
@@ -67,9 +70,12 @@ def check_count(
     of:str='', # What sets the most
 ) -> int: # `value`
     "Check a number of things. Raises `ValueError` unless it is whole, and from `low` to `high`."
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= value <= high: return int(value)
-    raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number, {f'{low} or more' if high == math.inf else f'{low} to {high}'}{of and f' for {of}'}")
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and low <= value <= high: return int(value)
+    bounds = f'{low} or more' if high == math.inf else f'{low} to {high}'
+    raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number, {bounds}{of and f' for {of}'}")
 
+# %% ../nbs/51_scores.ipynb #ac929c7e
 def bootstrap(
     value:float, # Of the samples
     redraw, # Takes a numpy generator, returns `n_boot` values of redrawn samples
@@ -78,7 +84,9 @@ def bootstrap(
     low:float=0.0, # The least that is possible
     high:float=math.inf, # The most
 ): # A function that returns (low, high); or None
-    "What gives a score its 95 % interval, when it is asked for. Raises `ValueError` unless `n_boot` and `seed` are whole numbers, 0 or more."
+    """What gives a score its 95 % interval, when it is asked for.
+
+    Raises `ValueError` unless `n_boot` and `seed` are whole numbers, 0 or more."""
     check_count('n_boot', n_boot, 0); check_count('seed', seed, 0)
     if n_boot == 0 or math.isnan(value): return None
     def work():
@@ -97,6 +105,7 @@ def draw_weights(
     drawn = rng.integers(n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
     return torch.from_numpy(np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n)).double()
 
+# %% ../nbs/51_scores.ipynb #462e59f4
 def _share(hits, n, perfect, n_boot, seed):
     "The score of a share of `n` samples."
     def redraw(rng): return rng.binomial(n, (hits + 2) / (n + 4), size=n_boot) / n
@@ -110,13 +119,21 @@ def check_features(
     x, # (n, d), a numpy array or a tensor
     least:int=10, # Rows
 ) -> Tensor: # A copy in float64 on the CPU
-    "Check samples or their features. Raises `ValueError` for another shape, fewer than `least` rows, and rows that are not finite or all the same."
+    """Check samples or their features.
+
+    Raises `ValueError` for another shape, fewer than `least` rows, and rows that are not finite or all the same."""
     x = as_tensor(name, x)
-    if x.ndim != 2 or len(x) < least or x.shape[1] == 0: raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed are features (n, d) of at least {least} samples")
-    if x.dtype.is_complex or x.dtype == torch.bool: raise ValueError(f"{name}: {x.dtype} came; allowed are real numbers")
+    if x.ndim != 2 or len(x) < least or x.shape[1] == 0:
+        allowed = f"features (n, d) of at least {least} samples"
+        raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed are {allowed}")
+    if x.dtype.is_complex or x.dtype == torch.bool:
+        raise ValueError(f"{name}: {x.dtype} came; allowed are real numbers")
     x = x.detach().to('cpu', torch.float64, copy=True)
-    if not (x.abs() <= _LARGEST).all(): raise ValueError(f"{name}: a feature is not finite or beyond {_LARGEST:g}; allowed are finite numbers up to that size")
-    if (x == x[0]).all(): raise ValueError(f"{name}: all {len(x):,} samples are the same; allowed are samples that differ")
+    if not (x.abs() <= _LARGEST).all():
+        found = f"a feature is not finite or beyond {_LARGEST:g}"
+        raise ValueError(f"{name}: {found}; allowed are finite numbers up to that size")
+    if (x == x[0]).all():
+        raise ValueError(f"{name}: all {len(x):,} samples are the same; allowed are samples that differ")
     return x
 
 def check_pair(
@@ -126,9 +143,10 @@ def check_pair(
 ) -> list: # Copies in float64 on the CPU
     "Check two arrays whose rows are compared. Raises `ValueError` for different widths too."
     a, b = map(check_features, names, arrays, least)
-    if a.shape[1] != b.shape[1]: raise ValueError(f"{names[1]}: width {b.shape[1]} came; allowed is {a.shape[1]}, the width of {names[0]}")
-    return a, b
+    if a.shape[1] == b.shape[1]: return a, b
+    raise ValueError(f"{names[1]}: width {b.shape[1]} came; allowed is {a.shape[1]}, the width of {names[0]}")
 
+# %% ../nbs/51_scores.ipynb #a5fd505d
 def distances(
     a:Tensor, # (n, d)
     b:Tensor, # (m, d)
@@ -142,7 +160,8 @@ def warn_few(
 ):
     "Warn whoever called the metric of arguments with fewer samples."
     for name, n in sizes.items():
-        if n < few: warnings.warn(f"{name}: {n:,} samples are too few for a figure to rely on; take {few:,} or more", stacklevel=3)
+        says = f"{name}: {n:,} samples are too few for a figure to rely on; take {few:,} or more"
+        if n < few: warnings.warn(says, stacklevel=3)
 
 # %% ../nbs/51_scores.ipynb #20dcda68
 def _reverse_kl(counts): # (..., k) -> (...)
@@ -153,12 +172,32 @@ def _reverse_kl(counts): # (..., k) -> (...)
 def _perfect_kl(n, k):
     "What `n` samples of `k` equally likely modes get on average, (k - 1)/(2n) to first order."
     c = torch.arange(n + 1, dtype=torch.float64)
-    log_p = math.lgamma(n + 1) - torch.lgamma(c + 1) - torch.lgamma(n - c + 1) - c * math.log(k) + (n - c) * math.log1p(-1 / k)
+    log_choices = math.lgamma(n + 1) - torch.lgamma(c + 1) - torch.lgamma(n - c + 1)
+    log_p = log_choices - c * math.log(k) + (n - c) * math.log1p(-1 / k)
     return (k / n * (log_p.softmax(0) * torch.xlogy(c, c)).sum() + math.log(k / n)).item()
 
 def _perfect_modes(n, k, share=1.0):
-    "How many of `k` equally likely modes get one of `n` samples or more, on average, if that `share` of the samples counts."
+    "How many of `k` equally likely modes get one of `n` samples, on average, if that `share` of the samples counts."
     return round(-k * math.expm1(n * math.log1p(-share / k)), 6) # 1000, not 999.999999995
+
+# %% ../nbs/51_scores.ipynb #99e4191d
+def _count_scores(found, n, k, share, n_boot, seed):
+    "Modes, high quality, reverse KL and counts, from the mode of each good sample out of `n`."
+    counts = found.bincount(minlength=k)
+    shares = np.append(counts, n - len(found)) / n # the last is that of the samples that are not good
+    def score(measure, perfect, high):
+        def redraw(rng): return _redraw_counts(measure, shares, n, n_boot, rng)
+        value = measure(counts).item()
+        return Score(value, n, bootstrap(value, redraw, n_boot, seed, 0.0, high), perfect)
+    return (score(lambda c: (c > 0).sum(-1), _perfect_modes(n, k, share), k),
+            _share(len(found), n, share, n_boot, seed),
+            score(_reverse_kl, lambda: _perfect_kl(n, k), math.log(k)), tuple(counts.tolist()))
+
+def _redraw_counts(measure, shares, n, n_boot, rng): # -> (n_boot,)
+    "What is measured of redrawn counts; so many at a time that they fit into memory."
+    k = len(shares) - 1
+    sizes = [len(part) for part in torch.arange(n_boot).split(max(10**7 // k, 1))]
+    return torch.cat([measure(torch.from_numpy(rng.multinomial(n, shares, size=size)[:, :k])) for size in sizes])
 
 # %% ../nbs/51_scores.ipynb #c70471c5
 class Modes(NamedTuple):
@@ -175,17 +214,18 @@ def modes_captured(
     n_boot:int=1000, # Draws for the intervals; 0: none
     seed:int=0, # Of the draws
 ) -> Modes:
-    """How many modes of a mixture the samples reach, how many are close to one, and how evenly they are spread (Lin et al. 2018).
+    """How many modes of a mixture the samples reach, how many are close to one, and how evenly they are spread.
 
-    Good is less than 3 `sigma` from the nearest centre. Raises `ValueError` for arrays that do not fit, samples that are fewer than 10, all the
-    same or not finite, and a `sigma` that is not positive. Warns (`UserWarning`) below 10 samples a mode."""
+    Good is less than 3 `sigma` from the nearest centre (Lin et al. 2018). Raises `ValueError` for arrays that do not fit,
+    samples that are fewer than 10, all the same or not finite, and a `sigma` that is not positive. Warns (`UserWarning`)
+    below 10 samples a mode."""
     x, centers = check_pair(('samples', 'centers'), samples, centers, least=(10, 2))
     sigma = _spread(sigma, len(centers))
     distance, nearest = (distances(x, centers) / sigma).min(1)
     (n, d), k = x.shape, len(centers)
     warn_few(10 * k, samples=n)
-    share = torch.special.gammainc(*torch.tensor((d / 2, 4.5), dtype=torch.float64)).item() # of a Gaussian within 3 sigma
-    return Modes(*_count_scores(nearest[distance < 3], n, k, share, n_boot, seed))
+    within = torch.special.gammainc(*torch.tensor((d / 2, 4.5), dtype=torch.float64)).item() # of a Gaussian, 3 sigma
+    return Modes(*_count_scores(nearest[distance < 3], n, k, within, n_boot, seed))
 
 def _spread(sigma, k):
     "Check the standard deviations of `k` modes; float64."
@@ -193,18 +233,6 @@ def _spread(sigma, k):
     except (TypeError, ValueError): found = torch.zeros(())
     if found.shape in ((), (k,)) and (found > 0).all() and found.isfinite().all(): return found
     raise ValueError(f"sigma: {brief(sigma)} came; allowed are a positive number and one for each of the {k} centers")
-
-def _count_scores(found, n, k, share, n_boot, seed):
-    "Modes, high quality, reverse KL and counts, from the mode of each good sample out of `n`."
-    counts = found.bincount(minlength=k)
-    shares = np.append(counts, n - len(found)) / n
-    def redraw(measure): return lambda rng: torch.cat([measure(torch.from_numpy(rng.multinomial(n, shares, size=len(part))[:, :k])) for part in torch.arange(n_boot).split(max(10**7 // k, 1))])
-    def score(measure, perfect, high):
-        value = measure(counts).item()
-        return Score(value, n, bootstrap(value, redraw(measure), n_boot, seed, 0.0, high), perfect)
-    return (score(lambda c: (c > 0).sum(-1), _perfect_modes(n, k, share), k),
-            _share(len(found), n, share, n_boot, seed),
-            score(_reverse_kl, lambda: _perfect_kl(n, k), math.log(k)), tuple(counts.tolist()))
 
 # %% ../nbs/51_scores.ipynb #50c8664f
 _MOST = 100_000 # Modes that are counted
@@ -223,18 +251,29 @@ def stacked_modes(
 ) -> StackedModes:
     """How many combinations of classes occur, and the divergence of their shares from uniform (Metz et al. 2017).
 
-    Raises `ValueError` for labels that are not integers (n, channels) from 0 to `classes` - 1, for fewer than 10, and for more than 100,000
-    modes. Warns (`UserWarning`) below 10 samples a mode, and where all labels are the same."""
-    y = as_tensor('labels', labels)
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool: raise ValueError(f"labels: {y.dtype} came; allowed are integers")
-    if y.ndim != 2 or len(y) < 10 or y.shape[1] == 0: raise ValueError(f"labels: shape {tuple(y.shape)} came; allowed is (n, channels) with n at least 10")
-    check_count('classes', classes, 2)
-    if y.shape[1] * math.log(classes) > math.log(_MOST) + 1e-9: raise ValueError(f"labels: {y.shape[1]} channels of {classes} classes came; allowed are {_MOST:,} combinations")
-    y = y.detach().cpu().long()
-    if y.min() < 0 or y.max() >= classes: raise ValueError(f"labels: {y.min()} to {y.max()} came; allowed are 0 to {classes - 1}")
-    if (y == y[0]).all(): warnings.warn(f"labels: all {len(y):,} are {y[0].tolist()}, which is one mode; whether the samples differ at all cannot be seen from labels", stacklevel=2)
+    Raises `ValueError` for labels that are not integers (n, channels) from 0 to `classes` - 1, for fewer than 10, and
+    for more than 100,000 modes. Warns (`UserWarning`) below 10 samples a mode, and where all labels are the same."""
+    y = _labels(labels, classes)
+    if (y == y[0]).all():
+        alike = f"labels: all {len(y):,} are {y[0].tolist()}, which is one mode"
+        warnings.warn(f"{alike}; whether the samples differ at all cannot be seen from labels", stacklevel=2)
     mode = (y * classes**torch.arange(y.shape[1] - 1, -1, -1)).sum(1)
     k = classes**y.shape[1]
     warn_few(10 * k, labels=len(y))
     modes, _, kl, counts = _count_scores(mode, len(y), k, 1.0, n_boot, seed)
     return StackedModes(modes, kl, counts)
+
+def _labels(labels, classes):
+    "Check labels; int64 on the CPU."
+    y = as_tensor('labels', labels)
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise ValueError(f"labels: {y.dtype} came; allowed are integers")
+    if y.ndim != 2 or len(y) < 10 or y.shape[1] == 0:
+        raise ValueError(f"labels: shape {tuple(y.shape)} came; allowed is (n, channels) with n at least 10")
+    check_count('classes', classes, 2)
+    if y.shape[1] * math.log(classes) > math.log(_MOST) + 1e-9:
+        raise ValueError(f"labels: {y.shape[1]} channels of {classes} classes came; allowed are {_MOST:,} combinations")
+    y = y.detach().cpu().long()
+    if y.min() < 0 or y.max() >= classes:
+        raise ValueError(f"labels: {y.min()} to {y.max()} came; allowed are 0 to {classes - 1}")
+    return y

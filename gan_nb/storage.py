@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['version', 'most_header', 'dtypes', 'checkpoint_name', 'best_name', 'Damaged', 'pack', 'unpack', 'read_checkpoint',
-           'Lock', 'Store', 'Clock']
+           'Lock', 'Shelf', 'Store']
 
 # %% ../nbs/41_storage.ipynb #5411ec24
 import errno
@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import time
 import warnings
 import weakref
 from pathlib import Path
@@ -22,8 +21,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from .core import brief, check_room
-from .data import naming, no_link, open_regular, write_whole
+from .core import brief, check_room, in_one_line
+from .files import naming, no_link, open_regular, write_whole
 from .records import Log
 
 try: import fcntl
@@ -46,8 +45,63 @@ def pack(
 ) -> bytes:
     "The content of a checkpoint file."
     flat = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    content = safetensors.torch.save(flat, {'gan_nb': json.dumps({'version': version, 'sha256': _zeros, **about})})
+    notes = json.dumps({'version': version, 'sha256': _zeros, **about})
+    content = safetensors.torch.save(flat, {'gan_nb': notes})
     return content.replace(_zeros.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
+
+# %% ../nbs/41_storage.ipynb #977b2329
+def _damaged(name, what): return Damaged(f"{name}: not a whole checkpoint: {what}")
+
+def _end_of_header(start, size, name):
+    if len(start) < 8: raise _damaged(name, f"it has {len(start)} bytes")
+    end = 8 + int.from_bytes(start, 'little')
+    if end > min(size, most_header): raise _damaged(name, f"its header claims {end - 8:,} bytes")
+    return end
+
+def _json(text, name):
+    "The object in `text`."
+    try: value = json.loads(text)
+    except (ValueError, RecursionError) as error: raise _damaged(name, in_one_line(error)) from None
+    if not isinstance(value, dict): raise _damaged(name, f"{type(value).__name__} came; allowed is a JSON object")
+    return value
+
+# %% ../nbs/41_storage.ipynb #4eb3daa7
+def _header(text, size, name):
+    "The header, which describes a file of that many bytes."
+    header = _json(text, name)
+    notes = header.get('__metadata__')
+    is_ours = isinstance(notes, dict) and isinstance(notes.get('gan_nb'), str)
+    if not is_ours: raise ValueError(f"{name}: a safetensors file, but not a checkpoint of gan_nb")
+    entries = {key: entry for key, entry in header.items() if key != '__metadata__'}
+    for key, entry in entries.items(): _check_entry(key, entry, name)
+    claimed = 8 + len(text) + max((entry['data_offsets'][1] for entry in entries.values()), default=0)
+    if claimed != size: raise _damaged(name, f"its header describes {claimed:,} bytes; the file has {size:,}")
+    return header
+
+def _check_entry(key, entry, name):
+    parts = ('shape', 'dtype', 'data_offsets')
+    shape, kind, place = map(entry.get, parts) if isinstance(entry, dict) else (None, None, None)
+    is_kind = isinstance(kind, str) and kind in dtypes
+    if _are_whole(shape, 8) and is_kind and _are_whole(place, 2) and len(place) == 2: return
+    came = f"{brief(key)} has shape {brief(shape)}, type {brief(kind)} and place {brief(place)}"
+    allowed = f"shapes of up to 8 whole numbers, the types {', '.join(dtypes)}, and two places in the file"
+    raise _damaged(name, f"{came}; allowed are {allowed}")
+
+def _are_whole(numbers, most):
+    "Is it a list of up to `most` numbers that a file could mean?"
+    if not isinstance(numbers, list) or len(numbers) > most: return False
+    return all(type(n) is int and 0 <= n < 2**40 for n in numbers)
+
+# %% ../nbs/41_storage.ipynb #dafdfc59
+def _check_sum(content, end, about, name):
+    claimed = about.get('sha256')
+    if claimed is None and about.get('version') in (1, 2): return # written before there were checksums
+    is_sum = isinstance(claimed, str) and re.fullmatch('[0-9a-f]{64}', claimed)
+    blank = content[:end].replace(claimed.encode(), _zeros.encode(), 1) if is_sum else b''
+    digest = hashlib.sha256(blank)
+    digest.update(memoryview(content)[end:])
+    if digest.hexdigest() == claimed: return
+    raise _damaged(name, "its checksum is wrong, so it was changed or damaged after it was written")
 
 # %% ../nbs/41_storage.ipynb #1c1a0118
 def unpack(
@@ -58,62 +112,31 @@ def unpack(
     end = _end_of_header(content[:8], len(content), name)
     return _unpack(content, end, _header(content[8:end], len(content), name), name)
 
-def _end_of_header(start, size, name):
-    if len(start) < 8: raise Damaged(f"{name}: not a whole checkpoint: it has {len(start)} bytes")
-    end = 8 + int.from_bytes(start, 'little')
-    if end > min(size, most_header): raise Damaged(f"{name}: not a whole checkpoint: its header claims {end - 8:,} bytes")
-    return end
-
-def _header(text, size, name):
-    "The header, which describes a file of that many bytes."
-    header = _json(text, name)
-    notes = header.get('__metadata__')
-    if not isinstance(notes, dict) or not isinstance(notes.get('gan_nb'), str): raise ValueError(f"{name}: a safetensors file, but not a checkpoint of gan_nb")
-    entries = {key: entry for key, entry in header.items() if key != '__metadata__'}
-    for key, entry in entries.items(): _check_entry(key, entry, name)
-    claimed = 8 + len(text) + max((entry['data_offsets'][1] for entry in entries.values()), default=0)
-    if claimed != size: raise Damaged(f"{name}: not a whole checkpoint: its header describes {claimed:,} bytes; the file has {size:,}")
-    return header
-
 def _unpack(content, end, header, name):
     about = _json(header['__metadata__']['gan_nb'], name)
     _check_sum(content, end, about, name)
-    if about.get('version') not in range(1, version + 1): raise ValueError(f"{name}: written in format {_brief(about.get('version'))}; this gan_nb reads formats 1 to {version}")
-    if type(about.get('round')) is not int or not 0 <= about['round'] < 2**53: raise Damaged(f"{name}: not a whole checkpoint: round is {_brief(about.get('round'))}; allowed is a whole number from 0")
+    _check_about(about, name)
     try: tensors = safetensors.torch.load(content)
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error: raise Damaged(f"{name}: not a whole checkpoint: {_brief(error)}") from None
-    return about, {k: t.view(torch.uint8) != 0 if t.dtype == torch.bool else t for k, t in tensors.items()} # a byte of 2 is no bool
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        raise _damaged(name, in_one_line(error)) from None
+    return about, {key: _as_bool(t) if t.dtype == torch.bool else t for key, t in tensors.items()}
 
-def _json(text, name):
-    "The object in `text`."
-    try: value = json.loads(text)
-    except (ValueError, RecursionError) as error: raise Damaged(f"{name}: not a whole checkpoint: {_brief(error)}") from None
-    if not isinstance(value, dict): raise Damaged(f"{name}: not a whole checkpoint: {type(value).__name__} came; allowed is a JSON object")
-    return value
+def _as_bool(t): return t.view(torch.uint8) != 0 # a byte of 2 is no bool
 
-def _check_sum(content, end, about, name):
-    claimed = about.get('sha256')
-    if claimed is None and about.get('version') in (1, 2): return # written before there were checksums
-    blank = content[:end].replace(claimed.encode(), _zeros.encode(), 1) if isinstance(claimed, str) and re.fullmatch('[0-9a-f]{64}', claimed) else b''
-    digest = hashlib.sha256(blank)
-    digest.update(memoryview(content)[end:])
-    if digest.hexdigest() != claimed: raise Damaged(f"{name}: not a whole checkpoint: its checksum is wrong, so it was changed or damaged after it was written")
+def _check_about(about, name):
+    format, round = about.get('version'), about.get('round')
+    if format not in range(1, version + 1):
+        raise ValueError(f"{name}: written in format {brief(format)}; this gan_nb reads formats 1 to {version}")
+    if type(round) is not int or not 0 <= round < 2**53:
+        raise _damaged(name, f"round is {brief(round)}; allowed is a whole number from 0")
 
-def _check_entry(key, entry, name):
-    shape, kind, place = (entry.get(part) for part in ('shape', 'dtype', 'data_offsets')) if isinstance(entry, dict) else (None, None, None)
-    whole = lambda numbers, most: isinstance(numbers, list) and len(numbers) < most and all(type(n) is int and 0 <= n < 2**40 for n in numbers)
-    fits = whole(shape, 9) and isinstance(kind, str) and kind in dtypes and whole(place, 3) and len(place) == 2
-    if not fits: raise Damaged(f"{name}: not a whole checkpoint: {_brief(key)} has shape {_brief(shape)}, type {_brief(kind)} and place {_brief(place)}; allowed are shapes of up to 8 whole numbers, the types {', '.join(dtypes)}, and two places in the file")
-
-def _brief(error):
-    "In one line that fits on a screen."
-    text = ' '.join(str(error).split())
-    return text if len(text) < 120 else f'{text[:120]} ...'
-
+# %% ../nbs/41_storage.ipynb #4737b344
 def read_checkpoint(
     file, # A path
 ) -> tuple: # (about, tensors)
-    "Read a file that `pack` made; its header first, which must describe the file's length. Raises `Damaged`, `ValueError` for another kind of file or one that does not fit into memory, or `OSError`."
+    """Read a file that `pack` made; its header first, which must describe the file's length.
+
+    Raises `Damaged`, `ValueError` for another kind of file or one that does not fit into memory, or `OSError`."""
     with naming(file), os.fdopen(open_regular(file), 'rb') as f:
         size, start = os.fstat(f.fileno()).st_size, f.read(8)
         end = _end_of_header(start, size, file)
@@ -121,8 +144,36 @@ def read_checkpoint(
         header = _header(text, size, file)
         check_room(f"{file}: {size:,} bytes", size // 2) # four bytes each: the file and its tensors
         try: return _unpack(start + text + f.read(size - end), end, header, file)
-        except MemoryError: raise ValueError(f"{file}: {size:,} bytes do not fit into the memory that is free") from None
+        except MemoryError:
+            raise ValueError(f"{file}: {size:,} bytes do not fit into the memory that is free") from None
 
+# %% ../nbs/41_storage.ipynb #68ee6c31
+_no_locks = ( # a file system without locks; a disk too full for the process's number
+    errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EDQUOT)
+
+def _lock(file):
+    "Raises `BlockingIOError` or `PermissionError` if another process has it."
+    if fcntl: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt:
+        os.lseek(file, 2**30, os.SEEK_SET) # far behind the process's number, which others read
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        advice = "see to it that one process at a time trains in a folder"
+        warnings.warn(f"this system has no locks: {advice}", stacklevel=8)
+
+# %% ../nbs/41_storage.ipynb #f5a16743
+def _sign(file):
+    "Write this process's number."
+    os.ftruncate(file, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, str(os.getpid()).encode())
+
+def _holder(file):
+    "Who has signed, in words."
+    os.lseek(file, 0, os.SEEK_SET)
+    number = os.read(file, 20).decode(errors='replace')
+    if number == str(os.getpid()): return 'this process'
+    return f'process {number}' if number.isdigit() else 'another process'
 
 # %% ../nbs/41_storage.ipynb #11f48777
 class Lock:
@@ -161,13 +212,10 @@ class Lock:
         try:
             _lock(file)
             if not self._in_place(file): return False
-            os.ftruncate(file, 0)
-            os.lseek(file, 0, os.SEEK_SET)
-            os.write(file, str(os.getpid()).encode())
+            _sign(file)
         except (BlockingIOError, PermissionError):
-            os.lseek(file, 0, os.SEEK_SET)
-            holder = os.read(file, 20).decode(errors='replace')
-            raise ValueError(f"{self.path.parent}: in use by {'this process' if holder == str(os.getpid()) else f'process {holder}' if holder.isdigit() else 'another process'}; allowed is one run at a time in a folder") from None
+            told = f"in use by {_holder(file)}; allowed is one run at a time in a folder"
+            raise ValueError(f"{self.path.parent}: {told}") from None
         except OSError as error:
             if error.errno not in _no_locks: raise
         return True
@@ -191,38 +239,33 @@ class Lock:
         if self._file is not None: self._drop()
         self._depth = 0
 
-_no_locks = errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EDQUOT # a file system without locks; a disk too full for the number
 _locks = weakref.WeakSet()
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=lambda: [lock._forget() for lock in list(_locks)])
 
-def _lock(file):
-    "Raises `BlockingIOError` or `PermissionError` if another process has it."
-    if fcntl: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    elif msvcrt:
-        os.lseek(file, 2**30, os.SEEK_SET) # far behind the process's number, which others read
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-    else: warnings.warn("this system has no locks: see to it that one process at a time trains in a folder", stacklevel=8)
+def _forget_all():
+    for lock in list(_locks): lock._forget()
 
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forget_all)
 
-# %% ../nbs/41_storage.ipynb #c4db204b
+# %% ../nbs/41_storage.ipynb #38fcd0b4
 checkpoint_name, best_name = 'checkpoint.safetensors', 'best.safetensors'
-_opening = 300 # Bytes at the beginning of a file, with its checksum
 _older = re.compile(r'checkpoint-(\d{1,18})\.safetensors')
 
-class Store:
-    "A run's folder: its lock, its newest checkpoints and its records."
-    def __init__(self,
-        folder,
-        keep:int=2, # Checkpoints
-    ):
-        self.folder, self.keep, self.lock = Path(folder), keep, Lock(folder)
-        self.known, self._newest_known, self._mark, self._coming = [], False, None, None # Rounds of this run's own checkpoints, the last one's last
-        self.log = Log(self.folder/'records.csv')
+def _round_of(name):
+    "The round in an older checkpoint's name; None for any other file."
+    match = _older.fullmatch(name)
+    return int(match[1]) if match else None
 
-    def __enter__(self):
-        self.lock.__enter__(); return self
+# %% ../nbs/41_storage.ipynb #4dde92f2
+def _link(file, other):
+    with naming(file):
+        other.unlink(missing_ok=True)
+        try: os.link(file, other)
+        except OSError: write_whole(other, file.read_bytes()) # a file system without links
 
-    def __exit__(self, *_): self.lock.__exit__()
+# %% ../nbs/41_storage.ipynb #211c2128
+class Shelf:
+    "The checkpoints of a folder, by their names."
+    def __init__(self, folder): self.folder = Path(folder)
 
     @property
     def newest(self): return self.folder/checkpoint_name
@@ -232,6 +275,46 @@ class Store:
     def refused(self): return self.folder/'refused.safetensors'
     def older(self, round): return self.folder/f'checkpoint-{round}.safetensors'
 
+    def found(self) -> list: # Paths, the newest first
+        "The checkpoints in the folder."
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        rounds = sorted((r for r in map(_round_of, names) if r is not None), reverse=True)
+        return [p for p in (self.newest, *map(self.older, rounds)) if p.is_file()]
+
+    def tidy(self):
+        "Remove what a process that was killed left half written."
+        if not self.folder.is_dir(): return
+        for name in os.listdir(self.folder):
+            if name.startswith('.part-'): shutil.rmtree(self.folder/name, ignore_errors=True)
+
+# %% ../nbs/41_storage.ipynb #c4db204b
+_opening = 300 # Bytes at the beginning of a file, with its checksum
+
+class Store(Shelf):
+    "A run's folder: its lock, its newest checkpoints and its records."
+    def __init__(self,
+        folder,
+        keep:int=2, # Checkpoints
+    ):
+        super().__init__(folder)
+        self.keep, self.lock = keep, Lock(folder)
+        self.known = [] # Rounds of this run's own checkpoints, the last one's last
+        self._newest_known = False # Is the newest file one of them?
+        self._mark = None # What the newest file looked like when it was written or read
+        self._coming = None # What is being written: its round, its beginning and its length
+        self.log = Log(self.folder/'records.csv')
+
+    def __enter__(self):
+        self.lock.__enter__(); return self # in one line: Ctrl-C between them would leave it held
+
+    def __exit__(self, *_): self.lock.__exit__()
+
+    @property
+    def foreign(self):
+        "Has somebody else put the newest checkpoint there?"
+        self._settle()
+        return self.newest.is_file() and self._identity() != self._mark
+
     def _identity(self):
         "Of the newest checkpoint: every write makes another file."
         if not self.newest.is_file(): return None
@@ -239,36 +322,32 @@ class Store:
         return s.st_ino, s.st_mtime_ns, s.st_size
 
     def _settle(self):
-        "See whether the checkpoint that was to be written has come into its place: an error, or Ctrl-C, may have come after that."
+        "See whether what was to be written has come into its place: an error, or Ctrl-C, may have come after that."
         if self._coming is None: return
         (round, opening, size), now = self._coming, self._identity()
         if now and now != self._mark and now[2] == size:
             with open(self.newest, 'rb') as file: came = file.read(_opening) == opening
-            if came: self._mark, self._newest_known, self.known = now, True, [*(r for r in self.known if 0 < r < round), round][-self.keep:]
+            known = [*(r for r in self.known if 0 < r < round), round][-self.keep:]
+            if came: self._mark, self._newest_known, self.known = now, True, known
         self._coming = None
 
-    @property
-    def foreign(self):
-        self._settle()
-        return self.newest.is_file() and self._identity() != self._mark
-
-    def found(self) -> list: # Paths, the newest first
-        "The checkpoints in the folder."
-        rounds = sorted((int(m[1]) for name in os.listdir(self.folder) if (m := _older.fullmatch(name))), reverse=True) if self.folder.is_dir() else []
-        return [p for p in (self.newest, *map(self.older, rounds)) if p.is_file()]
-
     def read(self,
-        make=lambda about, tensors, file: (about, tensors), # Called with what a file holds; raises `Damaged` for what no run has written
+        make=lambda about, tensors, file: (about, tensors), # Of a file's content; raises `Damaged` for what no run wrote
     ) -> tuple: # (path, what was made of it, what was wrong with newer ones)
         "The newest checkpoint that is whole. Raises `FileNotFoundError` if there is none, `Damaged` if none is whole."
         wrong = []
         for file in self.found():
             try: about, tensors = read_checkpoint(file)
-            except (Damaged, OSError) as error: wrong.append(str(error)); continue
+            except (Damaged, OSError) as error:
+                wrong.append(str(error))
+                continue
             try: made = make(about, tensors, file)
-            except Damaged as error: wrong.append(str(error)); continue
+            except Damaged as error:
+                wrong.append(str(error))
+                continue
             self._newest_known, self._mark = file == self.newest, self._identity()
-            self.known = sorted({int(m[1]) for f in self.found() if (m := _older.fullmatch(f.name)) and int(m[1]) < about['round']} | {about['round']})
+            before = (r for p in self.found() if (r := _round_of(p.name)) is not None and r < about['round'])
+            self.known = sorted({*before, about['round']})
             return file, made, wrong
         if wrong: raise Damaged(f"{wrong[0]}; there is no older one that is whole")
         raise FileNotFoundError(f"{self.newest}: there is no checkpoint; save a run there first")
@@ -277,40 +356,20 @@ class Store:
         round:int, # Of the run
         content:bytes, # Of the checkpoint
     ):
-        "Put a new checkpoint in the place of the newest, which becomes an older one. Raises `OSError`; the newest is then as it was."
-        last = self.known[-1] if self._newest_known and not self.foreign else 0 # round 0 needs no copy: it follows from the seed
-        if last not in (0, round) and self.keep > 1 and self.newest.is_file(): _link(self.newest, self.older(last))
-        if not self._newest_known and self._mark and not self.foreign: _link(self.newest, self.refused) # it could not be read: somebody may want to look at it
+        """Put a new checkpoint in the place of the newest, which becomes an older one.
+
+        Raises `OSError`; the newest is then as it was."""
+        self._set_aside(round)
         self._coming = round, content[:_opening], len(content)
         write_whole(self.newest, content)
         self._settle()
         for file in self.found():
-            if file != self.newest and int(_older.fullmatch(file.name)[1]) not in self.known[:-1]: file.unlink()
+            if file != self.newest and _round_of(file.name) not in self.known[:-1]: file.unlink()
 
-    def tidy(self):
-        "Remove what a process that was killed left half written."
-        if self.folder.is_dir():
-            for name in os.listdir(self.folder):
-                if name.startswith('.part-'): shutil.rmtree(self.folder/name, ignore_errors=True)
-
-def _link(file, other):
-    with naming(file):
-        other.unlink(missing_ok=True)
-        try: os.link(file, other)
-        except OSError: write_whole(other, file.read_bytes()) # a file system without links
-
-
-# %% ../nbs/41_storage.ipynb #a219a9a7
-class Clock:
-    "Says when to save: after `pause` seconds, or later where saving takes long, so that it never takes more than a twentieth of the time."
-    def __init__(self, pause):
-        if isinstance(pause, bool) or not isinstance(pause, (int, float)) or not pause > 0: raise ValueError(f"autosave: {brief(pause)} came; allowed is a number of seconds above 0")
-        self.pause, self.next = pause, time.monotonic() + pause
-
-    def due(self): return time.monotonic() >= self.next
-
-    def measure(self, save):
-        begun = time.monotonic()
-        save()
-        done = time.monotonic()
-        self.next = done + max(self.pause, 20 * (done - begun))
+    def _set_aside(self, round):
+        "Give the newest checkpoint a second name, before the one of `round` takes its place."
+        is_own = self._newest_known and not self.foreign
+        last = self.known[-1] if is_own else 0 # round 0 needs no copy: it follows from the seed
+        if last not in (0, round) and self.keep > 1 and self.newest.is_file(): _link(self.newest, self.older(last))
+        is_unread = not self._newest_known and self._mark and not self.foreign
+        if is_unread: _link(self.newest, self.refused) # somebody may want to look at it

@@ -12,34 +12,47 @@ from torch import Tensor
 from .core import brief, check_number, nearest
 from .losses import Loss, loss as loss_called
 
-# %% ../nbs/16_toys.ipynb #412d80e8
+# %% ../nbs/16_toys.ipynb #8e546a2f
 class Toy:
     "What the toy games share."
     device = torch.device('cpu')
 
     def split(self, start): # (dim,) -> parameters of both players
-        "The players' parts of a start: the generator's numbers, then the discriminator's. Raises `ValueError` for another length, and for what is not finite."
+        """The players' parts of a start: the generator's numbers, then the discriminator's.
+
+        Raises `ValueError` for another length, and for what is not finite."""
         (n, m), start = self.sizes, _tensor('start', start)
-        if start.shape != (n + m,) or not start.is_floating_point(): raise ValueError(f"start: {start.dtype} of shape {tuple(start.shape)} came; allowed are {n + m} real numbers: {n} numbers for x, then {m} for y")
-        return {player: {name: part.detach().clone()} if len(part) else {} for player, name, part in (('gen', 'x', start[:n]), ('disc', 'y', start[n:]))}
+        if start.shape != (n + m,) or not start.is_floating_point():
+            came = f"{start.dtype} of shape {tuple(start.shape)}"
+            raise ValueError(f"start: {came} came; allowed are {n + m} real numbers: {n} numbers for x, then {m} for y")
+        own = lambda name, part: {name: part.detach().clone()} if len(part) else {}
+        return {'gen': own('x', start[:n]), 'disc': own('y', start[n:])}
 
     def draw(self, rng, who): return {}
 
-    def init(self): raise ValueError(f"{type(self).__name__}: a toy game begins where you say; use trajectory(game, method, start, rounds)")
+    def init(self):
+        advice = "use trajectory(game, method, start, rounds)"
+        raise ValueError(f"{type(self).__name__}: a toy game begins where you say; {advice}")
 
 def _tensor(name, numbers):
     try: found = torch.as_tensor(numbers)
     except (ValueError, TypeError, RuntimeError): found = None
-    if found is None or found.is_complex() or not found.isfinite().all(): raise ValueError(f"{name}: {brief(numbers)} came; allowed are finite real numbers, the same count in each row")
-    return found
+    if found is not None and not found.is_complex() and found.isfinite().all(): return found
+    allowed = "finite real numbers, the same count in each row"
+    raise ValueError(f"{name}: {brief(numbers)} came; allowed are {allowed}")
 
+# %% ../nbs/16_toys.ipynb #412d80e8
 class bilinear(Toy):
-    "min over x, max over y of x^T A y. The generator is x, the discriminator is y. Raises `ValueError` unless `A` is a matrix of finite real numbers."
+    """min over x, max over y of x^T A y. The generator is x, the discriminator is y.
+
+    Raises `ValueError` unless `A` is a matrix of finite real numbers."""
     def __init__(self,
         A, # (n, m) matrix
     ):
         self.A = _tensor('A', A)
-        if self.A.ndim != 2 or not self.A.numel(): raise ValueError(f"A: a tensor of shape {tuple(self.A.shape)} came; allowed is a matrix with at least one entry")
+        if self.A.ndim != 2 or not self.A.numel():
+            came = f"a tensor of shape {tuple(self.A.shape)}"
+            raise ValueError(f"A: {came} came; allowed is a matrix with at least one entry")
         self.sizes = self.A.shape
 
     def loss(self, player, params, buffers, batch):
@@ -51,7 +64,9 @@ class bilinear(Toy):
 dirac_penalties = ('r1', 'r2', 'wgan_gp', 'dragan', 'instance_noise', 'consensus')
 
 class dirac(Toy):
-    "The Dirac-GAN (Mescheder et al. 2018): x is the generator's point, y the discriminator's slope. Raises `ValueError` for an unknown loss or penalty."
+    """The Dirac-GAN (Mescheder et al. 2018): x is the generator's point, y the discriminator's slope.
+
+    Raises `ValueError` for an unknown loss or penalty."""
     sizes = (1, 1)
 
     def __init__(self,
@@ -59,19 +74,20 @@ class dirac(Toy):
         penalty:str=None, # None or a name in `dirac_penalties`
         weight:float=1.0, # Of the penalty, in the equations above; the deviation of instance noise
     ):
-        if penalty is not None and penalty not in dirac_penalties: raise nearest('penalty', penalty, ('None', *dirac_penalties))
+        is_known = penalty is None or penalty in dirac_penalties
+        if not is_known: raise nearest('penalty', penalty, ('None', *dirac_penalties))
         self.pair = loss if isinstance(loss, Loss) else loss_called(loss)
         self.penalty, self.weight = penalty, check_number('weight', weight, least=0)
 
-    def draw(self, rng, who): return {'noise': torch.randn(2, 1000, 1, generator=rng)} if self.penalty == 'instance_noise' else {}
+    def draw(self, rng, who):
+        return {'noise': torch.randn(2, 1000, 1, generator=rng)} if self.penalty == 'instance_noise' else {}
 
     def loss(self, player, params, buffers, batch):
         theta, psi = params['gen']['x'], params['disc']['y']
         real, fake = self.logits(theta, psi, batch)
         value = getattr(self.pair, player)(real, fake)
-        if player == 'disc' and self.penalty in ('r1', 'r2'): value = value + self.weight / 2 * psi.square().sum()
-        if player == 'disc' and self.penalty in ('wgan_gp', 'dragan'): value = value + self.weight / 2 * (psi.abs() - 1).square().sum()
-        if self.penalty == 'consensus': value = value + self.weight / 2 * self.slopes(theta, psi, batch)
+        added = self._added(player, theta, psi, batch)
+        if added is not None: value = value + self.weight / 2 * added
         return value, buffers, {'logit_real': real.detach().mean(), 'logit_fake': fake.detach().mean()}
 
     def logits(self, theta, psi, batch): # Of the data and of the sample
@@ -79,15 +95,27 @@ class dirac(Toy):
         if 'noise' in batch: at = [x + self.weight * noise.to(theta.dtype) for x, noise in zip(at, batch['noise'])]
         return [self.pair.undecided - psi * x for x in at]
 
+    def _added(self, player, theta, psi, batch):
+        "What the penalty adds to a player's loss, before the half and the weight; None for nothing."
+        if self.penalty == 'consensus': return self.slopes(theta, psi, batch)
+        if player == 'gen': return None
+        if self.penalty in ('r1', 'r2'): return psi.square().sum()
+        if self.penalty in ('wgan_gp', 'dragan'): return (psi.abs() - 1).square().sum()
+        return None
+
     def slopes(self, theta, psi, batch): # Differentiable
         "The squared length of both players' gradients, without a penalty."
         theta, psi = (x if x.requires_grad else x.detach().requires_grad_() for x in (theta, psi))
         logits = self.logits(theta, psi, batch)
-        return sum(torch.autograd.grad(getattr(self.pair, player)(*logits), own, create_graph=True)[0].square().sum() for player, own in (('gen', theta), ('disc', psi)))
+        slope = lambda player, own: torch.autograd.grad(getattr(self.pair, player)(*logits), own, create_graph=True)[0]
+        return sum(slope(player, own).square().sum() for player, own in (('gen', theta), ('disc', psi)))
 
 # %% ../nbs/16_toys.ipynb #a32468fb
 class matrix_game(bilinear):
-    "The bilinear game on probabilities. The game does not keep them so: give both players' rules the projection `simplex()`. Without it this is the bilinear game on all numbers, and the gap means nothing."
+    """The bilinear game on probabilities.
+
+    The game does not keep them so: give both players' rules the projection `simplex()`. Without it this is the bilinear
+    game on all numbers, and the gap means nothing."""
     def uniform(self, dtype=torch.float64) -> Tensor: # (n + m,)
         "All moves alike: a start."
         return torch.cat([torch.full((n,), 1 / n, dtype=dtype) for n in self.sizes])
@@ -96,20 +124,27 @@ class matrix_game(bilinear):
         z, # (..., n + m) strategies of both players
     ) -> Tensor: # (...,) zero at a solution
         "The duality gap of probabilities. Raises `ValueError` for another count of numbers."
-        if z.shape[-1:] != (sum(self.sizes),): raise ValueError(f"z: a tensor of shape {tuple(z.shape)} came; allowed are {sum(self.sizes)} numbers in the last dimension: {self.sizes[0]} for x, then {self.sizes[1]} for y")
+        n, m = self.sizes
+        if z.shape[-1:] != (n + m,):
+            allowed = f"{n + m} numbers in the last dimension: {n} for x, then {m} for y"
+            raise ValueError(f"z: a tensor of shape {tuple(z.shape)} came; allowed are {allowed}")
         x, y = z.split(tuple(self.sizes), dim=-1)
         M = self.A.to(z.dtype)
         return (x @ M).amax(-1) - (y @ M.T).amin(-1)
 
 # %% ../nbs/16_toys.ipynb #8c820ba4
 class largest_residual(Toy):
-    "min over x of max |A x - b|: convex, with kinks; for the generator alone. Raises `ValueError` for shapes that do not fit, and for what is not finite and real."
+    """min over x of max |A x - b|: convex, with kinks; for the generator alone.
+
+    Raises `ValueError` for shapes that do not fit, and for what is not finite and real."""
     def __init__(self,
         A, # (rows, n)
         b, # (rows,)
     ):
         self.A, self.b = _tensor('A', A), _tensor('b', b)
-        if self.A.ndim != 2 or self.b.shape != self.A.shape[:1]: raise ValueError(f"A and b: shapes {tuple(self.A.shape)} and {tuple(self.b.shape)} came; allowed are (rows, n) and (rows,)")
+        if self.A.ndim != 2 or self.b.shape != self.A.shape[:1]:
+            came = f"shapes {tuple(self.A.shape)} and {tuple(self.b.shape)}"
+            raise ValueError(f"A and b: {came} came; allowed are (rows, n) and (rows,)")
         self.sizes = self.A.shape[1], 0
 
     def value(self, x): # (..., n) -> (...,)
@@ -117,5 +152,7 @@ class largest_residual(Toy):
         return (x @ self.A.to(x.dtype).T - self.b.to(x.dtype)).abs().amax(-1)
 
     def loss(self, player, params, buffers, batch):
-        if player != 'gen': raise ValueError(f"largest_residual: a game for the generator alone; {player!r} has nothing to move (use alternating with n_disc=0)")
+        if player != 'gen':
+            idle = f"{player!r} has nothing to move (use alternating with n_disc=0)"
+            raise ValueError(f"largest_residual: a game for the generator alone; {idle}")
         return self.value(params['gen']['x']), buffers, {}

@@ -17,7 +17,8 @@ chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
-flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update", "--disable-sync"]
+flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync"]
 patience = 120_000                          # ms; a busy machine must not fail a test
 ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
 sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
@@ -34,7 +35,8 @@ def server(tmp_path_factory):
         port = s.getsockname()[1]
     own = {f"JUPYTER_{name}_DIR": str(folder/f".{name.lower()}") for name in ("CONFIG", "DATA", "RUNTIME")}
     env = {**os.environ, **own, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.token={token}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.token={token}",
+               f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
                f"--ServerApp.root_dir={folder}"]
     quiet = folder/".config"/"lab"/"user-settings"/"@jupyterlab"/"apputils-extension"/"notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
@@ -59,8 +61,19 @@ def answers(url):
 def wait_for(ready, process, log, seconds=90):
     until = time.monotonic() + seconds
     while not ready():
-        if process.poll() is not None or time.monotonic() > until: pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+        if process.poll() is not None or time.monotonic() > until:
+            pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
         time.sleep(.3)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory): return tmp_path_factory.mktemp("pictures")    # stays, to be looked at
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    "A folder that stays for whoever wants to look."
+    return tmp_path_factory.mktemp("pictures")
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +88,10 @@ def browser():
 def panel(server, browser, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
     address, token, folder = server
-    imports, kind = ("population import Population", "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
-    cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab", "print('half', 6 * 7, run.round >= 0)",
+    imports, kind = ("population import Population",
+        "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
+    cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab",
+             "print('half', 6 * 7, run.round >= 0)",
              "import json; print('facts', json.dumps([[e.round, e.changes] for e in run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())"]
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
     name = f"{title}.ipynb"
@@ -137,7 +152,7 @@ def click_latency(page, button, change):
 
 
 @pytest.mark.parametrize("panel", [ring, digits], ids=["ring", "digits"], indirect=True)
-def test_a_person_can_drive_the_lab(panel, tmp_path, request):
+def test_a_person_can_drive_the_lab(panel, pictures, request):
     page = panel
     assert rounds(page) == 0
     before = page.evaluate(first_picture)
@@ -155,7 +170,7 @@ def test_a_person_can_drive_the_lab(panel, tmp_path, request):
     page.keyboard.press("ArrowLeft")
     page.get_by_text("lr_disc = ").wait_for()
     until_round_above(page, at)
-    page.screenshot(path=tmp_path/"playing.png")
+    page.screenshot(path=pictures/"playing.png")
 
     press(page, "Pause")
     page.get_by_text("paused", exact=True).wait_for()
@@ -178,15 +193,15 @@ def test_a_person_can_drive_the_lab(panel, tmp_path, request):
 
     overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
     assert overflow <= 1
-    page.screenshot(path=tmp_path/f"lab-{request.node.callspec.id}.png")
-    print("picture:", tmp_path/f"lab-{request.node.callspec.id}.png")
+    page.screenshot(path=pictures/f"lab-{request.node.callspec.id}.png")
+    print("picture:", pictures/f"lab-{request.node.callspec.id}.png")
 
     press(page, "Reset")
     page.wait_for_function(f"() => ({read_round})() === 0")
 
 
 @pytest.mark.parametrize("panel", [many], ids=["many"], indirect=True)
-def test_a_person_can_drive_a_population(panel, tmp_path):
+def test_a_person_can_drive_a_population(panel, pictures):
     page = panel
     before = page.evaluate(first_picture)
     press(page, "Play")
@@ -198,7 +213,8 @@ def test_a_person_can_drive_a_population(panel, tmp_path):
     press(page, "Step round")
     page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
     page.get_by_text("seed 0, lr 0.0001").wait_for()
-    handle = page.get_by_text("member", exact=True).locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
+    handle = page.get_by_text("member",
+        exact=True).locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
     handle.focus()
     for _ in range(4): page.keyboard.press("ArrowRight")
     page.get_by_text("seed 1, lr 0.001").wait_for()
@@ -208,12 +224,12 @@ def test_a_person_can_drive_a_population(panel, tmp_path):
     overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
     assert overflow <= 1
     page.set_viewport_size({"width": 1280, "height": 1900})
-    page.screenshot(path=tmp_path/"population.png")
-    print("picture:", tmp_path/"population.png")
+    page.screenshot(path=pictures/"population.png")
+    print("picture:", pictures/"population.png")
 
 
 @pytest.mark.parametrize("panel", [sick], ids=["sick"], indirect=True)
-def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
+def test_the_doctor_speaks_and_is_obeyed(panel, pictures):
     page = panel
     remedy = page.get_by_role("button", name="Apply the remedy", exact=True)
     page.get_by_text("too early, no round has been seen yet").wait_for()
@@ -225,8 +241,8 @@ def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
     page.get_by_text("set loss='r3'").wait_for()                        # and says what the click will do
     page.get_by_text("The doctor's evidence").click()
     page.get_by_text("real ranked above generated").wait_for()
-    page.screenshot(path=tmp_path/"ill.png")
-    print("picture:", tmp_path/"ill.png")
+    page.screenshot(path=pictures/"ill.png")
+    print("picture:", pictures/"ill.png")
 
     at = rounds(page)
     remedy.click()
@@ -236,7 +252,7 @@ def test_the_doctor_speaks_and_is_obeyed(panel, tmp_path):
     page.wait_for_function(f"n => ({read_doctor})() > n", arg=at)       # and the doctor looks at what became of it
     press(page, "Pause")
     page.get_by_text("paused", exact=True).wait_for()
-    page.screenshot(path=tmp_path/"treated.png")
+    page.screenshot(path=pictures/"treated.png")
     run_cell(page, 2)
     facts = cell(page, 2).locator(".jp-OutputArea-output pre").first
     facts.get_by_text("share").wait_for()
@@ -256,7 +272,8 @@ def test_click_latency(panel):
         time.sleep(.5)
         took["Pause"].append(click_latency(page, "Pause", saying.format("paused")))
         time.sleep(.2)
-    for name, times in took.items(): print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
+    for name, times in took.items():
+        print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
     everything = sum(took.values(), [])
     print(f"all {len(everything)} clicks: median {statistics.median(everything):.0f} ms")
     assert max(everything) < 60_000

@@ -25,21 +25,26 @@ def gan_nb(folder, *words):
 
 def begin(folder, *words):
     "A command in the background, after its first save."
-    process = subprocess.Popen([*command, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *map(str, words)], cwd=folder, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
         if (folder/"runs/ring-seed0"/contents[-1]).exists() or process.poll() is not None: break
         time.sleep(.1)
     return process
 
 def one_line(text):
-    assert text.startswith("gan-nb: ") and text.endswith("\n") and text.count("\n") == 1 and "Traceback" not in text, text
+    assert text.startswith("gan-nb: "), text
+    assert text.endswith("\n"), text
+    assert text.count("\n") == 1, text
+    assert "Traceback" not in text, text
     return text
 
 def same_tensors(a, b):
     a, b = load_file(a/contents[-1]), load_file(b/contents[-1])
     differing = [k for k in a if k != "records" and not torch.equal(a[k], b[k])]
     assert a.keys() == b.keys() and not differing, differing
-    a, b = (x["records"].index_select(1, torch.tensor([0, *range(2, x["records"].shape[1])])) for x in (a, b))    # all but the seconds
+    # all but the seconds
+    a, b = (x["records"].index_select(1, torch.tensor([0, *range(2, x["records"].shape[1])])) for x in (a, b))
     torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
@@ -209,7 +214,8 @@ def test_a_diverged_run_is_saved(tmp_path):
 
 
 def test_nobody_reads_what_it_says(tmp_path):
-    done = subprocess.run(["bash", "-c", 'set -o pipefail; "$@" recipes | true', "-", *command], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", 'set -o pipefail; "$@" recipes | true', "-", *command], cwd=tmp_path,
+        capture_output=True, text=True)
     assert done.stderr == "" and done.returncode == 0
 
 
@@ -250,12 +256,15 @@ def said(capsys, *words):
 def test_evaluate_a_mixture(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     found = json.loads(said(capsys, "evaluate", "runs/ring-seed0", "--n", 1200, "--json"))
-    assert found["n"] == 1200 and found["judge"] is None and set(found["scores"]) == {"modes", "high quality", "reverse KL"}
+    assert found["n"] == 1200
+    assert found["judge"] is None
+    assert set(found["scores"]) == {"modes", "high quality", "reverse KL"}
     assert abs(found["scores"]["high quality"]["perfect"] - .98889) < 1e-4 and found["scores"]["modes"]["perfect"] == 8
     assert found["notes"] == []
     table = said(capsys, "evaluate", "runs/ring-seed0", "--n", 50)
     assert "high quality" in table and "perfect" in table and "50 samples are few" in table
-    assert said(capsys, "evaluate", "runs/ring-seed0", "--n", 50) == table != said(capsys, "evaluate", "runs/ring-seed0", "--n", 50, "--seed", 1)
+    assert said(capsys, "evaluate", "runs/ring-seed0", "--n", 50) == table
+    assert table != said(capsys, "evaluate", "runs/ring-seed0", "--n", 50, "--seed", 1)
 
 
 def test_evaluate_digits_names_the_judge(tmp_path, monkeypatch, capsys):
@@ -277,7 +286,8 @@ def test_evaluate_digits_names_the_judge(tmp_path, monkeypatch, capsys):
     assert json.loads(said(capsys, "doctor", "a", "--json"))["evidence"]["judge"] == found["judge"]
 
 
-ill = ["--rounds", "250", "--seed", "3", "--set", "lr=0.005", "--set", "momentum=0.9", "--set", "hidden=16 16", "--set", "batch_size=64", "--set", "halflife=0", "--set", "device=cpu"]
+ill = ["--rounds", "250", "--seed", "3", "--set", "lr=0.005", "--set", "momentum=0.9", "--set", "hidden=16 16",
+    "--set", "batch_size=64", "--set", "halflife=0", "--set", "device=cpu"]
 
 def test_the_doctors_remedy_can_be_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -285,7 +295,9 @@ def test_the_doctors_remedy_can_be_pasted(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     text, found = said(capsys, "doctor", "a run"), json.loads(said(capsys, "doctor", "a run", "--json"))
     assert found["findings"][0]["name"] in ("oscillation", "mode_collapse") and found["findings"][0]["reason"] in text
-    assert "reached" in text and f"{found['evidence']['reached']} of 8 modes" in text and text.splitlines()[-1].strip() == found["remedy"]
+    assert "reached" in text
+    assert f"{found['evidence']['reached']} of 8 modes" in text
+    assert text.splitlines()[-1].strip() == found["remedy"]
     words = shlex.split(found["remedy"])
     assert words[:3] == ["gan-nb", "resume", "a run"] and main([*words[1:], "--rounds", "30"]) == 0
     run = Run.load(tmp_path/"a run", device="cpu")
@@ -296,7 +308,8 @@ def test_the_doctors_remedy_can_be_pasted(tmp_path, monkeypatch, capsys):
 
 def test_a_diverged_run_is_ill_and_its_remedy_starts_anew(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "ring", "--out", "a", "--rounds", "300", "--set", "rule=sgd", "--set", "lr=1e4", "--set", "momentum=0", "--set", "loss=wasserstein", *small]) == 3
+    assert main(["train", "ring", "--out", "a", "--rounds", "300", "--set", "rule=sgd", "--set", "lr=1e4",
+        "--set", "momentum=0", "--set", "loss=wasserstein", *small]) == 3
     capsys.readouterr()
     found = json.loads(said(capsys, "doctor", "a", "--json"))
     words = shlex.split(found["remedy"])
@@ -339,9 +352,11 @@ def test_own_data_from_a_path(tmp_path, capsys):
     from gan_nb.cli import main
     np.save(tmp_path/"points.npy", np.random.default_rng(0).normal(size=(60, 2)).astype("float32"))
     here, out = str(tmp_path/"points.npy"), str(tmp_path/"run")
-    assert main(["train", "ring", "--rounds", "3", "--out", out, "--set", f"data={here}", "--set", "hidden=4", "--set", "batch_size=8"]) == 0
+    assert main(["train", "ring", "--rounds", "3", "--out", out, "--set", f"data={here}", "--set", "hidden=4",
+        "--set", "batch_size=8"]) == 0
     assert main(["resume", out, "--rounds", "2"]) == 2 and "own array" in capsys.readouterr().err
-    for words in (["resume", out, "--rounds", "2"], ["sample", out, "--n", "4", "--out", str(tmp_path/"x.npy")], ["evaluate", out, "--n", "40"], ["doctor", out]):
+    for words in (["resume", out, "--rounds", "2"], ["sample", out, "--n", "4", "--out", str(tmp_path/"x.npy")],
+            ["evaluate", out, "--n", "40"], ["doctor", out]):
         assert main([*words, "--data", here]) == 0, words
     assert main(["train", "ring", "--set", "data=./nowhere", "--out", str(tmp_path/"b")]) == 2
     assert "there is no such file or folder" in capsys.readouterr().err

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-views = {"lab", "population_lab", "playground", "portrait", "explorer"}
+views = {"controls", "lab", "population_lab", "playground", "portrait", "explorer"}
 package = Path(__file__).resolve().parents[1]/"gan_nb"
-modules = ["gan_nb"] + [f"gan_nb.{p.stem}" for p in sorted(package.glob("*.py")) if p.stem not in views and p.stem[0] != "_"]
+modules = ["gan_nb"] + [f"gan_nb.{p.stem}" for p in sorted(package.glob("*.py")) if p.stem not in views
+    and p.stem[0] != "_"]
 
 # Imports the named modules in an interpreter in which Jupyter, pyplot and the network are out of reach, and says what
 # each of them tried, what it printed, and how it failed.
@@ -40,7 +41,8 @@ print(json.dumps(seen))
 '''
 
 def look(folder: Path, *names) -> dict:
-    done = subprocess.run([sys.executable, "-c", guard, *names], capture_output=True, text=True, cwd=folder, timeout=300)
+    done = subprocess.run([sys.executable, "-c", guard, *names], capture_output=True, text=True, cwd=folder,
+        timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,21 +1,18 @@
-"What training promises, against torch's own loop and across processes."
-import subprocess
-import sys
-
+"What training promises: torch's own loop, input that changes nothing, packs, tails and idle clips."
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from gan_nb import Recipe, Run, recipes
+from gan_nb import Recipe, Run
 from gan_nb.core import stream
-from gan_nb.games import players
-from gan_nb.recipes import idle_clips
+from gan_nb.gan import players
+from gan_nb.build import idle_clips
 from gan_nb.toys import bilinear
 from gan_nb.transforms import adaptive_clip
+from helpers import bytes_of
+
 
 small = dict(hidden=(16, 16), batch_size=32, device="cpu")
-
 
 def worst_difference(run, nets):
     return max((run.state.params[p][k] - v).abs().max().item() for p in players for k, v in nets[p].named_parameters())
@@ -24,7 +21,8 @@ def worst_difference(run, nets):
 @pytest.mark.parametrize("clip", [None, ("global_norm", 0.05)])
 def test_a_hundred_rounds_equal_the_loop_that_everybody_writes(clip):
     "alternating SGD on digits with torch.optim.SGD and clip_grad_norm_, on the same batches"
-    run = Run("article-plain", loss="non_saturating", r1=0, r2=0, n_gen=1, n_disc=2, order="disc_first", lr=0.05, momentum=0.5,
+    run = Run("article-plain", loss="non_saturating", r1=0, r2=0, n_gen=1, n_disc=2, order="disc_first", lr=0.05,
+              momentum=0.5,
               schedule="constant", halflife=0, clip=clip, **small)
     nets, real = Run(run.recipe).game.nets, run.game.data
     steps = {p: torch.optim.SGD(nets[p].parameters(), 0.05, momentum=0.5) for p in players}
@@ -45,7 +43,8 @@ def test_a_hundred_rounds_equal_the_loop_that_everybody_writes(clip):
     assert clip is None or run.records["clipped_disc"].mean() > 0.5, "the clip must have had something to do"
 
 
-@pytest.mark.parametrize("settings", [dict(of="dcgan", batch_size=8, width=4), dict(of="article", data="fashion_mnist", batch_size=16, hidden=(16,))])
+@pytest.mark.parametrize("settings",
+    [dict(of="dcgan", batch_size=8, width=4), dict(of="article", data="fashion_mnist", batch_size=16, hidden=(16,))])
 def test_other_recipes_train(settings):
     try: run = Run(device="cpu", **settings)
     except FileNotFoundError as absent: pytest.skip(str(absent))
@@ -55,43 +54,18 @@ def test_other_recipes_train(settings):
     assert all(any(not run.state.params[p][k].equal(v) for k, v in before[p].items()) for p in players)
 
 
-@pytest.mark.parametrize("recipe", recipes())
-def test_every_recipe_goes_on_exactly(recipe, tmp_path):
-    "run(6) equals run(3), save, a new process, run(3)"
-    if "fashion" in recipe: pytest.skip("needs files")
-    settings = dict(batch_size=8, hidden=(8,), width=2, device="cpu")
-    whole = Run(recipe, seed=5, **settings).fit(6, progress=False)
-    half = Run(recipe, seed=5, **settings).fit(3, progress=False)
-    half.save(tmp_path/"half")
-    code = "import sys; from gan_nb import Run; r = Run.load(sys.argv[1], device='cpu'); r.fit(3, progress=False); r.save(sys.argv[2])"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path/"half"), str(tmp_path/"rest.safetensors")], check=True, timeout=120)
-    whole.save(tmp_path/"whole.safetensors")
-    one, two = load_file(tmp_path/"whole.safetensors"), load_file(tmp_path/"rest.safetensors")
-    one["records"][:, 1] = two["records"][:, 1] = 0  # seconds differ
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in one)
-
-
-def test_edits_and_single_steps_replay_to_the_same_bits():
-    run = Run("ring", seed=2, **small).fit(20, progress=False)
-    run.edit(lr_gen=2e-3, clip_disc=("block_norm", 0.1)); run.fit(5, progress=False)
-    run.step("disc"); run.step("gen"); run.edit(rule_gen="sgd", normalize_gen=("global_norm", 1.0)); run.fit(5, progress=False)
-    again = run.fork()
-    assert again.edits == run.edits and again.round == run.round == 30
-    assert all(again.state.params[p][k].equal(v) for p in players for k, v in run.state.params[p].items())
-    other = run.fork(round=22, lr_gen=1e-2); other.fit(3, progress=False)
-    assert not other.state.params["gen"]["0.weight"].equal(run.fork(round=25).state.params["gen"]["0.weight"])
-
-
 def test_bad_input_changes_nothing(tmp_path):
     run = Run("ring", **small).fit(2, progress=False)
-    before = run._to_bytes()
-    for call in (lambda: run.edit(lr=float("inf")), lambda: run.edit(clip=("nothing", 1)), lambda: run.edit(n_gen=0, n_disc=0), lambda: run.step("both"),
-                 lambda: run.fit(-1), lambda: run.samples(-1), lambda: run.fork(round=99), lambda: Run("ring", data=np.full((9, 2), np.nan)),
-                 lambda: Run("ring", data=np.empty((0, 2))), lambda: Run("rign"), lambda: Run("ring", hiden=3), lambda: Run("ring", seed=-1)):
+    before = bytes_of(run)
+    for call in (lambda: run.edit(lr=float("inf")), lambda: run.edit(clip=("nothing", 1)),
+                 lambda: run.edit(n_gen=0, n_disc=0), lambda: run.step("both"),
+                 lambda: run.fit(-1), lambda: run.samples(-1), lambda: run.fork(round=99),
+                 lambda: Run("ring", data=np.full((9, 2), np.nan)),
+                 lambda: Run("ring", data=np.empty((0, 2))), lambda: Run("rign"), lambda: Run("ring", hiden=3),
+                 lambda: Run("ring", seed=-1)):
         with pytest.raises(ValueError) as error: call()
         assert "\n" not in str(error.value)
-    assert run._to_bytes() == before
+    assert bytes_of(run) == before
     file = tmp_path/"a file"; file.write_text("x")
     with pytest.raises(OSError): run.save(file/"inside")
     for bad in (b"", b"\x00" * 100, b"\xff" * 8, before[:-10], before[:50]):
@@ -100,38 +74,23 @@ def test_bad_input_changes_nothing(tmp_path):
     with pytest.raises(FileNotFoundError): Run.load(tmp_path/"nowhere")
 
 
-def test_ctrl_c_leaves_a_saved_run(tmp_path):
-    run = Run("ring", folder=tmp_path/"run", **small)
-    def several(most):
-        if run.round == 7: raise KeyboardInterrupt
-        Run.several(run, most)
-    run.several = several
-    with pytest.raises(KeyboardInterrupt): run.fit(100, progress=False)
-    assert Run.load(tmp_path/"run", device="cpu").round == 7 == run.round
-
-
-def test_a_fork_past_a_step_by_hand_that_fell_on_a_kept_state():
-    "states are kept from move 0 on, every 50 moves at first: the single step is made exactly there"
-    run = Run("ring", seed=4, **small).fit(50, progress=False)
-    run.step("disc"); run.fit(5, progress=False)
-    again = run.fork()
-    assert again.edits == run.edits and again.state.moves == run.state.moves == 56
-    assert all(again.state.params[p][k].equal(v) for p in players for k, v in run.state.params[p].items())
-
-
 WRONG = {
     "a seed that no checkpoint holds": (lambda run: Run("ring", seed=2**63), "seed: 9223372036854775808 came"),
     "no seed for samples": (lambda run: run.samples(2, seed=None), "seed: None came"),
     "real data by a word": (lambda run: run.real("two"), "n: 'two' came"),
-    "samples of another shape": (lambda run: run.score(torch.ones(3, 5)), r"x: shape \(3, 5\) came; allowed is \(n, 2\)"),
+    "samples of another shape": (lambda run: run.score(torch.ones(3, 5)),
+        r"x: shape \(3, 5\) came; allowed is \(n, 2\)"),
     "one sample without its n": (lambda run: run.score([1., 2.]), r"x: shape \(2,\) came"),
     "no device": (lambda run: Recipe(device=None), "device: 'None' is unknown; allowed are auto"),
     "a kind of clipping in a list": (lambda run: Recipe(clip_gen=([1], 1)), r"clip_gen: \[1\] is unknown"),
     "a name of two lines": (lambda run: Recipe(name="a]\n[b"), "name: .* came; allowed is text in one line"),
-    "a long text": (lambda run: Recipe(lr_gen="9" * 10**6 + "x"), "^lr_gen: '9{50,60}.* came; allowed is a finite number from 0$"),
-    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]), "A: .* came; allowed are finite real numbers, the same count in each row"),
+    "a long text": (lambda run: Recipe(lr_gen="9" * 10**6 + "x"),
+        "^lr_gen: '9{50,60}.* came; allowed is a finite number from 0$"),
+    "a ragged matrix": (lambda run: bilinear([[1., 2.], [3.]]),
+        "A: .* came; allowed are finite real numbers, the same count in each row"),
     "no matrix": (lambda run: bilinear(None), "A: None came"),
-    "a clip without its weights": (lambda run: (t := adaptive_clip(.1)).update(g := {"w": torch.ones(2, 2)}, t.init(g)), "params: None came; adaptive_clip compares"),
+    "a clip without its weights": (lambda run: (t := adaptive_clip(.1)).update(g := {"w": torch.ones(2, 2)},
+        t.init(g)), "params: None came; adaptive_clip compares"),
     "numbers as text": (lambda run: Run("ring", data=np.array([["1", "2"]])), "dtype <U1 came; allowed are numbers"),
 }
 
@@ -143,7 +102,8 @@ def test_what_is_wrong_is_said_in_one_line(kind):
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
-    run = Run("ring", seed=np.int64(3), lr=np.float32(1e-3), hidden=(4,), batch_size=np.int64(8), device="cpu").fit(np.int64(2), progress=False)
+    run = Run("ring", seed=np.int64(3), lr=np.float32(1e-3), hidden=(4,), batch_size=np.int64(8),
+        device="cpu").fit(np.int64(2), progress=False)
     run.save(tmp_path)
     assert Run.load(tmp_path, device="cpu").seed == 3 and run.fork(np.int64(1)).round == 1
 
@@ -153,17 +113,14 @@ def test_score_takes_what_an_array_holds():
     assert torch.equal(run.score(np.ones((3, 2))), run.score(torch.ones(3, 2)))
 
 
-def test_data_for_a_run_that_has_its_own(tmp_path):
-    Run("ring", hidden=(4,), batch_size=8, device="cpu").save(tmp_path/"a")
-    with pytest.raises(ValueError, match="trained on the data set 'ring'; allowed is data= for a run on your own array alone"): Run.load(tmp_path/"a", data=np.ones((3, 2)))
-
-
 def test_a_tail_that_is_planned_longer_is_the_tail_of_the_longer_plan():
     settings = dict(hidden=(8, 8), batch_size=16, average="tail", schedule="constant", device="cpu")
-    longer, planned = Run("ring", rounds=40, **settings).fit(40, progress=False), Run("ring", rounds=100, **settings).fit(100, progress=False)
+    longer, planned = Run("ring", rounds=40, **settings).fit(40, progress=False), Run("ring", rounds=100,
+        **settings).fit(100, progress=False)
     longer.edit(rounds=100)
     longer.fit(60, progress=False)
-    for name, mean in planned.state.average["mean"].items(): torch.testing.assert_close(longer.state.average["mean"][name], mean, rtol=1e-6, atol=1e-7)
+    for name, mean in planned.state.average["mean"].items():
+        torch.testing.assert_close(longer.state.average["mean"][name], mean, rtol=1e-6, atol=1e-7)
 
 
 def test_packs_are_scored_as_packs():
@@ -174,21 +131,19 @@ def test_packs_are_scored_as_packs():
     with pytest.raises(ValueError, match="x: 5 samples came; allowed are multiples of 2"): run.score(x[:5], packed=True)
 
 
-@pytest.mark.parametrize("clip", [("global_norm", .05), ("quantile", 0.), ("block_norm", .02), ("value", .005), ("adaptive", .01)], ids=str)
-@pytest.mark.parametrize("normalize", [None, ("global_norm", 1.), ("block_norm", .5), ("block_rms", 1.), ("orthogonal", 1.), ("sign", 1.)], ids=str)
+@pytest.mark.parametrize("clip",
+    [("global_norm", .05), ("quantile", 0.), ("block_norm", .02), ("value", .005), ("adaptive", .01)], ids=str)
+@pytest.mark.parametrize("normalize",
+    [None, ("global_norm", 1.), ("block_norm", .5), ("block_rms", 1.), ("orthogonal", 1.), ("sign", 1.)], ids=str)
 def test_a_clip_is_called_idle_where_it_is(clip, normalize):
-    settings = dict(hidden=(8, 8), batch_size=16, rule="sgd", lr=.003, momentum=0., normalize=normalize, schedule="constant", device="cpu")
+    settings = dict(hidden=(8, 8), batch_size=16, rule="sgd", lr=.003, momentum=0., normalize=normalize,
+        schedule="constant", device="cpu")
     with_clip, without = (Run("ring", clip=c, **settings).fit(12, progress=False) for c in (clip, None))
-    apart = max((with_clip.state.params[p][k] - without.state.params[p][k]).abs().max().item() for p in ("gen", "disc") for k in with_clip.state.params[p])
+    apart = max((with_clip.state.params[p][k] - without.state.params[p][k]).abs().max().item()
+        for p in ("gen", "disc") for k in with_clip.state.params[p])
     idle = idle_clips(with_clip.recipe)
     assert idle in ([], ["gen", "disc"]) and idle_clips(without.recipe) == []
     if idle: assert apart < 1e-5
     else: assert apart > 1e-5
     early = with_clip.recipe.replace(early_momentum_gen=.5)
     assert "gen" not in idle_clips(early)
-
-
-def test_records_are_a_dict_of_columns():
-    run = Run("ring", hidden=(8, 8), batch_size=16, device="cpu").fit(3, progress=False)
-    table = dict(run.records)
-    assert list(table) == list(run.records.columns) and all(len(column) == 3 for column in table.values())
