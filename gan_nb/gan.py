@@ -269,7 +269,7 @@ def product(
     v:dict, # {player: tree}
 ) -> dict: # {player: tree}, J v
     "How the gradients change when the parameters move along `v`."
-    w = {p: leaves(zero) for p, zero in _zeros(grads).items()}
+    w = {p: leaves(tree_map(torch.zeros_like, grads[p])) for p in players}
     pulled = join(transposed_product(grads, params, w, create_graph=True))
     moving = {name: t for name, t in pulled.items() if t.requires_grad}
     if not moving: return _zeros(params)
