@@ -96,6 +96,7 @@ class History:
         room = self.records.most - len(self.records)
         return max(1, min(until_good, until_kept, room))
 
+# %% ../nbs/43_history.ipynb #3edfe58f
 def begun(
     experiment:Experiment,
     seed:int=0, # Decides every draw
@@ -175,6 +176,7 @@ def moved(
     history = replace(history, edits=(*history.edits, made_by_hand))
     return replace(history, good=(history.here,)), None
 
+# %% ../nbs/43_history.ipynb #21d90e19
 def with_moves(
     history:History,
     state:State, # After them
@@ -188,6 +190,7 @@ def with_moves(
         records = records.plus(Record(history.state.round + i * whole, before + i * each, row))
     return replace(history, state=state, records=records, seconds=seconds)
 
+# %% ../nbs/43_history.ipynb #835bc48b
 def _second_look(history, what):
     "The move as it is played eagerly, and the error if it is not finite indeed."
     before, experiment = history.state, history.experiment
