@@ -58,6 +58,21 @@ def _lay_points(ax, population, columns, n):
     lay(real.expand(len(population), -1, -1), color=REAL, ms=3, alpha=.35)
     lay(fake, color=FAKE, ms=2, alpha=.5)
 
+# %% ../nbs/75_population_lab.ipynb #57ff6d7f
+def _table(n, columns, rows, heads, width):
+    "A figure and its axes: places for `n` members, and the names of rows and columns."
+    down, side = math.ceil(n / columns), min(width / columns, 1.6)
+    left, above = max(.1, .075 * max(map(len, rows), default=0)), .25 if any(heads) else .1
+    w, h = left + side * columns, above + side * down
+    fig = Picture(figsize=(w, h), dpi=100)
+    ax = fig.add_axes([left / w, 0, 1 - left / w, 1 - above / h], aspect='auto')
+    for i, name in enumerate(rows): ax.text(-.04, i + .5, name, ha='right', va='center', fontsize=8)
+    for j, name in enumerate(heads):
+        fits = 110 * side / max(1, len(name)) / .72
+        ax.text(j + .5, -.04, name, ha='center', va='bottom', fontsize=min(8, fits))
+    ax.axis('off')
+    return fig, ax
+
 # %% ../nbs/75_population_lab.ipynb #877d97d2
 def _frame(ax, i, columns, is_chosen, diverged):
     left, right, bottom, top = _cell(i, columns)
@@ -73,21 +88,11 @@ def draw_members(
 ) -> Picture:
     "Samples of all members side by side, as images or as points in the plane."
     columns, rows, heads = places(population)
-    down = math.ceil(len(population) / columns)
-    side = min(width / columns, 1.6)
-    left, above = max(.1, .075 * max(map(len, rows), default=0)), .25 if any(heads) else .1
-    w, h = left + side * columns, above + side * down
-    fig = Picture(figsize=(w, h), dpi=100)
-    ax = fig.add_axes([left / w, 0, 1 - left / w, 1 - above / h])
+    fig, ax = _table(len(population), columns, rows, heads, width)
     if len(population.data.shape) == 3: _lay_images(ax, population, columns)
     else: _lay_points(ax, population, columns, n)
     for i, at in enumerate(population.diverged): _frame(ax, i, columns, i == chosen, at >= 0)
-    ax.set(xlim=(-.02, columns + .02), ylim=(down + .02, -.02), aspect='auto')
-    ax.axis('off')
-    for i, name in enumerate(rows): ax.text(-.04, i + .5, name, ha='right', va='center', fontsize=8)
-    for j, name in enumerate(heads):
-        fits = 110 * side / max(1, len(name)) / .72
-        ax.text(j + .5, -.04, name, ha='center', va='bottom', fontsize=min(8, fits))
+    ax.set(xlim=(-.02, columns + .02), ylim=(math.ceil(len(population) / columns) + .02, -.02), aspect='auto')
     return fig
 
 # %% ../nbs/75_population_lab.ipynb #6b1595c2
@@ -106,13 +111,12 @@ def draw_traces(
     for i, colour in enumerate(colours):
         if i != chosen: ax.plot(at, values[:, i], lw=.7, color=colour, alpha=.6, zorder=2)
     if chosen is not None: ax.plot(at, values[:, chosen], lw=2, color=CHOSEN, zorder=3, label='the chosen one')
-    if len(rows) < 9:
-        for colour, name in zip(colours[::columns], rows):
-            if name: ax.plot([], [], color=colour, lw=1.5, label=name)
+    named = [(colour, name) for colour, name in zip(colours[::columns], rows) if name and len(rows) < 9]
+    for colour, name in named: ax.plot([], [], color=colour, lw=1.5, label=name)
     is_well = population.diverged < 0
     _show_usual(ax, values[:, is_well] if is_well.any() else values)
     ax.set(xlabel='round', ylabel=column)
-    if ax.get_legend_handles_labels()[1]: ax.legend(fontsize=7, ncols=2)
+    if named or chosen is not None: ax.legend(fontsize=7, ncols=2)
     return fig
 
 def _show_usual(ax, values):

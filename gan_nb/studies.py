@@ -29,8 +29,7 @@ def heat_map(
 ) -> Picture:
     "The mean of `value` for each pair of settings. Raises `ValueError` for no rows, and for a column they do not have."
     _check_columns(rows, x, y, value)
-    xs, ys = (list(dict.fromkeys(row[name] for row in rows)) for name in (x, y))
-    cells = [[[row for row in rows if row[x] == a and row[y] == b] for a in xs] for b in ys]
+    xs, ys, cells = _sorted(rows, x, y)
     fig = Picture(figsize=(1.2 + .6 * len(xs), .8 + .5 * len(ys)), dpi=80, layout='constrained')
     ax = fig.subplots()
     means = [[np.mean([_number(row[value]) for row in cell]) for cell in line] for line in cells]
@@ -48,6 +47,11 @@ def _check_columns(rows, *names):
     if not rows: raise ValueError("rows: none came; allowed are those of Population.table")
     for name in names:
         if name not in rows[0]: raise nearest('column', name, rows[0])
+
+def _sorted(rows, x, y):
+    "The values of two settings, and for each pair of them the rows that have it: lines of cells."
+    xs, ys = (list(dict.fromkeys(row[name] for row in rows)) for name in (x, y))
+    return xs, ys, [[[row for row in rows if row[x] == a and row[y] == b] for a in xs] for b in ys]
 
 def _number(value): return math.nan if value is None else float(value)
 
