@@ -4,11 +4,11 @@
     python tests/same_bits.py OLD NEW --only WORD   the cases whose name has WORD in it; --skip WORD leaves some out
     python tests/same_bits.py --list                what is played, without playing it
 
-Both versions play the same generated runs (`same_bits_cases.py`) on this machine, each in a process of its own with one
-thread. Final states (as objects and as saved), records (all but the seconds), samples, edits, roll backs and divergences
-are then compared to the last bit. What OLD saves in the middle, both go on with. A member of a population is also
-compared with the run that it stands for, within each version. Nothing is kept: bits differ between processors, so there
-are no digests to compare with.
+Both versions play the same generated runs (`same_bits_cases.py`) on this machine, each in a process of its own with
+one thread. Final states (as objects and as saved), records (all but the seconds), samples, edits, roll backs and
+divergences are then compared to the last bit. What OLD saves in the middle, both go on with. A member of a population
+is also compared with the run that it stands for, within each version. Nothing is kept: bits differ between processors,
+so there are no digests to compare with.
 
 What differs without being counted is told apart: words of errors and warnings, and members of populations in which a
 setting is off for one and on for another, as long as the new version's are not farther from their runs than the old's.
@@ -126,7 +126,8 @@ def looked_at(run, place) -> dict:
     file.unlink(missing_ok=True)
     return seen
 
-def records_of(records) -> dict: return {f"records {name}": np.asarray(records[name]) for name in records if name != "seconds"}
+def records_of(records) -> dict:
+    return {f"records {name}": np.asarray(records[name]) for name in records if name != "seconds"}
 
 def leaves(tree, path="") -> list:
     "(path, value) of all that is in dicts and lists."
@@ -235,7 +236,8 @@ def distance(a, b) -> float:
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)) or a.shape != b.shape: return float("inf")
     a, b = a.astype(np.float64), b.astype(np.float64)
     is_finite = np.isfinite(a)
-    if not np.array_equal(np.where(is_finite, 0, a), np.where(np.isfinite(b), 0, b), equal_nan=True): return float("inf")
+    rest = np.where(is_finite, 0, a), np.where(np.isfinite(b), 0, b)
+    if not np.array_equal(*rest, equal_nan=True): return float("inf")
     if not is_finite.any(): return 0.0
     return float(np.abs(a - b)[is_finite].max() / (np.abs(a[is_finite]).max() or 1.0))
 
@@ -302,8 +304,8 @@ def report_words(pairs):
 
 def report_members(pairs):
     if not pairs: return
-    print(f"\nHow far members of populations are from the runs that they stand for, then and now: the largest distance, "
-          f"relative to\nthe largest entry. * is more than rounding ({rounding:g}); = are the same bits in both versions.")
+    print("\nHow far members of populations are from the runs that they stand for, then and now: the largest distance,")
+    print(f"relative to the largest entry. * is more than rounding ({rounding:g}); = are the same bits in both versions.")
     mark = lambda d: f"{d:9.2g}{'*' if d > rounding else ' '}"
     for case, a, b in pairs:
         print(f"{mark(farthest(a))}{mark(farthest(b))} {' ' if differences(a, b) else '='} {case['name']}")

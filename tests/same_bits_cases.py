@@ -15,8 +15,9 @@ def population_case(name, settings, grid, is_mixed=False, compile=False):
 
 def cases(only="", skip=None) -> list:
     "Those whose names have `only` in them, and not `skip`."
-    families = (methods_cases, single_cases, recipe_cases, edit_cases, by_hand_cases, fork_cases, divergence_cases,
-                roll_back_cases, folder_cases, population_cases, mixed_population_cases, hand_over_cases, compiled_cases)
+    families = (methods_cases, single_cases, recipe_cases, edit_cases, carry_cases, by_hand_cases, fork_cases,
+                divergence_cases, roll_back_cases, folder_cases, population_cases, mixed_population_cases,
+                hand_over_cases, compiled_cases)
     made = [case for family in families for case in family()]
     return [case for case in made if only in case["name"] and not (skip and skip in case["name"])]
 
@@ -182,6 +183,27 @@ def edit_cases():
         script = [("fit", 10), drawer.edit(), ("fit", 5), ("reset",), ("fit", 12)]
         yield run_case(f"reset {i}", drawer.settings("alternating", {}), script)
 
+def carry_cases():
+    "What one method, rule or chain of transforms remembers when another takes over."
+    counts = [("edit", dict(n_gen=1)), ("fit", 7), ("edit", dict(method="extragradient")), ("fit", 7),
+              ("edit", dict(method="alternating", n_gen=3, n_disc=2)), ("fit", 7)]
+    looks = [("edit", dict(lookahead=4)), ("fit", 7), ("edit", dict(method="optimistic")), ("fit", 7),
+             ("edit", dict(lookahead=0)), ("fit", 7), ("edit", dict(method="past_extragradient", lookahead=3)), ("fit", 7)]
+    for schedule in schedules:
+        s = dict(small, schedule=schedule, n_gen=5, n_disc=5, rounds=100, warmup=20)
+        yield run_case(f"carry counts, {schedule}", s, [("fit", 15), *counts, *looks])
+    names = [*rules, *rules]
+    for step in (1, 2):
+        changes = [dict(rule=names[i * step], lr=.002) for i in range(6)]
+        script = [move for change in changes for move in (("edit", change), ("fit", 9))]
+        yield run_case(f"carry rules {step}", small, [("fit", 9), *script])
+    chained = [dict(momentum=.5), dict(clip=("quantile", .5)), dict(early_momentum=.4), dict(skip_not_finite=True),
+               dict(centralize=True), dict(normalize=("sign", .01)), dict(clip=None), dict(early_momentum=.6),
+               dict(clip=("quantile", .2)), dict(momentum=0)]
+    script = [move for changes in chained for move in (("edit", changes), ("fit", 6))]
+    for i, method in enumerate(["alternating", "optimistic", "consensus"]):
+        yield run_case(f"carry transforms {i}, {method}", dict(small, method=method), [("fit", 6), *script])
+
 def by_hand_cases():
     "Steps of one player, which count as moves and not as rounds."
     drawer = Drawer(3)
@@ -213,8 +235,9 @@ def divergence_cases():
     "Numbers that are not finite: where that is said to be, and what comes after."
     wild = [
         dict(small, lr=1e6), dict(small, lr=1e20), dict(small, lr_gen=1e30), dict(small, lr_disc=1e30),
-        dict(small, lr=3e3, loss="wasserstein"), dict(small, lr=1e5, loss="hinge", r1=10.), dict(squares, lr=1e5, n_disc=3),
-        dict(squares, lr=1e4, method="extragradient"), dict(squares, lr=1e4, method="optimistic"),
+        dict(small, lr=3e3, loss="wasserstein"), dict(small, lr=1e5, loss="hinge", r1=10.),
+        dict(squares, lr=1e5, n_disc=3), dict(squares, lr=1e4, method="extragradient"),
+        dict(squares, lr=1e4, method="optimistic"),
         dict(small, lr=1e3, loss="r3", method="consensus", method_weight=10.),
         dict(squares, lr=1e4, method="unrolled", unroll=2), dict(squares, lr=1e6, order="gen_first", halflife=5),
         dict(squares, lr=1e6, skip_not_finite=True), dict(squares, lr_disc=1e6, skip_not_finite_disc=True),
@@ -236,11 +259,12 @@ def roll_back_cases():
     for i, s in enumerate(slow):
         s = growing({**squares, **s, "on_divergence": "roll back"}, .02)
         yield run_case(f"roll back late {i}", s, scripts[i % 3])
-    sudden = [("fit", 60), ("step", "gen"), ("fit", 62), ("edit", dict(lr_disc=1e25)), ("fit", 40), ("load",), ("fit", 20),
-              ("fork", 50, {}), ("fit", 9)]
+    sudden = [("fit", 60), ("step", "gen"), ("fit", 62), ("edit", dict(lr_disc=1e25)), ("fit", 40), ("load",),
+              ("fit", 20), ("fork", 50, {}), ("fit", 9)]
     edited = [squares, dict(small, loss="wasserstein", halflife=4), dict(small, rule="adam", lr=.001),
               dict(small, clip=("global_norm", 1.))]
-    for i, s in enumerate(edited): yield run_case(f"roll back after an edit {i}", dict(s, on_divergence="roll back"), sudden)
+    for i, s in enumerate(edited):
+        yield run_case(f"roll back after an edit {i}", dict(s, on_divergence="roll back"), sudden)
 
 def folder_cases():
     "What `fit` leaves in a folder."
@@ -252,8 +276,8 @@ def folder_cases():
 
 def compiled_cases():
     "Few, since each takes half a minute to compile, and an edit or a branch may compile anew."
-    script = [("fit", 30), ("edit", dict(lr=.02)), ("several", 75), ("step", "disc"), ("fit", 20), ("load",), ("fit", 12),
-              ("fork", 60, dict(lr=.01)), ("fit", 10)]
+    script = [("fit", 30), ("edit", dict(lr=.02)), ("several", 75), ("step", "disc"), ("fit", 20), ("load",),
+              ("fit", 12), ("fork", 60, dict(lr=.01)), ("fit", 10)]
     sgd = dict(small, momentum=.5, clip=("global_norm", .3), r1=.1, halflife=5)
     adam = dict(small, rule="adam", lr=.002, method="extragradient", noise=.1, schedule="linear", rounds=200)
     conv = dict(small, **convolutions | dict(normalize=("block_rms", .1), loss="r3"))
@@ -297,7 +321,7 @@ def population_cases():
         ("halflife", {}, dict(halflife=[3, 10])),
         ("tail", dict(average="tail"), dict(rounds=[20, 40])),
         ("r1 and noise", dict(r1=.1, noise=.1), dict(r1=[.05, .2], noise=[.05, .1])),
-        ("adam", dict(rule="adam", lr=.002), dict(momentum_disc=[0, .5])),
+        ("adam", dict(rule="adam", lr=.002), dict(momentum_disc=[.3, .6])),
         ("normalize", {}, dict(normalize=[("block_rms", .1), ("block_rms", .05)])),
         ("project", {}, dict(project=[("box", .2), ("box", .5)])),
         ("consensus", dict(method="consensus"), dict(method_weight=[0, .1])),
@@ -316,7 +340,7 @@ def mixed_population_cases():
     "A setting is off in one member and on in another."
     sign = dict(normalize=("sign", .01))
     settled = dict(n_gen=0, loss="hinge", lr=.3, hidden=(16, 16), normalize_disc=("sign", .1))  # gradients of exactly 0
-    steep = dict(n_gen=0, loss="wasserstein", lr=1, normalize=("block_rms", 1e10))              # slopes whose squares overflow
+    steep = dict(n_gen=0, loss="wasserstein", lr=1, normalize=("block_rms", 1e10))      # slopes whose squares overflow
     grids = [
         ("r1", {}, dict(r1=[0, .1])),
         ("r2", {}, dict(r2=[.1, 0])),
@@ -328,6 +352,7 @@ def mixed_population_cases():
         ("clip block", {}, dict(clip_disc=[None, ("block_norm", .05)])),
         ("clip adaptive", {}, dict(clip=[None, ("adaptive", .05)])),
         ("momentum", {}, dict(momentum=[0, .5])),
+        ("beta1 of adam", dict(rule="adam", lr=.002), dict(momentum_disc=[0, .5])),
         ("early momentum", {}, dict(early_momentum=[0, .5])),
         ("decay", {}, dict(weight_decay=[0, .01])),
         ("two", {}, dict(r1=[0, .1], clip=[None, ("global_norm", .2)])),
