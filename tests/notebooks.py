@@ -182,12 +182,16 @@ def imports(code: str) -> list:
 
 def is_exported(cell: dict) -> bool: return bool(directives(cell).keys() & {"export", "exports", "exporti"})
 
-doors = {("doctor", "plots")} # a method of the first opens a view, and imports the second inside the call
+def doors() -> set:
+    "Imports upward that ARCHITECTURE.md lists, each inside a method that opens a view: {(module, where, module above)}."
+    page = (root/"ARCHITECTURE.md").read_text(encoding="utf-8").split("### Doors")[1]
+    return set(re.findall(r"^- `(\w+)`: `([\w.]+)` → `(\w+)`$", page, re.M))
 
 def import_problems(path: Path, numbers: dict) -> list:
     "Imports against the order of the notebooks; `numbers` is {module of gan_nb: number of its notebook}."
     nb, own, found = read(path), number(path), []
     if own is None: return found
+    through = {(module, above) for module, _, above in doors()}
     for cell in code_cells(nb):
         if source(cell).startswith("%%"): continue
         for module, names in imports(source(cell)):
@@ -195,7 +199,7 @@ def import_problems(path: Path, numbers: dict) -> list:
             if top == "gan_nb":
                 mine = rest[:1] or [n for n in names if n in numbers]
                 loose = [n for n in names if not rest and n not in numbers and not n.startswith("__")]
-                late = [n for n in mine if numbers.get(n, own) > own - is_exported(cell) and (default_exp(nb), n) not in doors]
+                late = [n for n in mine if numbers.get(n, own) > own - is_exported(cell) and (default_exp(nb), n) not in through]
                 found += [f"imports gan_nb.{n}, which does not come before it" for n in late]
                 if loose and is_exported(cell): found.append(f"imports {', '.join(loose)} from gan_nb instead of from its module")
             elif own <= core and is_exported(cell) and top not in core_imports | sys.stdlib_module_names:

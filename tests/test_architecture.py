@@ -1,6 +1,5 @@
 "The house is as ARCHITECTURE.md says: rooms import downwards, through the doors it lists; no name has two addresses."
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -40,12 +39,6 @@ def upward(module):
     return found
 
 
-def doors():
-    "Those that ARCHITECTURE.md lists: {(module, where, room)}."
-    page = (root/"ARCHITECTURE.md").read_text(encoding="utf-8").split("### Doors")[1]
-    return set(re.findall(r"^- `(\w+)`: `([\w.]+)` → `(\w+)`$", page, re.M))
-
-
 def public(module):
     for node in tree(module).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__": return ast.literal_eval(node.value)
@@ -60,7 +53,7 @@ def test_every_room_has_a_number_of_its_own():
 
 def test_rooms_import_downwards_but_through_the_doors_that_are_listed():
     found = {(module, where, room) for module in numbers for where, room in upward(module)}
-    assert found == doors()
+    assert found == nbs.doors()
     assert all(where for _, where, _ in found), "a door is inside a function, never at the top of a module"
 
 
