@@ -20,7 +20,6 @@ from . import data as sets
 from .build import build, build_pair, check_memory, rebuilt
 from .core import Diverged, brief, first_line
 from .divergence import first_not_finite
-from .experiment import Experiment
 from .games import State
 from .gan import players
 from .history import Edit, History, Point, begun

@@ -8,7 +8,6 @@ __all__ = ['listed', 'refill', 'arrange', 'Graph', 'can_compile', 'compiled', 'm
 # %% ../nbs/34_compiled.ipynb #f54a596f
 import copy
 import functools
-import math
 import shutil
 import threading
 from collections.abc import Callable

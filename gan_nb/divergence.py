@@ -13,7 +13,7 @@ from .experiment import Experiment
 from .games import State
 from .gan import players
 from .recipes import Recipe
-from .round import advance, draw, measured, weights, weights_finite
+from .round import measured, weights, weights_finite
 from .transforms import skips
 
 # %% ../nbs/42_divergence.ipynb #c3b627f5

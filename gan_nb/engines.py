@@ -8,7 +8,6 @@ __all__ = ['Eager', 'as_function', 'on', 'rounds_ahead', 'Fast', 'Compiled', 'cu
 
 # %% ../nbs/36_engines.ipynb #1883c5af
 import copy
-import math
 import threading
 import time
 import warnings

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from .build import check_memory, rebuilt
 from .core import Diverged
 from .divergence import diverged, first_not_finite, second_try, suspect
-from .engines import Eager
 from .experiment import Experiment
 from .games import State
 from .gan import players
-from .recipes import Recipe, live
+from .recipes import live
 from .records import Record, Records
 from .round import advance, alone, as_row, draw, exactly, measured, step
 

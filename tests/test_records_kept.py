@@ -8,7 +8,7 @@ import torch
 
 import seams
 from gan_nb import records as record_room, Run
-from gan_nb.records import Log, Record, Records
+from gan_nb.records import Record, Records
 from gan_nb.storage import checkpoint_name
 from helpers import csv_of, full, same_run, tiny
 
@@ -21,7 +21,7 @@ def test_records_are_a_dict_of_columns():
 
 def test_ten_million_rounds_stay_within_the_bound(tmp_path, monkeypatch):
     "300,000 moves here, with the default bound; the memory is that of 10 million"
-    values, records, log = torch.arange(10.), Records(), Log(tmp_path/"records.csv")
+    values, records = torch.arange(10.), Records()
     for i in range(300_000):
         records = records.plus(Record(i + 1, 0., values))
         if records.is_full: records = records.thinned()
