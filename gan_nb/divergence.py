@@ -53,13 +53,15 @@ def suspect(
     skipping = skips_of(state)
     for player, counts in skipping.items():
         if counts['in_a_row'] < most_skips: continue
-        return f"{most_skips} steps of '{player}' in a row were skipped, since its gradient was not finite", player, None
+        why = "were skipped, since its gradient was not finite"
+        return f"{most_skips} steps of '{player}' in a row {why}", player, None
     skipped = [player for player, counts in skipping.items() if counts['skip']]
-    bad = [name for name in measured if name in seen and not _is_expected(name, skipped) and not math.isfinite(seen[name])]
+    not_finite = [name for name in measured if name in seen and not math.isfinite(seen[name])]
+    bad = [name for name in not_finite if not _is_expected(name, skipped)]
     order = order_of(experiment)
     where = first_not_finite(state, order)
     if not bad and not where: return None
-    where = where or first_not_finite(state, order, lambda t: t.norm()) # weights so large that their squares overflow, say
+    where = where or first_not_finite(state, order, lambda t: t.norm()) # the squares of large weights overflow
     player = where[0] if where else 'gen' if bad[0].endswith('gen') else 'disc'
     what = bad[0] if bad else '/'.join(where)
     return f"{what} is not finite", player, where and where[1]

@@ -202,9 +202,11 @@ class Best:
         kind:str, # 'smallest' or 'largest'
         every:int|None, # Rounds between two looks; None: whenever the run saves
     ):
-        if not callable(metric): raise ValueError(f"metric: {brief(metric)} came; allowed is a function of the run that gives a number")
+        if not callable(metric):
+            raise ValueError(f"metric: {brief(metric)} came; allowed is a function of the run that gives a number")
         if kind not in extremes: raise nearest('best', kind, extremes)
-        if not run.folder: raise ValueError("metric: the best checkpoint needs a folder; Run(..., folder=...) gives one")
+        if not run.folder:
+            raise ValueError("metric: the best checkpoint needs a folder; Run(..., folder=...) gives one")
         self.run, self.metric, self.seen = run, metric, None
         self.every = every if every is None else check_whole('every', every, 1)
         self.said = {'metric': getattr(metric, '__name__', type(metric).__name__), 'is': kind}
@@ -235,7 +237,8 @@ class Best:
         if not math.isfinite(value) or not self._beats(value): return
         try: run.save_best({**self.said, 'value': value})
         except OSError as error:
-            warnings.warn(f"the best checkpoint was not saved at round {run.round}, training goes on: {error}", stacklevel=4)
+            what = f"the best checkpoint was not saved at round {run.round}"
+            warnings.warn(f"{what}, training goes on: {error}", stacklevel=4)
 
     def _beats(self, value):
         if not self.run.best: return True
@@ -257,7 +260,8 @@ class Best:
         if (about['seed'], about['fingerprint'], Recipe(**about['start_recipe']).settings()) != ours:
             raise ValueError(f"{file}: is of another run; allowed is one run in a folder. Move it away to begin anew")
         if best is None or {**best, **self.said} != best:
-            came, wanted = f"{best and best['is']} {best and best['metric']}", f"{self.said['is']} {self.said['metric']}"
+            came = f"{best and best['is']} {best and best['metric']}"
+            wanted = f"{self.said['is']} {self.said['metric']}"
             raise ValueError(f"{file}: has the {came}, not the {wanted}; move it away to begin anew")
         return {**best, 'round': about['round']}
 

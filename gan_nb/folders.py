@@ -47,7 +47,8 @@ class Folders:
     def claim(self,
         folder=None, # None: the own one
     ):
-        "For `with`: the run's folder, locked against other processes. Raises `ValueError` if it is in use or holds another run, `OSError` if it cannot be written."
+        """For `with`: the run's folder, locked against other processes. Raises `ValueError` if it is in use or holds
+        another run, `OSError` if it cannot be written."""
         self.own = Path(self.own if folder is None else folder)
         with self.store(self.own) as store:
             if store.foreign: raise ValueError(f"{self.own}: {_holds_another(self.own)}, folder= takes another place")
@@ -59,7 +60,7 @@ class Folders:
         records:Records,
         unlogged:int, # As its checkpoint says
     ):
-        "Make it the own folder. The last rows of its records are written again: another process may have added to them."
+        "Make it the own folder. The last rows of its records are written again: another process may have added some."
         self.own = store.folder
         self._last = self._stores.setdefault(store.folder, store)
         moves = records.moves
@@ -69,11 +70,13 @@ class Folders:
         store.log.logged, store.log.missing = records.total - rewound, unlogged
 
     def leave(self) -> Path|None:
-        "Leave what is saved in the own folder as it is, and save beside it from now on. Gives the new folder; None where nothing was saved."
+        """Leave what is saved in the own folder as it is, and save beside it from now on. Gives the new folder; None
+        where nothing was saved."""
         if self.own is None or not Path(self.own).exists(): return None
         here, self._stores, self._last = Path(self.own), {}, None
         stem, _, number = here.name.rpartition('-')
-        if not (number.isdecimal() and here.with_name(stem).exists()): stem = here.name # after mine and mine-2 comes mine-3
+        is_numbered = number.isdecimal() and here.with_name(stem).exists() # after mine and mine-2 comes mine-3
+        if not is_numbered: stem = here.name
         places = (here.with_name(f'{stem}-{k}') for k in itertools.count(2))
         self.own = next(place for place in places if not place.exists())
         return self.own
@@ -88,7 +91,8 @@ class Folders:
         log = self._last.log
         try: log.write(records)
         except OSError as error:
-            warnings.warn(f"records of round {records.last.round} stay in memory, training goes on: {error}", stacklevel=2)
+            what = f"records of round {records.last.round} stay in memory"
+            warnings.warn(f"{what}, training goes on: {error}", stacklevel=2)
         return log.logged == records.total
 
     def save(self,
@@ -99,19 +103,22 @@ class Folders:
         about:dict, # File names to bytes that are written beside it, or None for those that shall be gone
         overwrite:bool=False, # Put it in the place of another run that the folder holds?
     ) -> Path: # Of the checkpoint
-        "Write a run. Raises `OSError` where it cannot, `ValueError` if another process trains there or the folder holds another run."
+        """Write a run. Raises `OSError` where it cannot, `ValueError` if another process trains there or the folder
+        holds another run."""
         path = Path(path)
         claimed = self.store(path).lock.held # then it was looked at before
         with self._last as store:
             if store.foreign and not claimed:
-                if not overwrite: raise ValueError(f"{path}: {_holds_another(path)}, overwrite=True puts this one in its place")
+                advice = "overwrite=True puts this one in its place"
+                if not overwrite: raise ValueError(f"{path}: {_holds_another(path)}, {advice}")
                 store.best.unlink(missing_ok=True)
             try: _write(store, round, records, content, about, overwrite)
             except OSError as error:
                 last = store.known[-1:]
                 if error.errno is None or round in last: raise
                 kept = f'; round {last[0]:,} is' if last else ''
-                raise OSError(error.errno, f"{error.strerror}, so round {round:,} is not saved{kept}", error.filename) from error
+                said = f"{error.strerror}, so round {round:,} is not saved{kept}"
+                raise OSError(error.errno, said, error.filename) from error
             return store.newest
 
 # %% ../nbs/45_folders.ipynb #8d6effb4
@@ -145,7 +152,8 @@ def find(
 ) -> Found:
     "The run that was saved at `path`. Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint."
     path = Path(path)/best_name if best else Path(path)
-    if best and not path.is_file(): raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
+    if best and not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
     store, wrong = store or (Store(path) if path.is_dir() else None), []
     def read(about, flat, file):
         with about_file(file): return read_history(about, flat, data, here)

@@ -111,7 +111,7 @@ class Run:
     def several(self,
         most:int=50, # Rounds, at least 1
     ):
-        "Play some rounds: compiled ones as many as take a tenth of a second, else one. The bits are those of single steps."
+        "Play some rounds: compiled ones for a tenth of a second, else one. The bits are those of single steps."
         with self._computing():
             engine = self._engine()
             n = together(self.history, engine, most)
@@ -127,7 +127,7 @@ class Run:
         return back is not None
 
     def check_finite(self) -> bool: # False if the run was rolled back, and has rounds to play again
-        "Look for weights that are not finite now; on a GPU, `step` looks every 50 moves. Raises `Diverged` where `step` would."
+        "Look for what is not finite now; on a GPU, `step` looks every 50 moves. Raises `Diverged` where `step` would."
         if self.look_every == 1: return True # each move was looked at
         with self._computing():
             history, error = checked(self.history, self._engine(), self.look_every)
@@ -178,7 +178,7 @@ class Run:
         x:Tensor, # (n, *shape of the data)
         packed:bool=False, # With packing: shall it see samples as they follow each other, not each with its copies?
     ) -> Tensor: # (n,) logits; packed: one for each pack
-        "What the discriminator says of `x`. Raises `ValueError` for another shape, and for samples that do not fill the last pack."
+        "What the discriminator says of `x`. Raises `ValueError` for another shape, and for a pack that is not full."
         x = _samples_for(self, x, packed)
         with self._computing(): return self.experiment.judge(self.state, x).flatten()
 
@@ -189,14 +189,14 @@ class Run:
 
     # -- steering --
     def edit(self, **changes):
-        "Change settings from the next move on. Raises `ValueError` for one that is not allowed, and then changes nothing."
+        "Change settings from the next move on. Raises `ValueError` for one that is not allowed, and changes nothing."
         with self.lock: self._take(edited(self.history, expand(changes)))
 
     def fork(self,
         round:int=None, # Where to branch off; None: here
         **edits, # What to do differently from there
     ) -> 'Run':
-        "A new run with the same past up to `round`, and `edits` from there. Found by replaying from the nearest kept state."
+        "A new run with the same past up to `round`, and `edits` from there: replayed from the nearest kept state."
         with self.lock: past = self.history
         round = past.state.round if round is None else _count('round', round)
         if round > past.state.round: raise ValueError(f"round: {round} came; the run has come to {past.state.round}")
