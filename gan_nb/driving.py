@@ -62,7 +62,7 @@ def drive(
 
 # %% ../nbs/46_driving.ipynb #cfd22bb4
 def replay(
-    run, # A `gan_nb.training.Run` at the beginning of the script
+    run, # A `gan_nb.training.Run` that stands before the first of these edits
     edits, # Of `gan_nb.history.Edit`, in their order
     until:int, # The round to come to
 ):
@@ -82,7 +82,7 @@ def _next_move(run, script):
 @contextmanager
 def signals_noted(
     which=(signal.SIGINT,), # Signals that ask to stop
-    twice:bool=False, # Is the second one raised at once? Then only Ctrl-C that nobody else handles is noted
+    twice:bool=False, # Raise the second one at once? Then a Ctrl-C that somebody else handles is left to them
 ):
     "For `with`: a list that grows by each signal. They reach the main thread only; in others it stays empty."
     noted, before = [], {}
@@ -163,7 +163,7 @@ class Keeper:
         "Claim the folder. Raises `ValueError` if another run or process has it, `OSError` if it cannot be written."
         if not self.run.folder or self._pacer: return
         self._claim.enter_context(self.run.claim())
-        self._pacer = Pacer(1 / 21, self.pause, first=self.pause)
+        self._pacer = Pacer(1 / 21, self.pause, first=self.pause) # one part saving, twenty parts playing
 
     def is_due(self) -> bool: return bool(self._pacer) and self._pacer.is_due()
 

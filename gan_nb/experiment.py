@@ -18,7 +18,7 @@ from .rules import Average
 # %% ../nbs/28_experiment.ipynb #9d3928f3
 @dataclass(frozen=True)
 class Experiment:
-    "What is played, and what plays it."
+    "What is played, and by which method."
     recipe: object # The Recipe that it was built from; None: built by hand, as toy games are
     game: object # A Gan or a toy game
     method: Method # Who moves when, and by which rules

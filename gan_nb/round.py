@@ -105,7 +105,7 @@ def alone(
     experiment:Experiment,
     player:str, # 'gen' or 'disc'
 ) -> Experiment:
-    "The same with a round in which this player makes one step, and the other none."
+    "The same with a round in which this player makes one step, and the other none. Each needs a rule of its own."
     rules = tuple(experiment.method.rules[p] for p in players)
     method = alternating(rules, n_disc=int(player == 'disc'), n_gen=int(player == 'gen'))
     return replace(experiment, method=method)

@@ -63,7 +63,7 @@ class Run:
         self.history = _history or begun(build(self.start_recipe, self.seed, _data), self.seed)
         self.look_every = 1 if self.device.type == 'cpu' else check_every # Moves; a look waits for a GPU
 
-    # -- what it holds --
+    # -- what it holds: each name reads the history --
     experiment, state, records, divergence = map(_held, ('experiment', 'state', 'records', 'divergence'))
     recipe, game, method, average = (_held(f'experiment.{part}') for part in ('recipe', 'game', 'method', 'average'))
     device, threads, round = _held('experiment.device'), _held('experiment.threads'), _held('state.round')
@@ -80,7 +80,7 @@ class Run:
     def __repr__(self): return _described(self)
 
     def _take(self, history):
-        "The one assignment: Ctrl-C comes before it or after."
+        "The one place of assignment: Ctrl-C comes before or after."
         if history.records.total < self.records.total: self.folders.cut(history.records.total)
         self.history = history
         if history.records.is_full and self.folders.make_room(history.records):
