@@ -17,7 +17,8 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .terminal import Commands, argument, complain, say, say_json, key_value, seconds, shell_line, warnings_said, whole_number
+from .terminal import Commands, argument, key_value, seconds, whole_number
+from .terminal import complain, say, say_json, shell_line, warnings_said
 
 # %% ../nbs/91_cli.ipynb #69f5cfac
 commands = Commands('gan-nb', 'Train GANs with (sub)gradient methods. '
