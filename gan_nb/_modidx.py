@@ -943,6 +943,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'gan_nb.recipes._parts': ('nbs/recipes.html#_parts', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes._sections': ('nbs/recipes.html#_sections', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes._which': ('nbs/recipes.html#_which', 'gan_nb/recipes.py'),
+                                'gan_nb.recipes.as_text': ('nbs/recipes.html#as_text', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.data_set': ('nbs/recipes.html#data_set', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.each_player': ('nbs/recipes.html#each_player', 'gan_nb/recipes.py'),
                                 'gan_nb.recipes.expand': ('nbs/recipes.html#expand', 'gan_nb/recipes.py'),

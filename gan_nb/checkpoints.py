@@ -23,7 +23,7 @@ from .divergence import first_not_finite
 from .games import State
 from .gan import players
 from .history import Edit, History, Point, begun
-from .recipes import Recipe, live, local
+from .recipes import Recipe, as_text, live, local
 from .records import Records, columns
 from .round import tensors
 from .storage import Damaged, pack
@@ -317,9 +317,8 @@ def as_ini(
     seed:int,
 ) -> bytes:
     "A recipe as a section of a settings file."
-    write = lambda v: 'none' if v is None else ' '.join(map(str, v)) if isinstance(v, tuple) else str(v)
     known = {name: v for name, v in recipe.settings().items() if name != 'name' and _is_written(v)}
-    lines = [f'# seed = {seed}', f'[{recipe.name}]', *(f'{name} = {write(v)}' for name, v in known.items())]
+    lines = [f'# seed = {seed}', f'[{recipe.name}]', *(f'{name} = {as_text(v)}' for name, v in known.items())]
     return '\n'.join(lines).encode() + b'\n'
 
 def _is_written(value): return isinstance(value, (str, int, float, tuple, type(None)))

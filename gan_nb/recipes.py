@@ -6,7 +6,7 @@
 __all__ = ['roles', 'methods', 'averages', 'on_divergences', 'settings', 'local', 'live', 'round_numbers', 'fades_at_zero',
            'pairs', 'built_in', 'whole', 'number', 'one_of', 'yes_or_no', 'one_line', 'widths', 'kind_and_number',
            'data_set', 'usable_device', 'thread_count', 'setting', 'each_player', 'Recipe', 'expand', 'shorten',
-           'written', 'structure', 'find_settings', 'recipes', 'recipe']
+           'written', 'as_text', 'structure', 'find_settings', 'recipes', 'recipe']
 
 # %% ../nbs/30_recipes.ipynb #c7d560e0
 import configparser
@@ -357,6 +357,13 @@ def written(
 ) -> str:
     "Settings as one writes them in Python."
     return ', '.join(f'{k}={v!r}' for k, v in shorten(changes).items())
+
+def as_text(
+    value, # Of a setting
+) -> str: # That its reader reads back
+    "A value as a settings file or the command line has it."
+    if value is None: return 'none'
+    return ' '.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 # %% ../nbs/30_recipes.ipynb #693b9589
 def structure(

@@ -16,6 +16,8 @@ import sys
 import warnings
 from contextlib import contextmanager
 
+from .recipes import as_text
+
 # %% ../nbs/90_terminal.ipynb #441160eb
 def say(line, file=None):
     "Print a line at once. If nobody reads any more (`| head`), the work goes on in silence."
@@ -83,8 +85,7 @@ def shell_line(
     settings:dict, # Setting names to values
 ) -> str:
     "A line that a shell takes, with `--set` for each setting."
-    write = lambda v: 'none' if v is None else ' '.join(map(str, v)) if isinstance(v, tuple) else str(v)
-    for name, value in settings.items(): words = [*words, '--set', f'{name}={write(value)}']
+    for name, value in settings.items(): words = [*words, '--set', f'{name}={as_text(value)}']
     return shlex.join(map(str, words))
 
 # %% ../nbs/90_terminal.ipynb #1b8749aa
