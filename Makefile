@@ -3,7 +3,7 @@
 # make clean   remove what is built; .venv and runs/ stay
 # make bench   how fast a round is, beside plain PyTorch, Lightning, Keras and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
-# make kills   a run killed at 200 random moments (KILLS=; a quarter of an hour); make test does it 20 times
+# make kills   a run killed at 200 random moments (KILLS=; half a minute); make test does it 20 times
 #
 # PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
 # constraints.txt changes, or when PYTHON names another version than the one it holds.
