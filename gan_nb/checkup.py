@@ -298,32 +298,33 @@ def _gradients(run, state):
 
 # %% ../nbs/55_checkup.ipynb #4eb09cca
 def _followed(run, now, looks): # Yields None, and returns {rounds after now: state}
-    "The run's own states where a look is due, as far as it plays on from `now`."
-    own, last, experiment = {}, None, run.experiment
+    "The run's own states when a look is due, as far as it plays on from `now`."
+    own, last, experiment, due = {}, None, run.experiment, looks[0]
     while True:
         with run.lock: here, is_same = run.state, run.experiment is experiment
         gone = here.moves - now.moves
         goes_on = is_same and here is not last and gone == here.round - now.round >= 0
         if not goes_on: return own
-        if gone in looks: own[gone] = here
+        if due <= gone < looks.stop + looks.step: own[gone] = here
         if gone >= looks[-1]: return own
-        last = here
+        last, due = here, next(at for at in looks if at > gone)
         yield
 
 # %% ../nbs/55_checkup.ipynb #d2f1c01d
-def _look_ahead(run, now, rounds, own): # Yields None after each round, and at last an Aside
+def _look_ahead(run, now, rounds, own): # Yields None after each part, and at last an Aside
     "Ten looks at how far the samples have wandered in the next rounds, which are played aside where the run did not."
     unit, start = _radius(run.real(500, seed=4).flatten(1)), _means(run, now)
     later, ways = now, [(0., 0.)]
     yield
-    for at in _looks(rounds):
+    to_come = [at for at in _looks(rounds) if at > max(own, default=0)]
+    for at in (*own, *to_come):
         later = own[at] if at in own else (yield from _aside(run, later, at - (later.moves - now.moves)))
         ways.append(((_means(run, later) - start).norm(dim=1) / unit).tolist())
         yield
     if later.moves - now.moves < rounds: later = yield from _aside(run, later, rounds - (later.moves - now.moves))
-    shown, own = zip(*ways)
+    shown, alone = zip(*ways)
     come = yield from _come(run, now, later)
-    yield Aside(rounds, _most(shown), _most(own), list(shown), come)
+    yield Aside(rounds, _most(shown), _most(alone), list(shown), come)
 
 def _looks(rounds):
     every = max(rounds // 10, 1)
@@ -331,13 +332,16 @@ def _looks(rounds):
 
 def _aside(run, state, n): # Yields None after each part, and returns the state
     "The next rounds on a copy: compiled ones in one part, if the run's are, else each is a part."
-    engine = run.engines.at_hand
-    if engine is not None and engine.experiment is run.experiment and engine.is_compiled:
-        with run.lock, run.experiment.computing(): return play_on(engine, state, n)
+    if _plays_compiled(run):
+        with run.lock, run.experiment.computing(): return play_on(run.engines.at_hand, state, n)
     for _ in range(n):
         with torch.enable_grad(): state, _ = _play(run, state)
         yield
     return state
+
+def _plays_compiled(run):
+    engine = run.engines.at_hand
+    return engine is not None and engine.is_compiled and engine.experiment is run.experiment
 
 def _radius(x): return (x - x.mean(0)).square().sum(1).mean().sqrt()
 
@@ -383,7 +387,7 @@ def examining(
     not_a_path(run)
     with run.lock: still = copy.copy(run) # its history stays what it is
     seen, own = _begin(still), {}
-    if ahead and _may_be_settled(still, seen):
+    if ahead and _is_worth_following(still, seen):
         yield
         own = yield from _followed(run, still.state, _looks(ahead))
     seen = replace(seen, **_finite(still, still.state))
@@ -402,8 +406,8 @@ def _looked_at(still, seen, ahead, own): # Yields None, and returns the evidence
     for aside in _look_ahead(still, still.state, ahead, own): yield
     return replace(seen, aside=aside)
 
-def _may_be_settled(still, seen):
-    if seen.divergence: return False
+def _is_worth_following(still, seen):
+    if seen.divergence or _plays_compiled(still): return False
     return min(seen.age, seen.moves) >= _to_settle(still.game.data.centers is not None)
 
 # %% ../nbs/55_checkup.ipynb #bccb1580
