@@ -227,8 +227,10 @@ def share_clipped(
     player:str, # 'gen' or 'disc'
 ) -> float|None: # 0 to 1; None: it has no clip, or has not stepped since
     "The share of a player's steps that its present clip changed, in the last 200 moves at most."
-    age = clip_age(history, player)
-    return None if age is None else lately_clipped(history.records[f'clipped_{player}'], age)
+    age, records = clip_age(history, player), history.records
+    if age is None: return None
+    rows = records.since(max(0, records.total - 200)) # the newest alone: a long past costs nothing
+    return lately_clipped(rows[:, records.columns.index(f'clipped_{player}')], age)
 
 # %% ../nbs/43_history.ipynb #0ac06603
 def move(
