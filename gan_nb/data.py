@@ -142,7 +142,7 @@ def _samples(data):
     if data.train is not None: return f"{len(data.train):,} samples ({str(data.train.dtype)[6:]})"
     sigma = torch.as_tensor(data.sigma)
     sigma = f"{data.sigma:g}" if sigma.ndim == 0 else f"{sigma.min():g} to {sigma.max():g}"
-    kind = "Gaussians" if data.are_modes else "Gaussians along a curve,"
+    kind = "Gaussians" if data.are_modes else "Gaussians along a path,"
     return f"{len(data.centers)} {kind} of sigma {sigma}, fresh samples"
 
 # %% ../nbs/11_data.ipynb #eb606c8b

@@ -25,7 +25,7 @@ def mixture_log_density(
 ) -> Tensor: # (n,) logarithms of the density
     "Of equally weighted round Gaussians, exact up to rounding."
     k, d = centers.shape
-    centers, sigma = centers.to(x), torch.as_tensor(sigma).to(x)
+    centers, sigma = centers.to(x), torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
     parts = x.split(max(_MOST // k, 1))
     return torch.cat([_log_sum(part, centers, sigma) for part in parts]) - math.log(k) - d / 2 * math.log(2 * math.pi)
 
@@ -112,7 +112,7 @@ def trace(
     sigma = _checked_pen(sigma)
     paths = _checked_strokes(strokes)
     lengths = [_lengths(path)[-1] for path in paths]
-    _check_length(sum(lengths), sigma)
+    _check_length(sum(max(length, _DAB * sigma / 2) for length in lengths), sigma)
     if not any(lengths): return Mixture([path[0].round(6).tolist() for path in paths], sigma, are_modes=False)
     parts = [along(path, max(round(2 * length / sigma), _DAB)) for path, length in zip(paths, lengths)]
     return Mixture(np.concatenate(parts).round(6).tolist(), sigma, are_modes=False)
@@ -151,4 +151,5 @@ def _checked_stroke(name, stroke):
 def _check_length(length, sigma):
     most = _MOST_CENTERS * sigma / 2
     if length <= most: return
-    raise ValueError(f"strokes: a way of {length:,.0f} came; with a sigma of {sigma:g} allowed is at most {most:g}")
+    came = f"a way of {length:,.1f}, where a click counts as {_DAB / 2:g} sigma, came"
+    raise ValueError(f"strokes: {came}; with a sigma of {sigma:g} allowed is at most {most:g}")
