@@ -155,7 +155,7 @@ def _copies(run, x):
 def _grain(run):
     "How far apart samples must be to be two."
     data = run.game.data
-    if data.centers is not None: return torch.as_tensor(data.sigma).min().item() / 30
+    if data.centers is not None: return torch.as_tensor(data.sigma, dtype=torch.float64).min().item() / 30
     if len(data.shape) == 3: return 1 / 127.5
     return run.real(1000, seed=7).std().item() / 1000
 

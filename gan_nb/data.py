@@ -209,14 +209,13 @@ def _images(array):
 def drawn(
     strokes, # A list of arrays or lists (m, 2), one for each stroke of the pen; a click is a stroke of one point
     sigma:float=0.05, # Of the pen: standard deviation across its stroke, from 0.005 to 1
-    name:str='drawing', # For titles and file names
 ) -> Data: # Points (2,), with fresh samples for every draw
     """What a pen has drawn in the plane, as data with a known density.
 
     Samples are uniform along the length of all strokes together, and spread by `sigma`; a stroke shorter than 2.5
     sigma, such as a click, counts as that long. Raises `ValueError` for what is no stroke, for points that are not
     finite or farther out than 3, for more than 100,000 points, and for a way longer than 2,500 sigma."""
-    return _mixture(name, trace(strokes, sigma))
+    return _mixture('drawing', trace(strokes, sigma))
 
 # %% ../nbs/11_data.ipynb #4e700dd8
 _PER_CLASS = 100 # Held out of each digit
