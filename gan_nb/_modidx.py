@@ -1113,7 +1113,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.scores.stacked_modes': ('nbs/scores.html#stacked_modes', 'gan_nb/scores.py'),
                                'gan_nb.scores.warn_few': ('nbs/scores.html#warn_few', 'gan_nb/scores.py')},
             'gan_nb.starts': { 'gan_nb.starts._file': ('nbs/starts.html#_file', 'gan_nb/starts.py'),
-                               'gan_nb.starts.start': ('nbs/starts.html#start', 'gan_nb/starts.py'),
+                               'gan_nb.starts.open_start': ('nbs/starts.html#open_start', 'gan_nb/starts.py'),
                                'gan_nb.starts.starts': ('nbs/starts.html#starts', 'gan_nb/starts.py')},
             'gan_nb.storage': { 'gan_nb.storage.Damaged': ('nbs/storage.html#damaged', 'gan_nb/storage.py'),
                                 'gan_nb.storage.Lock': ('nbs/storage.html#lock', 'gan_nb/storage.py'),
