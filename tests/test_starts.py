@@ -47,6 +47,7 @@ def test_a_start_has_learnt_its_data(name):
 
 
 @each
+@pytest.mark.filterwarnings("error")
 def test_a_start_goes_on(name, tmp_path):
     run, before = open_start(name), open_start(name).samples(100)
     run.fit(15, progress=False)
