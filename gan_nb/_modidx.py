@@ -716,6 +716,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'gan_nb.landscape._grid': ('nbs/landscape.html#_grid', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._grouped_latents': ('nbs/landscape.html#_grouped_latents', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._lattice': ('nbs/landscape.html#_lattice', 'gan_nb/landscape.py'),
+                                  'gan_nb.landscape._pair': ('nbs/landscape.html#_pair', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._quantiles': ('nbs/landscape.html#_quantiles', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._real': ('nbs/landscape.html#_real', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._side': ('nbs/landscape.html#_side', 'gan_nb/landscape.py'),

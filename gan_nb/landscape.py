@@ -6,7 +6,7 @@
 __all__ = ['latents', 'Arrows', 'pushes', 'displacements', 'Manifold', 'manifold', 'Glass', 'frosted', 'Divergences',
            'divergences', 'leaning', 'shade', 'surface']
 
-# %% ../nbs/57_landscape.ipynb #241ebc4d
+# %% ../nbs/57_landscape.ipynb #0e434e8f
 import math
 from functools import cache
 from typing import NamedTuple
@@ -15,22 +15,27 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from .core import check_number, check_whole, stream
+from .core import brief, check_number, check_whole, stream
 from .data import Data
 from .experiment import Experiment
 from .games import State
 from .losses import Loss
 from .round import advance, draw, step
 
-# %% ../nbs/57_landscape.ipynb #806422f5
+# %% ../nbs/57_landscape.ipynb #c069aa65
 def latents(
     experiment:Experiment,
     n:int=64,
     seed:int=0, # The same seed gives the same latents, those of `Run.samples`
 ) -> Tensor: # (n, z_dim)
     "Standard normal numbers for `n` samples."
-    game = experiment.game
-    return torch.randn(check_whole('n', n, 1), game.pair.z_dim, generator=stream(seed, 1 << 40)).to(game.device)
+    z_dim = _pair(experiment).z_dim
+    return torch.randn(check_whole('n', n, 1), z_dim, generator=stream(seed, 1 << 40)).to(experiment.device)
+
+def _pair(experiment):
+    "The networks."
+    if hasattr(experiment.game, 'pair'): return experiment.game.pair
+    raise ValueError(f"experiment: {brief(experiment.game)} is played; allowed is a GAN, such as Run('ring').experiment")
 
 def _real(experiment, n):
     "The same real data each time: those of `Run.real`."
@@ -38,16 +43,16 @@ def _real(experiment, n):
 
 def _answers(experiment, state, x):
     "What the discriminator says (n,); one that judges several samples together sees each with its copies."
-    pack = getattr(experiment.game.pair, 'pack', 1)
+    pack = getattr(_pair(experiment), 'pack', 1)
     return experiment.judge(state, x.repeat_interleave(pack, 0)).flatten()
 
 def _checked_latents(experiment, z):
-    z_dim = experiment.game.pair.z_dim
-    if isinstance(z, Tensor) and z.ndim == 2 and len(z) and z.shape[1] == z_dim: return z
+    z_dim = _pair(experiment).z_dim
+    if isinstance(z, Tensor) and z.ndim == 2 and len(z) and z.shape[1] == z_dim: return z.to(experiment.device)
     came = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
     raise ValueError(f"z: {came} came; allowed is a tensor (n, {z_dim}) of latents, such as latents(experiment, 64)")
 
-# %% ../nbs/57_landscape.ipynb #780072d7
+# %% ../nbs/57_landscape.ipynb #80fb4c01
 class Arrows(NamedTuple):
     "Samples, and where they go."
     points:Tensor # (n, *shape of the data)
@@ -79,7 +84,7 @@ def _each_with_each(real, fake):
     if real is None: return None, fake
     return real.repeat(len(fake)), fake.repeat_interleave(len(real))
 
-# %% ../nbs/57_landscape.ipynb #e07f8b9a
+# %% ../nbs/57_landscape.ipynb #418c8718
 def displacements(
     experiment:Experiment,
     state:State,
@@ -101,7 +106,7 @@ def _generator_moved(experiment, state):
 
 def _trained(experiment, state, z): return experiment.evaluate('gen', state.params['gen'], state.buffers['gen'], z)
 
-# %% ../nbs/57_landscape.ipynb #fd1d708b
+# %% ../nbs/57_landscape.ipynb #ec7aece6
 class Manifold(NamedTuple):
     "A sheet (or thread) of latents on the plane, in k x k (or k) cells."
     latents:Tensor # (k + 1, k + 1, 2) corners of the cells; (k + 1, 1)
@@ -118,8 +123,8 @@ def manifold(
     """The sheet of the generator that is shown.
     Raises `ValueError` for data that are not points in the plane, and for a `k` that is not allowed."""
     _check_plane(experiment)
-    z_dim = experiment.game.pair.z_dim
-    corners, middles, mass = _quantiles(check_whole('k', k, 2), z_dim, experiment.device)
+    z_dim = _pair(experiment).z_dim
+    corners, middles, mass = (t.clone() for t in _quantiles(check_whole('k', k, 2), z_dim, experiment.device))
     if z_dim > 2: return None
     made = lambda z: experiment.generate(state, z.reshape(-1, z_dim)).reshape(*z.shape[:-1], 2)
     with experiment.computing(), torch.no_grad():
@@ -129,7 +134,7 @@ def manifold(
     return Manifold(corners, points, mass, chance / stretch.abs(), folded)
 
 def _check_plane(experiment):
-    shape = tuple(experiment.game.pair.shape)
+    shape = tuple(_pair(experiment).shape)
     if shape != (2,): raise ValueError(f"experiment: data of shape {shape} came; allowed are points in the plane, (2,)")
 
 def _stretch(made, z):
@@ -155,10 +160,12 @@ def _grid(levels, z_dim):
     sides = [torch.special.ndtri(levels)] * min(z_dim, 2)
     return torch.stack(torch.meshgrid(*sides, indexing='ij'), -1)
 
-# %% ../nbs/57_landscape.ipynb #796d5dcb
+# %% ../nbs/57_landscape.ipynb #9fd5a8bf
+_FARTHEST = -280. # Logarithms below would need numbers that processors are slow with: 23.7 widths
+
 def _bells(x, side, width):
     "The probability that each place of a side gets of a Gaussian around each number: (..., n) -> (..., n, m)."
-    bells = (x[..., None] - side).div_(width).square_().mul_(-.5).exp_()
+    bells = (x[..., None] - side).div_(width).square_().mul_(-.5).clamp_(min=_FARTHEST).exp_()
     return bells.mul_((side[1] - side[0]) / (width * math.sqrt(2 * math.pi)))
 
 def _through_glass(
@@ -170,7 +177,7 @@ def _through_glass(
     across, up = (_bells(x[..., i], side, width) for i, side in enumerate(sides))
     return (across * weights[..., None]).mT @ up
 
-# %% ../nbs/57_landscape.ipynb #9e491372
+# %% ../nbs/57_landscape.ipynb #74cd0583
 class Glass(NamedTuple):
     "The data through a Gaussian kernel, on a grid."
     kernel:float # Standard deviation of the kernel, in the data's units
@@ -206,29 +213,34 @@ def _side(low, high, step):
     n = math.ceil((high - low) / step)
     return torch.linspace(low, high, n + 1, dtype=torch.float64)
 
-# %% ../nbs/57_landscape.ipynb #9f5f60a2
+# %% ../nbs/57_landscape.ipynb #e1ff3f9c
 _GROUPS = 8 # Of random latents
-_STEP, _REACH = {1: .004, 2: .15}, 6. # Of the lattice of latents, by their number
+_STEP, _REACH, _EVEN = {1: .003, 2: .14}, 16., 2.5 # Of the lattice of latents: steps by their number, its end, its middle
 
 def _grouped_latents(experiment, n):
     "Latents (groups, n, z_dim), their weights (groups, n), and how they were chosen."
-    z_dim = experiment.game.pair.z_dim
-    if z_dim <= 2: return *(t.to(experiment.device) for t in _lattice(z_dim)), 'quadrature'
+    z_dim = _pair(experiment).z_dim
+    if z_dim <= 2:
+        z, weights = _lattice(z_dim)
+        return z.to(experiment.device), weights, 'quadrature'
     n = check_whole('n', n, _GROUPS * 8) // _GROUPS
     z = latents(experiment, n * _GROUPS).reshape(_GROUPS, n, z_dim)
-    return z, torch.full((_GROUPS, n), 1 / (n * _GROUPS), device=z.device), 'smoothed samples'
+    return z, torch.full((_GROUPS, n), 1 / (n * _GROUPS), dtype=torch.float64), 'smoothed samples'
 
 @cache
 def _lattice(z_dim):
     "The two colours of a chessboard (or of a line) of latents, with the weights of a standard normal."
-    half = int(_REACH / _STEP[z_dim])
+    half = math.ceil(_EVEN * math.asinh(_REACH / _EVEN) / _STEP[z_dim])
     index = torch.stack(torch.meshgrid(*[torch.arange(-half, half)] * z_dim, indexing='ij'), -1).reshape(-1, z_dim)
-    z = (index + .5) * _STEP[z_dim]
-    colours = [z[(index.sum(1) % 2 == colour) & (z.norm(dim=1) < _REACH)] for colour in (0, 1)]
-    z = torch.stack(colours)
-    return z, torch.softmax(-z.double().square().sum(-1).flatten() / 2, 0).reshape(z.shape[:2])
+    index = index[(index + .5).norm(dim=1) < half]
+    u = torch.stack([index[index.sum(1) % 2 == colour] for colour in (0, 1)]).double().add(.5).mul(_STEP[z_dim] / _EVEN)
+    r = u.norm(dim=-1)
+    growth = r.sinh() / r
+    z = _EVEN * growth[..., None] * u
+    share = r.cosh().log() + (z_dim - 1) * growth.log() - z.square().sum(-1) / 2
+    return z.float(), share.flatten().softmax(0).reshape(share.shape)
 
-# %% ../nbs/57_landscape.ipynb #a6476498
+# %% ../nbs/57_landscape.ipynb #5b39f275
 class Divergences(NamedTuple):
     "How far the generator's density is from the data's, both seen through the same Gaussian kernel, in nats."
     kl:float # KL(data || generator): from 0; large where data are and samples are not
@@ -248,13 +260,14 @@ def divergences(
 ) -> Divergences:
     """How far the density of the generator that is shown is from the data's.
 
-    `kl` is finite, and cut where the generator's density falls below 1e-308: no value is far above 700. Raises
-    `ValueError` for data that are not points in the plane."""
+    `kl` is cut: no place counts as farther than 23 kernels from a sample, along x or y. From samples it is too large,
+    by more than its error, where data are and no sample is near. Raises `ValueError` for data that are not points in
+    the plane."""
     _check_plane(experiment)
     glass = frosted(experiment.game.data) if glass is None else glass
     z, weights, method = _grouped_latents(experiment, n)
     with experiment.computing(): x = experiment.generate(state, z.flatten(0, 1)).reshape(*z.shape[:2], 2)
-    parts = _through_glass(x.cpu().double(), weights.cpu().double(), glass.kernel, glass.sides)
+    parts = _through_glass(x.cpu().double(), weights, glass.kernel, glass.sides)
     whole = parts.sum(0)
     without = (whole - parts) * len(parts) / (len(parts) - 1)
     values, error = _concluded(_apart(glass.chances, torch.cat([whole[None], without])), method)
@@ -283,7 +296,7 @@ def _with_rest(p):
     p = p.flatten(-2)
     return torch.cat([p, (1 - p.sum(-1, keepdim=True)).clamp(min=0)], -1)
 
-# %% ../nbs/57_landscape.ipynb #7062e2f4
+# %% ../nbs/57_landscape.ipynb #57a28769
 def leaning(
     pair:Loss,
     score, # The discriminator: points (n, 2) -> answers (n,)
@@ -308,7 +321,7 @@ def shade(
     answers = torch.as_tensor(score(torch.stack([x, y], -1).reshape(-1, 2)))
     return torch.sigmoid(answers.detach().float().cpu()).reshape(k, k)
 
-# %% ../nbs/57_landscape.ipynb #3ee93174
+# %% ../nbs/57_landscape.ipynb #d1d4b98d
 def surface(
     experiment:Experiment,
     state:State,
