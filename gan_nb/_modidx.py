@@ -723,6 +723,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'gan_nb.landscape._stretch': ('nbs/landscape.html#_stretch', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._through_glass': ('nbs/landscape.html#_through_glass', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._trained': ('nbs/landscape.html#_trained', 'gan_nb/landscape.py'),
+                                  'gan_nb.landscape._turn': ('nbs/landscape.html#_turn', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape._with_rest': ('nbs/landscape.html#_with_rest', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape.displacements': ('nbs/landscape.html#displacements', 'gan_nb/landscape.py'),
                                   'gan_nb.landscape.divergences': ('nbs/landscape.html#divergences', 'gan_nb/landscape.py'),

@@ -237,16 +237,21 @@ def _lattice(z_dim):
     r = u.norm(dim=-1)
     growth = r.sinh() / r
     z = _EVEN * growth[..., None] * u
+    if z_dim == 2: z = z @ _turn(math.atan((5**.5 - 1) / 2))
     share = r.cosh().log() + (z_dim - 1) * growth.log() - z.square().sum(-1) / 2
     return z.float(), share.flatten().softmax(0).reshape(share.shape)
+
+def _turn(angle):
+    c, s = math.cos(angle), math.sin(angle)
+    return torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
 
 # %% ../nbs/57_landscape.ipynb #5b39f275
 class Divergences(NamedTuple):
     "How far the generator's density is from the data's, both seen through the same Gaussian kernel, in nats."
     kl:float # KL(data || generator): from 0; large where data are and samples are not
     js:float # Jensen-Shannon: from 0 to log 2
-    kl_error:float # Of 'quadrature' a bound on its error; else the standard error
-    js_error:float
+    kl_error:float # Of 'quadrature': what half of the latents would change; of samples: the standard error
+    js_error:float # The same
     method:str # 'quadrature' over the latents, or 'smoothed samples'
     kernel:float # The kernel's standard deviation. The divergences of the sharp densities are at least as large
     sums:tuple # What the data's and the generator's density sum to on the grid; 1, less what is outside
