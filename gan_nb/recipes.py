@@ -70,6 +70,7 @@ def one_of(
     def read(name, value) -> str:
         if not isinstance(value, str) or value not in names: raise nearest(name, value, names)
         return value
+    read.allowed = tuple(names)
     return read
 
 _words = {'yes': True, 'true': True, 'on': True, 'no': False, 'false': False, 'off': False}
@@ -116,6 +117,7 @@ def kind_and_number(
         try: table[kind](size)
         except ValueError as error: raise ValueError(f"{name} ({kind}) {error}") from None
         return kind, size
+    read.kinds = tuple(table)
     return read
 
 # %% ../nbs/30_recipes.ipynb #9b4e2f58

@@ -93,7 +93,9 @@ class Records:
         return Record(int(table[-1, 0]), *table[-1, 1:2], torch.from_numpy(table[-1, 2:])) if len(table) else None
 
     def since(self, move:int) -> np.ndarray: # (n, columns)
-        "The rows in memory from that move on."
+        "The rows in memory from that move on. The newest alone are had without touching the others."
+        _, _, fetched, waiting, own = self._held
+        if move >= fetched and own: return _rows(waiting[move - fetched:own]) if move < fetched + own else np.empty((0, len(columns)))
         table, moves, *_ = self._fetched()
         return table[np.searchsorted(moves, move):]
 

@@ -76,12 +76,12 @@ def wait_until(
 class Worker(Orders):
     """A thread that carries out orders and, while `playing`, plays in between.
 
-    Who inherits says what is played (`player`), how to show where it is (`_say`) and the next picture (`_draw_next`),
-    and, if it is restless, what is left to do when paused (`_rest`)."""
+    Who inherits says what is played (`player`), how to show where it is (`_draw_next`) and whether anybody looks
+    (`_is_looked_at`), and, if it is restless, what is left to do when paused (`_rest`)."""
     def _employ(self):
         super()._employ()
         self.playing, self.played_seconds = False, 0.
-        self._said, self._drawn = Pacer(.01, .1), Pacer(.04)
+        self._drawn = Pacer(.04)
 
     @property
     def round(self): return self.player.round
@@ -139,7 +139,11 @@ class Worker(Orders):
         tasks = [lambda: time.sleep(0), *self._tasks(), count, self._tell]
         drive(self.player, stop=lambda: bool(self._orders), most=lambda: 1, tasks=tasks)
 
-    def _tasks(self): return [self._said.task(self._say), self._drawn.task(self._draw_next)]
+    def _is_looked_at(self): return True
+
+    def _tasks(self):
+        draw = self._drawn.task(self._draw_next)
+        return [lambda: self._is_looked_at() and draw()]
 
     def _dismiss(self):
         "Let the thread end, and wait for it."

@@ -1,0 +1,1342 @@
+// The stage: draws a panel in the browser from what its kernel says, and tells the kernel what a person does.
+//
+// A Frame arrives as the parts of it that changed: arrays as binary buffers, the rest as JSON. A page holds the newest
+// of each part, draws at its own rate, and grants the kernel credit for more: about once a second, never frame by frame.
+// Nothing is loaded from a network, and nothing is built: this file is the module that runs.
+
+// ---------------------------------------------------------------- pure functions, tested without a browser
+
+const types = { float32: Float32Array, uint8: Uint8Array, int32: Int32Array };
+
+/** The bytes of a buffer as the array that it was, without copying where its place allows. */
+export function asArray({ dtype, shape }, buffer) {
+  const Type = types[dtype];
+  const bytes = buffer instanceof ArrayBuffer ? new Uint8Array(buffer) : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+  const data = new Type(aligned.buffer, aligned.byteOffset, aligned.byteLength / Type.BYTES_PER_ELEMENT);
+  return { data, shape };
+}
+
+/** What a page holds after a message; false if messages before it are missing. */
+export function merge(held, message, buffers) {
+  if (!message.whole && held.seq !== message.seq - 1) return false;
+  if (message.whole) for (const name of Object.keys(held)) delete held[name];
+  held.seq = message.seq;
+  Object.assign(held, message.plain);
+  message.arrays.forEach((about, i) => {
+    const array = asArray(about, buffers[i]);
+    if (about.name === "table") held.table = grown(about.anew ? null : held.table, array);
+    else held[about.name] = array;
+  });
+  return true;
+}
+
+/** A table of rows with some more behind; a long one keeps its older half thinly. */
+export function grown(table, { data, shape: [n, columns] }, most = 6000) {
+  const old = table ?? { rows: 0, columns, data: new Float32Array(64 * columns), shrunk: 0 };
+  if (old.rows + n > most) thinned(old);
+  if ((old.rows + n) * columns > old.data.length) {
+    const larger = new Float32Array(2 * (old.rows + n) * columns);
+    larger.set(old.data.subarray(0, old.rows * columns));
+    old.data = larger;
+  }
+  old.data.set(data, old.rows * columns);
+  old.rows += n;
+  return old;
+}
+
+function thinned(table) {
+  const { columns, data } = table, half = table.rows >> 1;
+  let to = 0;
+  for (let row = 0; row < table.rows; row += row < half ? 2 : 1, to++) {
+    data.copyWithin(to * columns, row * columns, (row + 1) * columns);
+  }
+  table.rows = to;
+}
+
+/** Round numbers between two bounds, about `n` of them. */
+export function ticks(low, high, n = 4) {
+  if (!(high > low)) return [];
+  const step = niceStep((high - low) / n), found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(+(i * step).toPrecision(12));
+  return found;
+}
+
+function niceStep(rough) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1e-30)));
+  return power * [1, 2, 5, 10].find((m) => m * power >= rough * (1 - 1e-9));
+}
+
+/** Powers of ten between two bounds, and 2 and 5 times them where there are few. */
+export function logTicks(low, high) {
+  if (!(high > low && low > 0)) return [];
+  const decades = Math.log10(high / low), found = [];
+  const every = Math.max(1, Math.ceil(decades / 4));
+  for (let k = Math.floor(Math.log10(low)); k <= Math.ceil(Math.log10(high)); k++) {
+    if (k % every) continue;
+    for (const m of decades < 2 ? [1, 2, 5] : [1]) {
+      const value = +(m * 10 ** k).toPrecision(6);
+      if (value >= low * 0.999 && value <= high * 1.001) found.push(value);
+    }
+  }
+  return found;
+}
+
+/** A number for a person: few digits, no long tails. */
+export function short(x) {
+  if (x === null || x === undefined || Number.isNaN(x)) return "–";
+  if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
+  const size = Math.abs(x);
+  if (size === 0) return "0";
+  if (size >= 1e5 || size < 1e-4) return x.toExponential(1).replace("-", "−").replace("e+", "e");
+  const text = size >= 1000 ? Math.round(x).toLocaleString("en") : size >= 100 ? x.toFixed(0) : String(+x.toPrecision(3));
+  return text.replace("-", "−");
+}
+
+/** A column of a table in `bins` parts of equal width in x: mean, least and greatest of each. */
+export function binned(table, x, y, bins, log = false) {
+  const { data, columns, rows } = table;
+  if (!rows) return [];
+  const first = data[x], last = data[(rows - 1) * columns + x], width = Math.max(last - first, 1e-9) / bins, found = [];
+  let bin = null;
+  for (let row = 0; row < rows; row++) {
+    const raw = data[row * columns + y], at = data[row * columns + x];
+    if (!Number.isFinite(raw) || (log && raw <= 0)) continue;
+    const value = log ? Math.log10(raw) : raw, k = Math.min(bins - 1, Math.floor((at - first) / width));
+    if (!bin || bin.k !== k) found.push((bin = { k, x: at, low: value, high: value, sum: 0, n: 0 }));
+    bin.low = Math.min(bin.low, value);
+    bin.high = Math.max(bin.high, value);
+    bin.sum += value;
+    bin.x += (at - bin.x) / ++bin.n;
+  }
+  return found.map(({ x: at, low, high, sum, n }) => ({ x: at, low, high, mean: sum / n }));
+}
+
+/** Bounds that hold all values, rounded so that they seldom move. */
+export function range(values, log = false) {
+  const found = values.filter(Number.isFinite);
+  if (!found.length) return log ? [-1, 0] : [0, 1];
+  const high = Math.max(...found);
+  let low = Math.min(...found);
+  if (log) return [Math.floor(low * 2) / 2, Math.max(Math.ceil(high * 2) / 2, Math.floor(low * 2) / 2 + 1)];
+  if (low >= 0 && low < 0.5 * high) low = 0;
+  const step = niceStep(Math.max(high - low, 1e-6 * Math.max(1, Math.abs(high))) / 4);
+  return [Math.floor(low / step) * step, Math.max(Math.ceil(high / step) * step, Math.floor(low / step) * step + step)];
+}
+
+/** Part of the way from one set of points to another; the new ones where there are none to begin with. */
+export function between(before, after, t) {
+  if (!before || before.data.length !== after.data.length || t >= 1) return after;
+  const data = new Float32Array(after.data.length);
+  for (let i = 0; i < data.length; i++) data[i] = before.data[i] + t * (after.data[i] - before.data[i]);
+  return { data, shape: after.shape };
+}
+
+/** Where in [0, 1] a slider stands for a value, and back. */
+export function toPart(value, { least, most, log }) {
+  if (log) return value > 0 ? Math.min(1, Math.max(0, Math.log(value / least) / Math.log(most / least))) : 0;
+  return (value - least) / (most - least);
+}
+
+export function fromPart(part, { least, most, log, whole }) {
+  if (log) return +(least * (most / least) ** part).toPrecision(3);
+  const value = least + part * (most - least);
+  return whole ? Math.round(value) : +value.toPrecision(4);
+}
+
+/** Words with their numbers put in: `round {round}`. */
+export function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+/** How many frames a page has room for: what it draws in a second and a half, so that a slow page slows the picture. */
+export class Credit {
+  constructor(now = 0) { this.upto = 0; this.last = now; this.drawn = 0; this.rate = 10; }
+
+  /** A frame was drawn; says up to which message the kernel may go on, or null if there is nothing to tell yet. */
+  spend(seq, now) {
+    this.drawn++;
+    const passed = now - this.last, left = this.upto - seq;
+    if (passed < 1000 && left > this.rate * 0.4) return null;
+    if (passed < 150 && left > 0) return null;
+    this.rate = 0.5 * this.rate + 0.5 * (1000 * this.drawn) / Math.max(passed, 50);
+    this.drawn = 0;
+    this.last = now;
+    return (this.upto = seq + Math.max(2, Math.ceil(1.6 * this.rate)));
+  }
+}
+
+// ---------------------------------------------------------------- one page of one panel
+
+const pages = new Map();
+
+/** What a browser page holds of a panel, however many views of it there are. */
+class Page {
+  constructor(model) {
+    this.model = model;
+    this.id = Math.random().toString(36).slice(2);
+    this.held = { seq: -1 };
+    this.views = new Set();
+    this.credit = new Credit(performance.now());
+    this.drawn = 0;
+    this.asked = 0;
+    this.isAwake = false;
+    this.before = {};
+    model.on("msg:custom", (message, buffers) => this.receive(message, buffers));
+    this.onVisible = () => this.wake();
+    document.addEventListener("visibilitychange", this.onVisible);
+  }
+
+  tell(kind, more = {}) { this.model.send({ kind, page: this.id, ...more }); }
+
+  /** Ask for frames if somebody can see them, and for none if nobody can. */
+  wake() {
+    const isSeen = !document.hidden && [...this.views].some((view) => view.isSeen);
+    if (isSeen === this.isAwake) return;
+    this.isAwake = isSeen;
+    isSeen ? this.greet() : this.tell("sleep");
+  }
+
+  greet() {
+    this.credit = new Credit(performance.now());
+    this.credit.upto = this.held.seq + 9;
+    this.asked = performance.now();
+    this.tell("hello", { seq: this.held.seq, more: 8 });
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.views.forEach((view) => view.complain(this.word("no_answer"))), 20000);
+  }
+
+  word(key) { return this.model.get("spec").words[key] ?? key; }
+
+  receive(message, buffers) {
+    if (message.kind === "copy") return navigator.clipboard?.writeText(message.text);
+    if (message.kind !== "frame") return;
+    clearTimeout(this.silence);
+    const now = performance.now(), before = { fake: this.held.fake, members: this.held.members };
+    let isNext;
+    try { isNext = merge(this.held, message, buffers); } catch (error) { return this.views.forEach((v) => v.complain(error)); }
+    if (!isNext) {
+      if (now - this.asked > 500) this.greet();
+      return;
+    }
+    this.gap = Math.min(now - (this.came ?? now), 400);
+    this.came = now;
+    this.before = before;
+    this.isNew = true;
+    this.draw();
+  }
+
+  draw() {
+    if (this.waiting) return;
+    this.waiting = requestAnimationFrame((now) => {
+      this.waiting = 0;
+      if (this.isNew) {
+        this.drawn++;
+        const upto = this.credit.spend(this.held.seq, now);
+        if (upto !== null && this.isAwake) this.tell("grant", { upto, drawn: this.drawn });
+      }
+      this.isNew = false;
+      for (const view of this.views) view.show(now);
+      const isMoving = this.gap > 70 && now - this.came < this.gap && !calm.matches;
+      if (isMoving) this.draw();
+    });
+  }
+
+  /** How far the points have come from the frame before: all the way, unless frames are slow. */
+  progress(now) { return this.gap > 70 && !calm.matches ? Math.min(1, (now - this.came) / Math.min(this.gap, 300)) : 1; }
+
+  close() {
+    document.removeEventListener("visibilitychange", this.onVisible);
+    clearTimeout(this.silence);
+    cancelAnimationFrame(this.waiting);
+  }
+}
+
+const calm = typeof matchMedia === "function" ? matchMedia("(prefers-reduced-motion: reduce)") : { matches: false };
+
+// ---------------------------------------------------------------- small tools of the page
+
+function element(tag, classes = "", more = {}) {
+  const made = document.createElement(tag);
+  if (classes) made.className = classes;
+  for (const [name, value] of Object.entries(more)) {
+    if (name === "text") made.textContent = value;
+    else if (name in made && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  return made;
+}
+
+function setText(node, text) {
+  if (node.textContent === text) return;
+  node.textContent = text;
+  node.title = text;
+}
+
+/** The theme's colours, read from the style sheet that the kernel sent. */
+function coloursOf(root) {
+  const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--gnb-${name}`).trim();
+  const names = ["ink", "soft", "line", "paper", "panel", "gen", "disc", "good", "bad"];
+  return Object.fromEntries(names.map((name) => [name, read(name)]));
+}
+
+function rgb(hex) { return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)); }
+
+/** A canvas as sharp as the screen, told when its size changes. */
+class Canvas {
+  constructor(place, onSize) {
+    this.node = element("canvas", "gnb-canvas");
+    place.append(this.node);
+    this.ctx = this.node.getContext("2d");
+    this.observer = new ResizeObserver(() => { this.fit(); onSize(); });
+    this.observer.observe(place);
+    this.place = place;
+  }
+
+  fit() {
+    const { clientWidth: w, clientHeight: h } = this.place, scale = Math.min(window.devicePixelRatio || 1, 3);
+    [this.w, this.h] = [w, h];
+    const [pw, ph] = [Math.round(w * scale), Math.round(h * scale)];
+    if (this.node.width !== pw || this.node.height !== ph) [this.node.width, this.node.height] = [pw, ph];
+    this.ctx.setTransform(scale, 0, 0, scale, 0, 0);
+  }
+
+  begin() {
+    if (!this.w) this.fit();
+    this.ctx.clearRect(0, 0, this.w, this.h);
+    return this.ctx;
+  }
+}
+
+const scratch = typeof document === "undefined" ? null : document.createElement("canvas");
+
+/** Pixels on a canvas of their own, to be drawn larger. */
+function pixels(w, h, paint) {
+  [scratch.width, scratch.height] = [w, h];
+  const ctx = scratch.getContext("2d"), image = ctx.createImageData(w, h);
+  paint(image.data);
+  ctx.putImageData(image, 0, 0);
+  return scratch;
+}
+
+// ---------------------------------------------------------------- parts that draw
+
+/** What all drawn parts share: a place, a canvas, a tip at the pointer, a label for those who cannot see it. */
+class Drawn {
+  constructor(view, spec) {
+    Object.assign(this, { view, spec, page: view.page });
+    this.node = element("div", `gnb-part gnb-${spec.part} ${spec.class ?? ""}`);
+    this.place = element("div", "gnb-place", { tabIndex: 0, role: "img" });
+    this.place.setAttribute("aria-label", this.page.word(spec.label ?? spec.part));
+    this.head(spec);
+    this.node.append(this.place);
+    this.canvas = new Canvas(this.place, () => this.page.draw());
+    this.tip = element("div", "gnb-tip", { hidden: true });
+    this.place.append(this.tip);
+    this.place.addEventListener("pointermove", (event) => this.hover(event));
+    this.place.addEventListener("pointerleave", () => { this.pointer = null; this.tip.hidden = true; });
+  }
+
+  head({ title, hint, key }) {
+    if (!title) return;
+    const head = element("div", "gnb-head");
+    head.append(element("b", "", { text: this.page.word(title) }));
+    this.hint = element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" });
+    head.append(this.hint);
+    for (const hue of key ?? []) head.append(element("span", `gnb-key gnb-${hue}`, { text: this.page.word(hue === "gen" ? "generator" : "discriminator") }));
+    this.node.append(head);
+  }
+
+  get held() { return this.page.held; }
+
+  hover(event) {
+    const box = this.place.getBoundingClientRect();
+    this.pointer = [event.clientX - box.left, event.clientY - box.top];
+    const text = this.told(...this.pointer);
+    this.tip.hidden = !text;
+    if (!text) return;
+    this.tip.textContent = text;
+    const x = Math.min(this.pointer[0] + 12, box.width - this.tip.offsetWidth - 4);
+    this.tip.style.transform = `translate(${Math.max(x, 2)}px, ${Math.max(this.pointer[1] - this.tip.offsetHeight - 8, 2)}px)`;
+  }
+
+  told() { return ""; }
+
+  say() {
+    const said = this.held.words?.[`alt_${this.spec.part}`];
+    if (said) this.place.setAttribute("aria-label", said);
+  }
+}
+
+/** Samples in the plane, over what the discriminator says. */
+class Plane extends Drawn {
+  constructor(view, spec) {
+    super(view, spec);
+    this.place.addEventListener("pointerdown", (event) => this.begin(event));
+    this.place.addEventListener("pointermove", (event) => this.stroke && this.extend(event));
+    this.place.addEventListener("pointerup", () => this.finish());
+    this.place.addEventListener("pointercancel", () => this.finish());
+  }
+
+  scales() {
+    const [left, right, bottom, top] = this.held.limits, { w, h } = this.canvas;
+    const k = Math.min(w / (right - left), h / (top - bottom));
+    const [cx, cy] = [(left + right) / 2, (bottom + top) / 2];
+    return {
+      x: (v) => w / 2 + (v - cx) * k, y: (v) => h / 2 - (v - cy) * k, k,
+      back: (px, py) => [cx + (px - w / 2) / k, cy - (py - h / 2) / k],
+    };
+  }
+
+  draw(now) {
+    const { held } = this, ctx = this.canvas.begin();
+    if (!held.limits || !this.canvas.w) return;
+    const to = this.scales(), colours = this.view.colours, shown = (layer) => (held.layers ?? []).includes(layer);
+    this.fake = held.fake ? between(this.page.before.fake, held.fake, this.page.progress(now)) : null;
+    if (held.surface && shown("surface")) this.surface(ctx, to, colours);
+    this.axes(ctx, to, colours);
+    if (held.mesh && shown("mesh")) this.mesh(ctx, to, colours);
+    if (held.real && shown("real")) dots(ctx, held.real, to, colours.disc, 0.55, 1.7);
+    if (this.fake && shown("fake")) dots(ctx, this.fake, to, colours.gen, 0.8, 2);
+    if (held.arrows && this.fake && shown("arrows")) this.arrows(ctx, to, held.arrows, colours.gen, "arrows");
+    if (held.moves && this.fake && shown("moves")) this.arrows(ctx, to, held.moves, colours.ink, "moves");
+    this.strokes(ctx, to, colours);
+    this.say();
+  }
+
+  surface(ctx, to, colours) {
+    const { data, shape: [rows, columns] } = this.held.surface, [left, right, bottom, top] = this.held.limits;
+    const hues = [rgb(colours.gen), rgb(colours.disc)];
+    const image = pixels(columns, rows, (out) => {
+      for (let i = 0; i < rows * columns; i++) {
+        const t = data[i] / 255, hue = hues[t > 0.5 ? 1 : 0], at = 4 * ((rows - 1 - Math.floor(i / columns)) * columns + (i % columns));
+        out[at] = hue[0]; out[at + 1] = hue[1]; out[at + 2] = hue[2];
+        out[at + 3] = 170 * Math.min(1, 2 * Math.abs(t - 0.5)) ** 1.2;
+      }
+    });
+    ctx.imageSmoothingEnabled = true;
+    ctx.globalAlpha = 0.5;
+    ctx.drawImage(image, to.x(left), to.y(top), to.x(right) - to.x(left), to.y(bottom) - to.y(top));
+    ctx.globalAlpha = 1;
+  }
+
+  axes(ctx, to, colours) {
+    const [left, right, bottom, top] = this.held.limits, { h } = this.canvas;
+    ctx.font = "10px sans-serif";
+    ctx.fillStyle = colours.soft;
+    ctx.textAlign = "center";
+    for (const v of ticks(left, right, 5).slice(1, -1)) ctx.fillText(short(v), to.x(v), 11);
+    ctx.textAlign = "left";
+    for (const v of ticks(bottom, top, 5)) if (to.y(v) > 20 && to.y(v) < h - 44) ctx.fillText(short(v), 4, to.y(v) + 3);
+  }
+
+  mesh(ctx, to, colours) {
+    const { data, shape: [rows, columns] } = this.held.mesh, { density, folded } = this.held;
+    const at = (i, j) => [to.x(data[2 * (i * columns + j)]), to.y(data[2 * (i * columns + j) + 1])];
+    if (density && rows > 1) for (let i = 0; i + 1 < rows; i++) for (let j = 0; j + 1 < columns; j++) {
+      const cell = i * (columns - 1) + j;
+      ctx.globalAlpha = (0.5 * density.data[cell]) / 255;
+      ctx.fillStyle = folded?.data[cell] ? colours.ink : colours.gen;
+      ctx.beginPath();
+      for (const [a, b] of [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]]) ctx.lineTo(...at(a, b));
+      ctx.fill();
+    }
+    ctx.globalAlpha = 0.5;
+    ctx.strokeStyle = colours.gen;
+    ctx.lineWidth = rows > 1 ? 0.6 : 2;
+    ctx.beginPath();
+    for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) j ? ctx.lineTo(...at(i, j)) : ctx.moveTo(...at(i, j));
+    for (let j = 0; j < columns && rows > 1; j++) for (let i = 0; i < rows; i++) i ? ctx.lineTo(...at(i, j)) : ctx.moveTo(...at(i, j));
+    ctx.stroke();
+    ctx.globalAlpha = 1;
+  }
+
+  arrows(ctx, to, { data, shape: [n] }, colour, which) {
+    const sizes = [];
+    for (let i = 0; i < n; i++) sizes.push(Math.hypot(data[2 * i], data[2 * i + 1]));
+    const usual = [...sizes].sort((a, b) => a - b)[Math.floor(0.9 * n)] || 1;
+    this.reach = this.reach ?? {};
+    this.reach[which] = this.reach[which] ? this.reach[which] ** 0.9 * usual ** 0.1 : usual; // no jumps of the scale
+    const scale = (0.09 * this.canvas.w) / this.reach[which];
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = 1.1;
+    ctx.beginPath();
+    for (let i = 0; i < n; i++) {
+      const long = Math.min(sizes[i] * scale, 0.2 * this.canvas.w);
+      if (!(long > 1.5)) continue;
+      const [ux, uy] = [data[2 * i] / sizes[i], -data[2 * i + 1] / sizes[i]];
+      const [x, y] = [to.x(this.fake.data[2 * i]), to.y(this.fake.data[2 * i + 1])], [ex, ey] = [x + ux * long, y + uy * long];
+      const head = Math.min(5, long / 2);
+      ctx.moveTo(x, y); ctx.lineTo(ex, ey);
+      ctx.moveTo(ex - head * (ux + 0.5 * uy), ey - head * (uy - 0.5 * ux));
+      ctx.lineTo(ex, ey);
+      ctx.lineTo(ex - head * (ux - 0.5 * uy), ey - head * (uy + 0.5 * ux));
+    }
+    ctx.stroke();
+  }
+
+  // -- drawing one's own data: mouse, pen or finger
+  begin(event) {
+    if (!this.held.drawing) return;
+    event.preventDefault();
+    this.place.setPointerCapture(event.pointerId);
+    this.stroke = [];
+    this.extend(event);
+  }
+
+  extend(event) {
+    const box = this.place.getBoundingClientRect();
+    this.stroke.push(this.scales().back(event.clientX - box.left, event.clientY - box.top));
+    this.page.draw();
+  }
+
+  finish() {
+    if (!this.stroke) return;
+    this.page.tell("stroke", { points: this.stroke.map((p) => p.map((v) => +v.toFixed(4))) });
+    this.last = this.stroke;
+    this.stroke = null;
+  }
+
+  strokes(ctx, to, colours) {
+    this.place.classList.toggle("gnb-drawing", !!this.held.drawing);
+    const drawn = [...(this.held.strokes ?? []), ...(this.stroke ? [this.stroke] : [])];
+    if (!this.held.drawing) return;
+    ctx.strokeStyle = colours.disc;
+    ctx.lineWidth = 6;
+    ctx.lineCap = ctx.lineJoin = "round";
+    ctx.globalAlpha = 0.6;
+    ctx.beginPath();
+    for (const stroke of drawn) stroke.forEach(([x, y], i) => (i ? ctx.lineTo(to.x(x), to.y(y)) : (ctx.moveTo(to.x(x), to.y(y)), ctx.lineTo(to.x(x) + 0.1, to.y(y)))));
+    ctx.stroke();
+    ctx.globalAlpha = 1;
+  }
+
+  told(px, py) {
+    const { held } = this;
+    if (!held.limits) return "";
+    const to = this.scales(), [x, y] = to.back(px, py), said = [`(${short(x)}, ${short(y)})`];
+    const near = (points, name) => {
+      if (!points) return;
+      for (let i = 0; i < points.shape[0]; i++) {
+        const [a, b] = [points.data[2 * i], points.data[2 * i + 1]];
+        if (Math.hypot(to.x(a) - px, to.y(b) - py) > 5) continue;
+        const arrow = name === "fake" && held.arrows && i < held.arrows.shape[0] ? `, ${this.page.word("push")} ${short(Math.hypot(held.arrows.data[2 * i], held.arrows.data[2 * i + 1]))}` : "";
+        return said.push(`${this.page.word(name)} (${short(a)}, ${short(b)})${arrow}`);
+      }
+    };
+    near(this.fake, "fake");
+    near(held.real, "real");
+    const cell = this.cell(x, y);
+    if (cell !== null) said.push(`${this.page.word("tendency")} ${short(cell)}`);
+    return said.join("\n");
+  }
+
+  cell(x, y) {
+    if (!this.held.surface) return null;
+    const { data, shape: [rows, columns] } = this.held.surface, [left, right, bottom, top] = this.held.limits;
+    const j = Math.floor(((x - left) / (right - left)) * columns), i = Math.floor(((y - bottom) / (top - bottom)) * rows);
+    return i >= 0 && i < rows && j >= 0 && j < columns ? data[i * columns + j] / 255 : null;
+  }
+}
+
+function dots(ctx, { data, shape: [n] }, to, colour, alpha, size) {
+  ctx.globalAlpha = alpha;
+  ctx.fillStyle = colour;
+  ctx.beginPath();
+  for (let i = 0; i < n; i++) {
+    const [x, y] = [to.x(data[2 * i]), to.y(data[2 * i + 1])];
+    ctx.moveTo(x + size, y);
+    ctx.arc(x, y, size, 0, 6.2832);
+  }
+  ctx.fill();
+  ctx.globalAlpha = 1;
+}
+
+/** Pictures in a grid; one of them is enlarged when it is chosen. */
+class Pictures extends Drawn {
+  constructor(view, spec) {
+    super(view, spec);
+    this.chosen = null;
+    this.place.addEventListener("click", (event) => this.choose(this.chosen === null ? this.under(event.offsetX, event.offsetY) : null));
+    this.place.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  choose(i) { this.chosen = i; this.page.draw(); }
+
+  key(event) {
+    const n = this.held.pictures?.shape[0] ?? 0, { columns } = this.grid(n);
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    if (event.key === "Escape") this.choose(null);
+    else if (event.key === "Enter") this.choose(this.chosen === null ? 0 : null);
+    else if (step && this.chosen !== null) this.choose((this.chosen + step + n) % n);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  grid(n) {
+    const { w, h } = this.canvas, columns = Math.max(1, Math.ceil(Math.sqrt((n * w) / Math.max(h, 1)))), rows = Math.ceil(n / columns);
+    const side = Math.min(w / columns, h / rows);
+    return { columns, rows, side, left: (w - columns * side) / 2, top: (h - rows * side) / 2 };
+  }
+
+  under(px, py) {
+    if (!this.held.pictures) return null;
+    const n = this.held.pictures.shape[0], { columns, side, left, top } = this.grid(n);
+    const i = Math.floor((px - left) / side) + columns * Math.floor((py - top) / side);
+    return i >= 0 && i < n && px >= left && px < left + columns * side ? i : null;
+  }
+
+  draw() {
+    const ctx = this.canvas.begin(), { pictures } = this.held;
+    if (!pictures || !this.canvas.w) return;
+    const [n, h, w] = pictures.shape, { columns, rows, side, left, top } = this.grid(n);
+    const one = this.chosen !== null && this.chosen < n;
+    ctx.imageSmoothingEnabled = false;
+    if (one) {
+      const large = Math.min(this.canvas.w, this.canvas.h) * 0.94;
+      ctx.drawImage(pixels(w, h, (out) => paint(out, pictures, this.chosen, 0, 0, w)), (this.canvas.w - large) / 2, (this.canvas.h - large) / 2, large, large);
+    } else {
+      const wide = columns * (w + 1), high = rows * (h + 1);
+      const image = pixels(wide, high, (out) => { for (let i = 0; i < n; i++) paint(out, pictures, i, (i % columns) * (w + 1), Math.floor(i / columns) * (h + 1), wide); });
+      ctx.imageSmoothingEnabled = side < w;
+      ctx.drawImage(image, left, top, columns * side, rows * side);
+    }
+    this.say();
+  }
+
+  told(px, py) {
+    const i = this.chosen ?? this.under(px, py);
+    return i === null ? "" : `${this.page.word("sample")} ${i + 1}`;
+  }
+}
+
+function paint(out, { data, shape: [, h, w, c] }, i, x, y, wide) {
+  for (let row = 0; row < h; row++) for (let column = 0; column < w; column++) {
+    const from = ((i * h + row) * w + column) * c, to = 4 * ((y + row) * wide + x + column);
+    out[to] = data[from];
+    out[to + 1] = data[from + (c > 1 ? 1 : 0)];
+    out[to + 2] = data[from + (c > 2 ? 2 : 0)];
+    out[to + 3] = 255;
+  }
+}
+
+/** Lines over rounds: what was measured, levels to compare with, and what was edited. */
+class Chart extends Drawn {
+  constructor(view, spec) {
+    super(view, spec);
+    this.handles = new Map();
+    this.drawnAt = 0;
+  }
+
+  /** The table that this chart reads: the records, or one of its own. */
+  table() {
+    if (!this.spec.of) return this.held.table ? { names: this.held.columns, table: this.held.table } : null;
+    const own = this.held[this.spec.of];
+    return own ? { names: this.held[`${this.spec.of}_columns`], table: { data: own.data, rows: own.shape[0], columns: own.shape[1] } } : null;
+  }
+
+  draw(now) {
+    if (now - this.drawnAt < 45 && this.page.progress(now) < 1) return;
+    this.drawnAt = now;
+    const ctx = this.canvas.begin(), { w, h } = this.canvas, found = this.table(), { colours } = this.view, log = this.spec.log;
+    if (!w) return;
+    this.area = { left: 44, right: w - 10, top: 6, bottom: h - 16 };
+    const { left, right, top, bottom } = this.area;
+    ctx.font = "10.5px sans-serif";
+    const lines = found ? this.lines(found, Math.max(20, Math.floor((right - left) / 3)), log) : [];
+    const levels = this.held.levels?.[this.spec.id] ?? [];
+    const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
+    const seen = [...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
+    const bounds = this.spec.range ?? range(seen, log), [low, high] = (this.range = bounds);
+    const last = found?.table.rows ? found.table.data[(found.table.rows - 1) * found.table.columns] : 0;
+    const first = found?.table.rows ? found.table.data[0] : 0;
+    this.x = (v) => left + ((v - first) / Math.max(last - first, 1)) * (right - left);
+    this.y = (v) => bottom - ((v - low) / (high - low)) * (bottom - top);
+    this.rounds = [first, last];
+    this.axes(ctx, colours, low, high, log);
+    this.marks(ctx, colours);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, top - 2, right - left, bottom - top + 4);
+    ctx.clip();
+    for (const line of lines) this.line(ctx, line, colours);
+    ctx.restore();
+    for (const level of levels) this.level(ctx, level, put(level.y), colours);
+    for (const [id, handle] of this.handles) if (!levels.some((level) => level.drag === id)) handle.node.hidden = true;
+    if (!lines.some(({ points }) => points.length)) {
+      ctx.fillStyle = colours.soft;
+      ctx.textAlign = "center";
+      ctx.fillText(this.page.word("nothing_yet"), (left + right) / 2, (top + bottom) / 2);
+    }
+    this.say();
+  }
+
+  lines({ names, table }, bins, log) {
+    const specs = this.spec.each ? names.slice(1).map((column, i) => ({ column, hue: (this.held.hues ?? [])[i] ?? "soft", look: this.held.chosen === i ? "solid" : "faint" })) : this.spec.lines;
+    return specs.map((line) => {
+      const y = names.indexOf(line.column);
+      return { ...line, points: y < 0 ? [] : binned(table, 0, y, bins, log) };
+    });
+  }
+
+  axes(ctx, colours, low, high, log) {
+    const { left, right, bottom } = this.area;
+    ctx.fillStyle = colours.soft;
+    ctx.strokeStyle = colours.line;
+    ctx.lineWidth = 1;
+    ctx.textAlign = "right";
+    const values = log ? logTicks(10 ** low, 10 ** high) : ticks(low, high, 3);
+    ctx.beginPath();
+    for (const v of values) {
+      const y = Math.round(this.y(log ? Math.log10(v) : v)) + 0.5;
+      ctx.moveTo(left, y);
+      ctx.lineTo(right, y);
+      ctx.fillText(short(v), left - 6, y + 3.5);
+    }
+    ctx.stroke();
+    ctx.textAlign = "center";
+    const [first, last] = this.rounds;
+    for (const v of ticks(first, last, 4)) if (last > first && this.x(v) > left + 8 && this.x(v) < right - 14) ctx.fillText(short(v), this.x(v), bottom + 13);
+    ctx.textAlign = "right";
+    ctx.fillText(this.page.word("round"), left - 6, bottom + 13);
+  }
+
+  marks(ctx, colours) {
+    const { top, bottom, left, right } = this.area;
+    for (const { round, text, hue } of this.held.marks ?? []) {
+      const x = this.x(round);
+      if (!(x >= left && x <= right)) continue;
+      ctx.strokeStyle = colours[hue] ?? colours.soft;
+      ctx.setLineDash([2, 3]);
+      ctx.beginPath();
+      ctx.moveTo(x, top);
+      ctx.lineTo(x, bottom);
+      ctx.stroke();
+      ctx.setLineDash([]);
+      if (!text || this.spec.quiet) continue;
+      ctx.fillStyle = colours.soft;
+      ctx.textAlign = x < (left + right) / 2 ? "left" : "right";
+      ctx.fillText(text, x + (x < (left + right) / 2 ? 4 : -4), bottom - 4);
+    }
+  }
+
+  line(ctx, { points, hue, look }, colours) {
+    if (!points.length) return;
+    ctx.strokeStyle = ctx.fillStyle = colours[hue] ?? hue;
+    if (look === "solid") {
+      ctx.globalAlpha = 0.16;
+      ctx.beginPath();
+      points.forEach((p, i) => (i ? ctx.lineTo(this.x(p.x), this.y(p.high)) : ctx.moveTo(this.x(p.x), this.y(p.high))));
+      for (let i = points.length - 1; i >= 0; i--) ctx.lineTo(this.x(points[i].x), this.y(points[i].low));
+      ctx.fill();
+    }
+    ctx.globalAlpha = look === "faint" ? 0.4 : 1;
+    ctx.lineWidth = look === "faint" ? 1.1 : 1.5;
+    ctx.lineJoin = "round";
+    ctx.beginPath();
+    points.forEach((p, i) => (i ? ctx.lineTo(this.x(p.x), this.y(p.mean)) : ctx.moveTo(this.x(p.x), this.y(p.mean))));
+    ctx.stroke();
+    ctx.globalAlpha = 1;
+    if (points.length === 1) { ctx.beginPath(); ctx.arc(this.x(points[0].x), this.y(points[0].mean), 2, 0, 7); ctx.fill(); }
+  }
+
+  level(ctx, { hue, text, drag, value }, y, colours) {
+    const { left, right } = this.area, at = this.y(y);
+    ctx.strokeStyle = colours[hue] ?? colours.soft;
+    ctx.lineWidth = 1.2;
+    if (!drag) ctx.setLineDash([6, 4]);
+    ctx.beginPath();
+    ctx.moveTo(left, at);
+    ctx.lineTo(right, at);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    if (drag) return this.handle(drag, hue, text, value, at);
+    if (!text) return;
+    ctx.fillStyle = colours[hue] ?? colours.soft;
+    ctx.textAlign = "right";
+    ctx.fillText(text, right, at - 4);
+  }
+
+  /** The bound of a clip, which can be dragged, or moved by the arrow keys. */
+  handle(id, hue, text, value, at) {
+    let handle = this.handles.get(id);
+    if (!handle) this.handles.set(id, (handle = new Handle(this, id, hue)));
+    handle.put(text, value, at);
+  }
+
+  valueAt(py) {
+    const [low, high] = this.range, { top, bottom } = this.area;
+    const y = low + ((bottom - py) / (bottom - top)) * (high - low);
+    return +(this.spec.log ? 10 ** y : y).toPrecision(3);
+  }
+
+  told(px) {
+    const found = this.table();
+    if (!found?.table.rows || !this.rounds || this.spec.each) return "";
+    const { names, table } = found, [first, last] = this.rounds, { left, right } = this.area;
+    const round = first + ((px - left) / (right - left)) * (last - first);
+    let row = 0;
+    for (let step = 1 << 20; step; step >>= 1) if (row + step < table.rows && table.data[(row + step) * table.columns] <= round) row += step;
+    const value = (column) => short(table.data[row * table.columns + names.indexOf(column)]);
+    const shown = this.spec.lines.map(({ column }) => `${this.page.word(column)} ${value(column)}`);
+    return [`${this.page.word("round")} ${short(table.data[row * table.columns])}`, ...shown].join("\n");
+  }
+}
+
+/** A value that is dragged along an axis. */
+class Handle {
+  constructor(part, id, hue) {
+    Object.assign(this, { part, id });
+    this.node = element("div", `gnb-handle gnb-${hue}`, { tabIndex: 0, role: "slider" });
+    this.node.setAttribute("aria-label", part.page.word(id));
+    part.place.append(this.node);
+    this.node.addEventListener("pointerdown", (event) => { this.isHeld = true; this.node.setPointerCapture(event.pointerId); event.preventDefault(); event.stopPropagation(); });
+    this.node.addEventListener("pointermove", (event) => this.isHeld && this.move(event));
+    const end = () => { if (this.isHeld) { this.isHeld = false; if (this.value) this.tell(this.value, false); } };
+    this.node.addEventListener("pointerup", end);
+    this.node.addEventListener("pointercancel", end);
+    this.node.addEventListener("keydown", (event) => {
+      const by = { ArrowUp: 1.1, ArrowRight: 1.1, ArrowDown: 1 / 1.1, ArrowLeft: 1 / 1.1 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.tell(+(this.shown * by).toPrecision(3), false);
+    });
+  }
+
+  move(event) {
+    const box = this.part.place.getBoundingClientRect();
+    this.value = this.part.valueAt(Math.min(Math.max(event.clientY - box.top, this.part.area.top), this.part.area.bottom));
+    this.node.style.top = `${event.clientY - box.top}px`;
+    this.node.textContent = `≤ ${short(this.value)}`;
+    this.later ??= requestAnimationFrame(() => { this.later = undefined; if (this.isHeld) this.tell(this.value, true); });
+  }
+
+  tell(value, dragging) { this.part.page.tell("set", { control: this.id, number: value, dragging }); }
+
+  put(text, value, at) {
+    this.node.hidden = false;
+    this.shown = value;
+    if (this.isHeld) return;
+    this.node.style.top = `${at}px`;
+    setText(this.node, text);
+    this.node.setAttribute("aria-valuenow", value);
+  }
+}
+
+/** How often each value came, with a bound in it that can be dragged. */
+class Histogram extends Drawn {
+  constructor(view, spec) { super(view, spec); this.handles = new Map(); }
+
+  draw() {
+    const ctx = this.canvas.begin(), { w, h } = this.canvas, { colours } = this.view, values = this.held[this.spec.of];
+    if (!w || !values) return;
+    const logs = [...values.data].filter((v) => v > 0).map(Math.log10), [low, high] = (this.range = range(logs, true)), n = 40;
+    const counts = new Array(n).fill(0);
+    for (const v of logs) counts[Math.min(n - 1, Math.floor(((v - low) / (high - low)) * n))]++;
+    const most = Math.max(1, ...counts), wide = (w - 20) / n;
+    this.counts = counts;
+    ctx.fillStyle = colours[this.spec.hue] ?? colours.ink;
+    ctx.globalAlpha = 0.7;
+    counts.forEach((count, i) => ctx.fillRect(10 + i * wide, h - 16 - (count / most) * (h - 24), wide - 1, (count / most) * (h - 24)));
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = colours.soft;
+    ctx.textAlign = "center";
+    ctx.font = "10.5px sans-serif";
+    for (const v of logTicks(10 ** low, 10 ** high)) ctx.fillText(short(v), 10 + ((Math.log10(v) - low) / (high - low)) * (w - 20), h - 3);
+    for (const level of this.held.levels?.[this.spec.id] ?? []) {
+      const x = 10 + ((Math.log10(level.y) - low) / (high - low)) * (w - 20);
+      ctx.strokeStyle = colours.ink;
+      ctx.beginPath();
+      ctx.moveTo(x, 0);
+      ctx.lineTo(x, h - 16);
+      ctx.stroke();
+      this.handle(level, x);
+    }
+  }
+
+  handle(level, x) {
+    if (!level.drag) return;
+    if (!this.handles.has(level.drag)) {
+      const handle = new Handle(this, level.drag, level.hue ?? "ink");
+      handle.move = (event) => {
+        const box = this.place.getBoundingClientRect(), [low, high] = this.range;
+        handle.value = +(10 ** (low + ((event.clientX - box.left - 10) / (box.width - 20)) * (high - low))).toPrecision(3);
+        handle.node.style.left = `${event.clientX - box.left}px`;
+        handle.tell(handle.value, true);
+      };
+      this.handles.set(level.drag, handle);
+    }
+    const handle = this.handles.get(level.drag);
+    handle.put(level.text, level.value, 10);
+    if (!handle.isHeld) handle.node.style.left = `${x}px`;
+  }
+
+  told(px) {
+    if (!this.range) return "";
+    const [low, high] = this.range, part = (px - 10) / (this.canvas.w - 20), i = Math.floor(part * this.counts.length);
+    return i >= 0 && i < this.counts.length ? `${short(10 ** (low + part * (high - low)))}: ${this.counts[i]}` : "";
+  }
+}
+
+/** Many runs side by side, each in a place of its own; one of them can be chosen. */
+class Multiples extends Drawn {
+  constructor(view, spec) {
+    super(view, spec);
+    this.place.addEventListener("click", (event) => this.choose(this.under(event.offsetX, event.offsetY)));
+    this.place.addEventListener("dblclick", () => this.page.tell("act", { act: "open" }));
+    this.place.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
+
+  key(event) {
+    const { columns, n } = this.grid(), now = this.held.chosen ?? 0;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    if (event.key === "Enter") this.page.tell("act", { act: "open" });
+    else if (step) this.choose(Math.min(n - 1, Math.max(0, now + step)));
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  grid() {
+    const { w, h } = this.canvas, about = this.held.grid ?? { columns: 1, rows: [], heads: [] }, n = this.held.members?.shape[0] ?? 0;
+    const columns = about.columns, rows = Math.ceil(n / columns) || 1;
+    const margin = Math.min(150, Math.max(4, ...about.rows.map((text) => 6 * text.length + 8))), above = about.heads.some(Boolean) ? 16 : 2;
+    const side = Math.max(4, Math.min((w - margin - 4) / columns, (h - above - 2) / rows));
+    return { n, columns, rows, side, margin, above, about };
+  }
+
+  under(px, py) {
+    const { n, columns, side, margin, above } = this.grid(), column = Math.floor((px - margin) / side);
+    const i = column + columns * Math.floor((py - above) / side);
+    return column >= 0 && column < columns && i >= 0 && i < n ? i : null;
+  }
+
+  draw(now) {
+    const ctx = this.canvas.begin(), { members, limits, real, hues, chosen } = this.held, { colours } = this.view;
+    if (!members || !this.canvas.w) return;
+    const { n, columns, side, margin, above, about } = this.grid();
+    ctx.font = "10px sans-serif";
+    ctx.fillStyle = colours.soft;
+    about.heads.forEach((text, j) => { ctx.textAlign = "center"; ctx.fillText(clipped(ctx, text, side - 2), margin + (j + 0.5) * side, 11); });
+    about.rows.forEach((text, i) => { ctx.textAlign = "right"; ctx.fillText(text, margin - 5, above + (i + 0.5) * side + 3); });
+    const moved = between(this.page.before.members, members, this.page.progress(now));
+    for (let i = 0; i < n; i++) {
+      const [x, y] = [margin + (i % columns) * side, above + Math.floor(i / columns) * side], inner = side - 3;
+      const hue = colours[(hues ?? [])[i]] ?? colours.line;
+      ctx.lineWidth = i === chosen ? 2.5 : 1.2;
+      ctx.strokeStyle = i === chosen ? colours.ink : hue;
+      ctx.globalAlpha = 0.1;
+      ctx.fillStyle = hue;
+      if ((hues ?? [])[i] !== "line") ctx.fillRect(x + 1, y + 1, inner, inner);
+      ctx.globalAlpha = 1;
+      ctx.strokeRect(x + 1, y + 1, inner, inner);
+      if (members.shape.length === 5) this.images(ctx, members, i, x + 2, y + 2, inner - 2);
+      else this.points(ctx, moved, real, limits, i, x + 1, y + 1, inner, colours);
+    }
+    this.say();
+  }
+
+  points(ctx, members, real, [left, right, bottom, top], i, x, y, side, colours) {
+    const [, n] = members.shape, size = side > 90 ? 1.8 : 1.2;
+    const px = (v) => x + side * Math.min(1, Math.max(0, (v - left) / (right - left)));
+    const py = (v) => y + side * (1 - Math.min(1, Math.max(0, (v - bottom) / (top - bottom))));
+    const lay = (data, from, count, colour, alpha) => {
+      ctx.fillStyle = colour;
+      ctx.globalAlpha = alpha;
+      for (let k = from; k < from + count; k++) ctx.fillRect(px(data[2 * k]) - size / 2, py(data[2 * k + 1]) - size / 2, size, size);
+    };
+    if (real) lay(real.data, 0, real.shape[0], colours.disc, 0.5);
+    lay(members.data, i * n, n, colours.gen, 0.8);
+    ctx.globalAlpha = 1;
+  }
+
+  images(ctx, { data, shape: [, four, h, w, c] }, i, x, y, side) {
+    const image = pixels(2 * w, 2 * h, (out) => { for (let k = 0; k < four; k++) paint(out, { data, shape: [0, h, w, c] }, i * four + k, (k % 2) * w, Math.floor(k / 2) * h, 2 * w); });
+    ctx.imageSmoothingEnabled = side < 2 * w;
+    ctx.drawImage(image, x, y, side, side);
+  }
+
+  told(px, py) {
+    const i = this.under(px, py);
+    return i === null ? "" : (this.held.members_said ?? [])[i] ?? String(i);
+  }
+}
+
+function clipped(ctx, text, width) {
+  if (ctx.measureText(text).width <= width) return text;
+  let n = text.length;
+  while (n > 1 && ctx.measureText(`${text.slice(0, n)}…`).width > width) n--;
+  return `${text.slice(0, n)}…`;
+}
+
+// ---------------------------------------------------------------- parts that are text and controls
+
+/** A part of HTML. `show` is called when a frame came. */
+class Part {
+  constructor(view, spec) { Object.assign(this, { view, spec, page: view.page }); }
+  get held() { return this.page.held; }
+  word(key) { return this.page.word(key); }
+  show() {}
+}
+
+class Box extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element(spec.part === "section" ? "section" : "div", `gnb-${spec.part} ${spec.class ?? ""}`);
+    if (spec.label) this.node.setAttribute("aria-label", this.word(spec.label));
+    for (const child of spec.children ?? []) this.node.append(view.make(child).node);
+  }
+}
+
+class Button extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("button", `gnb-button ${spec.class ?? ""}`, { type: "button", text: this.word(spec.act), title: this.word(`${spec.act}_tip`) });
+    this.node.addEventListener("click", () => { view.page.tell("act", { act: spec.act }); });
+  }
+
+  show() {
+    const { off = [], gone = [] } = this.held.acts ?? {}, said = this.held.words?.[`act_${this.spec.act}`];
+    if (said) setText(this.node, said);
+    this.node.disabled = off.includes(this.spec.act);
+    this.node.classList.toggle("gnb-gone", gone.includes(this.spec.act));
+  }
+}
+
+class Text extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("span", `gnb-text ${spec.class ?? ""}`);
+    if (spec.live) this.node.setAttribute("aria-live", "polite");
+    if (spec.text) this.node.textContent = this.word(spec.text);
+  }
+
+  show() {
+    if (!this.spec.says) return;
+    setText(this.node, this.held.words?.[this.spec.says] ?? "");
+    const hue = this.held.hue?.[this.spec.says] ?? "";
+    if (this.hue !== hue) this.node.className = `gnb-text ${this.spec.class ?? ""} ${hue ? `gnb-${hue}` : ""}`;
+    this.hue = hue;
+  }
+}
+
+/** One setting: its name, its kind, a slider and its value. */
+class Row extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    const about = view.spec.controls[spec.control];
+    this.about = about;
+    this.node = element("div", `gnb-row gnb-${about.hue ?? "plain"}`, { title: about.tip ?? "" });
+    this.node.append(element("span", "gnb-label", { text: about.label }));
+    if (about.options) this.addMenu(about);
+    if (about.slider) this.addSlider(about);
+    if (about.check) this.addCheck(about);
+    if (about.text) this.addText(about);
+    if (!about.options && spec.note) this.node.append(element("span", "gnb-soft gnb-note", { text: this.word(spec.note) }));
+  }
+
+  addMenu(about) {
+    this.menu = element("select", "gnb-menu");
+    this.menu.setAttribute("aria-label", about.label);
+    for (const [value, text] of about.options) this.menu.append(element("option", "", { value, text }));
+    this.menu.addEventListener("change", () => this.tell({ value: this.menu.value }));
+    this.node.append(this.menu);
+  }
+
+  addSlider(about) {
+    this.slider = element("input", "gnb-slider", { type: "range", min: 0, max: 1000, step: about.whole ? 1 : 2 });
+    this.slider.setAttribute("aria-label", about.menu_label ?? about.label);
+    this.value = element("input", "gnb-value", { type: "text", inputMode: "decimal", spellcheck: false });
+    this.value.setAttribute("aria-label", `${about.label}: ${this.word("value")}`);
+    this.slider.addEventListener("input", () => this.drag());
+    this.slider.addEventListener("change", () => this.drop());
+    this.value.addEventListener("change", () => {
+      const came = Number(this.value.value.replace(",", ".").replace("−", "-"));
+      if (this.value.value.trim() === "" || Number.isNaN(came)) { this.value.value = this.shown; return; }
+      this.tell({ number: came });
+    });
+    this.node.append(this.slider, this.value);
+  }
+
+  addCheck(about) {
+    this.check = element("input", "gnb-check", { type: "checkbox" });
+    this.check.setAttribute("aria-label", about.label);
+    this.check.addEventListener("change", () => this.tell({ value: this.check.checked }));
+    this.node.append(this.check);
+  }
+
+  addText(about) {
+    this.text = element("input", "gnb-value gnb-wide", { type: "text", spellcheck: false });
+    this.text.setAttribute("aria-label", about.label);
+    this.text.addEventListener("change", () => this.tell({ value: this.text.value }));
+    this.node.append(this.text);
+  }
+
+  limits() { return { ...this.about.slider, ...(this.now?.slider ?? {}) }; }
+
+  drag() {
+    this.isHeld = true;
+    const number = fromPart(this.slider.value / 1000, this.limits());
+    this.value.value = short(number);
+    this.pending = number;
+    this.fill();
+    this.later ??= requestAnimationFrame(() => { this.later = undefined; if (this.isHeld) this.tell({ number: this.pending, dragging: true }); });
+  }
+
+  drop() {
+    if (!this.isHeld) return;
+    this.isHeld = false;
+    this.tell({ number: this.pending, dragging: false });
+    this.deaf = performance.now() + 400; // until its own echo has come
+  }
+
+  tell(more) { this.page.tell("set", { control: this.spec.control, ...more }); }
+
+  fill() { this.slider.style.setProperty("--part", `${this.slider.value / 10}%`); }
+
+  show() {
+    const now = this.held.controls?.[this.spec.control];
+    if (!now || now === this.now) return;
+    this.now = now;
+    this.node.classList.toggle("gnb-off", !!now.off);
+    if (this.menu) {
+      this.menu.value = now.value ?? "none";
+      this.menu.disabled = !!now.off && now.off !== "number";
+    }
+    if (this.check) this.check.checked = !!now.value;
+    if (this.text && document.activeElement !== this.text) this.text.value = now.value;
+    if (!this.slider) return;
+    this.slider.disabled = this.value.disabled = !!now.off;
+    if (this.isHeld || performance.now() < (this.deaf ?? 0) && !now.off) return void setTimeout(() => { this.now = null; this.show(); }, 450);
+    if (now.number !== null && now.number !== undefined) this.slider.value = Math.round(1000 * toPart(now.number, this.limits()));
+    this.shown = now.off ? "–" : short(now.number);
+    if (document.activeElement !== this.value) this.value.value = this.shown;
+    this.slider.setAttribute("aria-valuetext", this.shown);
+    this.fill();
+  }
+}
+
+/** Which layers are drawn; also the legend. */
+class Chips extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("div", `gnb-chips ${spec.class ?? ""}`, { role: "group" });
+    this.node.setAttribute("aria-label", this.word("layers"));
+    this.chips = new Map(spec.layers.map((layer) => {
+      const chip = element("button", `gnb-chip gnb-layer-${layer}`, { type: "button", text: this.word(`layer_${layer}`), title: this.word(`layer_${layer}_tip`) });
+      chip.addEventListener("click", () => this.page.tell("layer", { layer, shown: chip.getAttribute("aria-pressed") !== "true" }));
+      this.node.append(chip);
+      return [layer, chip];
+    }));
+  }
+
+  show() {
+    const { layers = [], layers_off = [] } = this.held;
+    for (const [layer, chip] of this.chips) {
+      chip.setAttribute("aria-pressed", layers.includes(layer));
+      chip.hidden = layers_off.includes(layer);
+    }
+  }
+}
+
+/** What lies over the charts until it is closed; the pictures go on moving beside it. */
+class Sheet extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("div", `gnb-sheet ${spec.class ?? ""}`, { hidden: true, role: "dialog" });
+    this.node.setAttribute("aria-label", this.word(spec.title));
+    const head = element("div", "gnb-head");
+    head.append(element("b", "", { text: this.word(spec.title) }));
+    const close = element("button", "gnb-button gnb-close", { type: "button", text: "×", title: this.word("close_tip") });
+    close.setAttribute("aria-label", this.word("close_tip"));
+    close.addEventListener("click", () => this.toggle(false));
+    head.append(close);
+    this.node.append(head);
+    const body = element("div", "gnb-sheet-body");
+    for (const child of spec.children) body.append(view.make(child).node);
+    this.node.append(body);
+    this.node.addEventListener("keydown", (event) => { if (event.key === "Escape") { this.toggle(false); event.stopPropagation(); } });
+    view.sheets.set(spec.id, this);
+  }
+
+  toggle(open = this.node.hidden) {
+    for (const other of this.view.sheets.values()) if (other !== this) other.node.hidden = true;
+    this.node.hidden = !open;
+    if (open) { this.from = document.activeElement; this.node.querySelector("button, select, input")?.focus({ preventScroll: true }); }
+    else this.from?.focus?.({ preventScroll: true });
+  }
+}
+
+class Opener extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("button", `gnb-button gnb-link ${spec.class ?? ""}`, { type: "button", text: this.word(spec.text ?? spec.opens), title: this.word(`${spec.opens}_tip`) });
+    this.node.addEventListener("click", () => view.sheets.get(spec.opens)?.toggle());
+  }
+}
+
+/** Rows of words and numbers. */
+class Facts extends Part {
+  constructor(view, spec) { super(view, spec); this.node = element("dl", "gnb-facts"); }
+
+  show() {
+    const rows = this.held[this.spec.says] ?? [];
+    if (rows === this.rows) return;
+    this.rows = rows;
+    this.node.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", "", { text: name }), element("dd", "", { text: value })]));
+  }
+}
+
+/** Data that can be chosen, each as a small picture of it. */
+class Choices extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("div", "gnb-choices", { role: "group" });
+    this.node.setAttribute("aria-label", this.word(spec.label));
+    this.buttons = new Map(spec.options.map(({ value, points }) => {
+      const button = element("button", "gnb-choice", { type: "button", title: this.word(`${spec.control}_${value}`) });
+      button.setAttribute("aria-label", this.word(`${spec.control}_${value}`));
+      button.append(points ? thumbnail(points) : element("span", "gnb-choice-name", { text: this.word(`${spec.control}_${value}`) }));
+      button.addEventListener("click", () => this.page.tell("set", { control: spec.control, value }));
+      this.node.append(button);
+      return [value, button];
+    }));
+  }
+
+  show() {
+    const now = this.held.controls?.[this.spec.control]?.value;
+    for (const [value, button] of this.buttons) button.setAttribute("aria-pressed", value === now);
+  }
+}
+
+function thumbnail(points) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 48 48");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", points.map(([x, y]) => `M${(24 + 20 * x).toFixed(1)} ${(24 - 20 * y).toFixed(1)}h.01`).join(""));
+  path.setAttribute("class", "gnb-thumb");
+  svg.append(path);
+  return svg;
+}
+
+/** How data flow through the networks and back: each part with its numbers, the one that computes lit up. */
+class Flow extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("ol", "gnb-flow");
+    this.node.setAttribute("aria-label", this.word("overview"));
+    this.boxes = spec.boxes.map((id) => {
+      const box = element("li", `gnb-flow-box gnb-flow-${id}`, { tabIndex: 0, title: this.word(`flow_${id}_tip`) });
+      const lines = ["a", "b", "c"].map((k) => element("span", `gnb-flow-${k}`));
+      lines[0].textContent = this.word(`flow_${id}`);
+      box.append(...lines);
+      this.node.append(box);
+      return { id, box, lines };
+    });
+    this.back = element("li", "gnb-flow-back", { role: "presentation" });
+    this.node.append(this.back);
+  }
+
+  show() {
+    const said = this.held.flow ?? {}, lit = this.held.lit ?? "";
+    for (const { id, box, lines } of this.boxes) {
+      setText(lines[1], said[id]?.[0] ?? "");
+      setText(lines[2], said[id]?.[1] ?? "");
+      box.classList.toggle("gnb-lit", lit.split(" ").includes(id));
+    }
+    this.back.className = `gnb-flow-back ${lit.includes("back_gen") ? "gnb-gen" : ""} ${lit.includes("back_disc") ? "gnb-disc" : ""}`;
+  }
+}
+
+const kinds = {
+  bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
+  opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
+  histogram: Histogram, multiples: Multiples,
+};
+
+// ---------------------------------------------------------------- one view
+
+class View {
+  constructor(page, el) {
+    Object.assign(this, { page, sheets: new Map(), parts: [], isSeen: false });
+    this.spec = page.model.get("spec");
+    this.root = element("div", `gnb ${this.spec.class ?? ""}`, { role: "region" });
+    this.root.setAttribute("aria-label", page.word(this.spec.label ?? "panel"));
+    this.root.append(element("style", "", { text: this.spec.palette }));
+    el.append(this.root);
+    for (const part of this.spec.parts) this.root.append(this.make(part).node);
+    this.error = element("div", "gnb-error", { hidden: true, role: "alert" });
+    this.root.append(this.error);
+    this.root.dataset.frame = this.root.dataset.round = 0;
+    this.follow();
+  }
+
+  make(spec) {
+    const part = new kinds[spec.part](this, spec);
+    this.parts.push(part);
+    return part;
+  }
+
+  /** The theme, and whether a person can see it. */
+  follow() {
+    const read = () => { this.colours = coloursOf(this.root); this.page.draw(); };
+    this.themes = new MutationObserver(read);
+    for (const node of [document.body, document.documentElement]) this.themes.observe(node, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-theme", "class"] });
+    this.prefers = matchMedia("(prefers-color-scheme: dark)");
+    this.prefers.addEventListener("change", read);
+    this.reread = read;
+    this.eyes = new IntersectionObserver(([{ isIntersecting }]) => { this.isSeen = isIntersecting; read(); this.page.wake(); });
+    this.eyes.observe(this.root);
+    read();
+  }
+
+  show(now) {
+    try {
+      for (const part of this.parts) part instanceof Drawn ? this.isSeen && part.draw(now) : part.show();
+      this.root.dataset.frame = this.page.drawn;
+      this.root.dataset.round = this.page.held.round ?? 0;
+      this.root.dataset.doing = this.page.held.doing ?? "";
+      if (this.page.held.seq >= 0) this.error.hidden = true;
+    } catch (error) { this.complain(error); }
+  }
+
+  complain(error) {
+    if (this.page.held.seq >= 0 && typeof error === "string") return;
+    this.error.hidden = false;
+    this.error.textContent = typeof error === "string" ? error : `${this.page.word("cannot_draw")}: ${error?.message ?? error}`;
+    if (typeof error !== "string" && !this.told) { this.told = true; this.page.tell("broken", { error: String(error?.stack ?? error).slice(0, 600) }); }
+  }
+
+  close() {
+    this.eyes.disconnect();
+    this.themes.disconnect();
+    this.prefers.removeEventListener("change", this.reread);
+    for (const part of this.parts) part.canvas?.observer.disconnect();
+    this.page.views.delete(this);
+    this.page.wake();
+  }
+}
+
+function pageOf(model) {
+  const key = model.get("key");
+  if (!pages.has(key)) pages.set(key, new Page(model));
+  return pages.get(key);
+}
+
+export default {
+  initialize({ model }) {
+    const page = pageOf(model);
+    return () => { page.close(); pages.delete(model.get("key")); };
+  },
+
+  render({ model, el }) {
+    const page = pageOf(model), view = new View(page, el);
+    page.views.add(view);
+    page.draw();
+    return () => view.close();
+  },
+};
