@@ -229,7 +229,7 @@ class LivePanel(Worker, Stage):
         errs = self.error is not None
         hue = {'verdict': self.verdict.hue, 'log': 'bad' if errs else ''}
         gone = ['play' if self.playing else 'pause', *([] if self.verdict.plan else ['apply'])]
-        layers_off = [] if self.scene.grid is not None else ['surface']
+        layers_off = [] if self.scene.k else ['surface']
         return dict(words=words, hue=hue, acts=dict(gone=gone), controls=self._shown(), levels=levels_of(run), marks=self._marks(),
                     facts=self.verdict.facts, layers_off=layers_off)
 
