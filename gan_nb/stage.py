@@ -250,6 +250,7 @@ class Stage(anywidget.AnyWidget):
         super().__init__(spec=spec, key=uuid.uuid4().hex)
         self._wire, self._credit, self._sending = Wire(), Credit(), threading.Lock()
         self._newest, self._is_whole_due = None, True
+        self.frames_sent = self.bytes_sent = 0 # The bytes of arrays alone
         self.on_msg(self._receive)
 
     @property
@@ -274,6 +275,8 @@ class Stage(anywidget.AnyWidget):
     def _pass_on(self, frame):
         message, buffers = self._wire.message(frame, whole=self._is_whole_due)
         self._is_whole_due = False
+        self.frames_sent += 1
+        self.bytes_sent += sum(memoryview(buffer).nbytes for buffer in buffers)
         self.send(message, buffers)
 
     def _receive(self, _, message, buffers):
