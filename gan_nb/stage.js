@@ -641,7 +641,7 @@ class Chart extends Drawn {
     this.drawnAt = now;
     const ctx = this.canvas.begin(), { w, h } = this.canvas, found = this.table(), { colours } = this.view, log = this.spec.log;
     if (!w) return;
-    this.area = { left: 44, right: w - 10, top: 6, bottom: h - 16 };
+    this.area = { left: 44, right: w - 10, top: 10, bottom: h - 16 };
     const { left, right, top, bottom } = this.area;
     ctx.font = "10.5px sans-serif";
     const lines = found ? this.lines(found, Math.max(20, Math.floor((right - left) / 3)), log) : [];
@@ -704,7 +704,8 @@ class Chart extends Drawn {
 
   marks(ctx, colours) {
     const { top, bottom, left, right } = this.area;
-    for (const { round, text, hue } of this.held.marks ?? []) {
+    let taken = Infinity; // where the words of later marks begin
+    for (const { round, text, hue } of [...(this.held.marks ?? [])].reverse()) {
       const x = this.x(round);
       if (!(x >= left && x <= right)) continue;
       ctx.strokeStyle = colours[hue] ?? colours.soft;
@@ -715,9 +716,12 @@ class Chart extends Drawn {
       ctx.stroke();
       ctx.setLineDash([]);
       if (!text || this.spec.quiet) continue;
+      const wide = ctx.measureText(text).width + 8, start = x + wide < Math.min(taken, right) ? x : x - wide;
+      if (start < left || start + wide > taken) continue; // no room: the line alone
+      taken = start;
       ctx.fillStyle = colours.soft;
-      ctx.textAlign = x < (left + right) / 2 ? "left" : "right";
-      ctx.fillText(text, x + (x < (left + right) / 2 ? 4 : -4), bottom - 4);
+      ctx.textAlign = "left";
+      ctx.fillText(text, start + 4, bottom - 4);
     }
   }
 
