@@ -6,7 +6,7 @@
 __all__ = ['rounds_with', 'kept', 'shows', 'stepped', 'every', 'share_clipped', 'modes_reached', 'Step', 'Lesson', 'progress',
            'lessons', 'lesson']
 
-# %% ../nbs/66_lessons.ipynb #065171f2
+# %% ../nbs/66_lessons.ipynb #8300071f
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from .stage import scene_of
 from .training import Run
 from .words import say
 
-# %% ../nbs/66_lessons.ipynb #b0dadee1
+# %% ../nbs/66_lessons.ipynb #61f39161
 def rounds_with(
     run, # A `gan_nb.training.Run`
     holds:Callable, # A dict of settings -> is it so?
@@ -33,7 +33,7 @@ def rounds_with(
         elif since is None: since = edit.round
     return 0 if since is None else run.round - since
 
-# %% ../nbs/66_lessons.ipynb #bb66defa
+# %% ../nbs/66_lessons.ipynb #a026b7b0
 def kept(
     n:int, # Rounds, at least
     holds:Callable=lambda settings: True, # A dict of settings -> is it so?
@@ -50,7 +50,7 @@ def _last(records, n):
     rows = records.since(max(0, records.total - n))
     return dict(zip(records.keys(), rows.T))
 
-# %% ../nbs/66_lessons.ipynb #4c29f612
+# %% ../nbs/66_lessons.ipynb #642ac04a
 def shows(
     layer:str, # Of the plane
 ) -> Callable: # panel -> bool
@@ -73,7 +73,7 @@ def every(
     "Are all of them met?"
     return lambda panel: all(is_met(panel) for is_met in conditions)
 
-# %% ../nbs/66_lessons.ipynb #164b128b
+# %% ../nbs/66_lessons.ipynb #85eb38b1
 def share_clipped(
     seen, # Names to columns of records
 ) -> float: # 0 to 1
@@ -86,7 +86,7 @@ def modes_reached(
     "How many modes its samples reach."
     return int(cover(run, run.samples(500)).reached)
 
-# %% ../nbs/66_lessons.ipynb #3890bb11
+# %% ../nbs/66_lessons.ipynb #287594b3
 @dataclass(frozen=True)
 class Step:
     "One thing to do and one question."
@@ -105,7 +105,7 @@ class Step:
         "Does the panel show that it was done? Progress remembers that it was."
         return bool(self.done(panel))
 
-# %% ../nbs/66_lessons.ipynb #48747faf
+# %% ../nbs/66_lessons.ipynb #67ff18ae
 _small = dict(data='ring', z_dim=2, hidden=(32, 32), batch_size=128, halflife=0., rounds=100_000, device='cpu', threads=1)
 
 @dataclass(frozen=True)
@@ -135,14 +135,14 @@ class Lesson:
     def setup(self,
         panel, # That steers a run, with `run`, `scene` and `layers`
     ):
-        "Pause the panel, and put it into the start."
+        "Pause the panel, and put it into the start. A panel that saves its run is made with `start()` instead."
         panel.pause()
         panel.wait()
         panel.run, panel.layers = self.start(), list(self.layers)
         panel.scene = scene_of(panel.run, len(panel.scene.z))
         panel.answer()
 
-# %% ../nbs/66_lessons.ipynb #7c804010
+# %% ../nbs/66_lessons.ipynb #e819c709
 def progress(
     lesson:Lesson,
     panel, # With `run` and `layers`
@@ -154,7 +154,7 @@ def progress(
     if so_far == len(lesson.steps): return so_far
     return so_far + lesson.steps[so_far].is_done(panel)
 
-# %% ../nbs/66_lessons.ipynb #3817abe2
+# %% ../nbs/66_lessons.ipynb #558d0ab2
 def _steps(name, *conditions): return tuple(Step(f'lesson_{name}_{i}', done) for i, done in enumerate(conditions, 1))
 
 def _both_move(s): return s['n_gen'] > 0 and s['n_disc'] > 0
@@ -167,7 +167,7 @@ _chase = Lesson('chase',
            kept(100, _disc_rests), kept(200, _both_move)),
     hides=('norms', 'measures', 'data'))
 
-# %% ../nbs/66_lessons.ipynb #bedbb9ee
+# %% ../nbs/66_lessons.ipynb #67b24c5e
 def _gen_ahead(s): return s['n_gen'] > s['n_disc'] > 0
 
 def _most_modes(run, seen): return modes_reached(run) >= 7
@@ -179,7 +179,7 @@ _collapse = Lesson('collapse',
            kept(200, lambda s: 0 < s['n_gen'] <= s['n_disc'], _most_modes)),
     hides=('norms', 'data'))
 
-# %% ../nbs/66_lessons.ipynb #f286d1df
+# %% ../nbs/66_lessons.ipynb #0e1e08bd
 def _is_minimax(s): return s['loss'] == 'minimax'
 
 def _no_slope(run, seen): return np.nanmedian(seen['grad_norm_gen'][-50:]) < .05
@@ -193,9 +193,9 @@ _vanishing = Lesson('vanishing',
     _steps('vanishing', kept(150, _is_minimax, _no_slope), kept(100, lambda s: _is_minimax(s) and s['lr_gen'] >= .02),
            kept(100, lambda s: s['loss'] == 'non_saturating' and s['lr_gen'] <= .005, _slope),
            kept(200, _is_weakened, _most_modes)),
-    hides=('measures', 'data'))
+    hides=('data',))
 
-# %% ../nbs/66_lessons.ipynb #3c32b112
+# %% ../nbs/66_lessons.ipynb #cd78630a
 def _clips(s): return s['clip_gen'], s['clip_disc']
 
 def _is_clipped(s): return all(clip and clip[0] == 'global_norm' for clip in _clips(s))
@@ -206,7 +206,7 @@ def _is_bound(most): return lambda s: _is_clipped(s) and all(bound <= most for _
 
 def _broke(panel): return panel.run.divergence is not None and _is_free(panel.run.recipe.settings())
 
-def _mostly_clipped(run, seen): return share_clipped(seen) > .5 and _most_modes(run, seen)
+def _mostly_clipped(run, seen): return share_clipped(seen) > .5
 
 _clipping = Lesson('clipping',
     dict(_small, loss='r3', r1=1., r2=1., lr=2.),
@@ -214,18 +214,18 @@ _clipping = Lesson('clipping',
            kept(100, _is_free)),
     hides=('data', 'measures'))
 
-# %% ../nbs/66_lessons.ipynb #1599c155
+# %% ../nbs/66_lessons.ipynb #0ae28650
 def _is_plain(s): return s['normalize_gen'] is None and s['normalize_disc'] is None
 
 def _is_normal(s): return s['normalize_gen'] is not None and s['normalize_disc'] is not None
 
 _normalising = Lesson('normalising',
-    dict(_small, loss='r3', r1=.3, r2=.3, lr=.03),
-    _steps('normalising', kept(200, _is_plain), kept(200, _is_normal), kept(50, lambda s: _is_normal(s) and _is_clipped(s)),
-           kept(150, lambda s: _is_normal(s) and max(s['lr_gen'], s['lr_disc']) <= .005)),
+    dict(_small, loss='r3', r1=.3, r2=.3, lr=.02),
+    _steps('normalising', kept(200, _is_plain), kept(300, _is_normal), kept(50, lambda s: _is_normal(s) and _is_clipped(s)),
+           kept(150, lambda s: _is_normal(s) and max(s['lr_gen'], s['lr_disc']) <= .003)),
     hides=('data', 'measures'))
 
-# %% ../nbs/66_lessons.ipynb #acc99956
+# %% ../nbs/66_lessons.ipynb #5b7b085b
 def _averages(s): return s['average'] == 'tail' and s['rounds'] <= 10_000
 
 def _shows_last(s): return s['average'] == 'tail' and s['rounds'] > 10_000
@@ -238,7 +238,7 @@ _mean = Lesson('averages',
            kept(150, _averages, _mean_of(150))),
     hides=('norms', 'data'))
 
-# %% ../nbs/66_lessons.ipynb #939ccbab
+# %% ../nbs/66_lessons.ipynb #9c0ff936
 _all = {it.name: it for it in (_chase, _collapse, _vanishing, _clipping, _normalising, _mean)}
 
 def lessons() -> list: # Of str

@@ -111,13 +111,13 @@ _lessons = {
     'lesson_clipping_ending': 'A clip by global norm leaves short gradients as they are and shortens long ones to the bound. Their direction stays.',
 
     'lesson_normalising': 'What normalising does',
-    'lesson_normalising_1': 'Play 200 rounds. How far do the points get while the gradients become shorter?',
+    'lesson_normalising_1': 'Play 200 rounds. How far do the points get, and how long are the gradients?',
     'lesson_normalising_1_hint': 'Press Play. Each step is the rate times the gradient, and nothing else.',
-    'lesson_normalising_2': 'Set normalise to global norm for both, and play 200 rounds. What has become of the solid lines?',
+    'lesson_normalising_2': 'Set normalise to global norm for both, and play 300 rounds. What has become of the solid lines?',
     'lesson_normalising_2_hint': "It stands among the settings of each player; its number, the length of every step before the rate, may stay at 1.",
     'lesson_normalising_3': 'Clip both as well, by global norm, and play 50 rounds. What does the clip change now?',
     'lesson_normalising_3_hint': 'Leave normalise as it is. A clip stands before the normaliser, which undoes what it did to the length.',
-    'lesson_normalising_4': 'The points tremble: no step is shorter than another. Divide both rates by ten, to 0.003, and play 150 rounds. Is it calmer?',
+    'lesson_normalising_4': 'The points tremble: no step is shorter than another. Divide both rates by ten, to 0.002, and play 150 rounds. Is it calmer?',
     'lesson_normalising_4_hint': 'The slider rate of each player. A schedule would do the same little by little.',
     'lesson_normalising_ending': 'Normalised steps are as long at the end as at the beginning: the rate alone decides, and has to shrink.',
 
