@@ -90,7 +90,7 @@ _lessons = {
 
     'lesson_vanishing': 'Vanishing gradient',
     'lesson_vanishing_1': "Play 150 rounds. What becomes of the generator's gradient norm while the discriminator's loss goes to zero?",
-    'lesson_vanishing_1_hint': 'Press Play, and follow the orange line in the chart of gradient norms; each line of the grid is a power of ten.',
+    'lesson_vanishing_1_hint': 'Press Play, and follow the orange line in the chart of gradient norms, whose scale is logarithmic.',
     'lesson_vanishing_2': "Multiply the generator's rate by ten, to 0.02, and play 100 rounds. Do the points move now?",
     'lesson_vanishing_2_hint': "The slider rate stands among the generator's settings. Leave the loss as it is for now.",
     'lesson_vanishing_3': 'Put the rate back to 0.002, set the loss to non saturating, and play 100 rounds. How much longer is the gradient?',
