@@ -210,11 +210,13 @@ class Population:
     def trace(self,
         column:str, # Of the records
         most:int=1000, # Rounds, spread evenly
+        since:int=0, # Leave out the rounds up to this one
     ) -> tuple: # (rounds, values (rounds, members)); nan where a member had diverged
         "One column of all members' records."
         if column not in measured: raise nearest('column', column, measured)
-        rounds = self.round
-        at = np.unique(np.linspace(0, rounds - 1, min(rounds, most)).round().astype(int)) if rounds else np.empty(0, int)
+        rounds, since = self.round, check_whole('since', since)
+        left = max(rounds - since, 0)
+        at = np.unique(np.linspace(since, rounds - 1, min(left, most)).round().astype(int)) if left else np.empty(0, int)
         values = np.array([self._rows[k][:, columns.index(column)].numpy() for k in at]).reshape(len(at), len(self))
         values[(self.diverged >= 0) & (at[:, None] >= self.diverged)] = np.nan
         return at + 1, values
