@@ -224,7 +224,8 @@ def opinion_of(
     first = found[0]
     name = {'healthy': say('well'), 'diverged': say('diverged')}.get(first.name, first.title.lower())
     hue = {'healthy': 'good', 'too_early': 'line'}.get(first.name, 'bad')
-    return Opinion(name, hue, line(found).partition(': ')[2], [[words, text] for words, text in first.numbers.items()], round)
+    why, facts = line(found).partition(': ')[2], [[words, text] for words, text in first.numbers.items()]
+    return Opinion(name, hue, why[:1].upper() + why[1:], facts, round)
 
 # %% ../nbs/75_population_lab.ipynb #5db63e4c
 class Ward:
@@ -464,7 +465,7 @@ class PopulationLab(Worker, Stage):
         self._stop()
         if self.opened is not None: self.opened.close()
         self.opened = Lab(self.population.run(self.chosen))
-        self.room.children = [self.opened]
+        self.room.children, self.room.layout.margin = [self.opened], '10px 0 0 0'
         self.note = say('opened_below', i=self.chosen)
 
     def _obey(self, order):

@@ -124,7 +124,7 @@ export function range(values, log = false) {
 }
 
 /** The values without those far from most: one line that explodes must not hide the others. */
-export function usual(values, reach = 3) {
+export function usual(values, reach = 8) {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b), at = (part) => sorted[Math.floor(part * (sorted.length - 1))];
   const [low, high] = [at(0.25), at(0.75)], far = reach * Math.max(high - low, 1e-3 * Math.abs(high));
   return sorted.filter((v) => v >= low - far && v <= high + far);
@@ -974,7 +974,8 @@ class Multiples extends Drawn {
   /** A word where there is room for it, a sign where there is not: colour alone tells some people nothing. */
   verdict(ctx, i, x, y, side, hue, colours) {
     const word = (this.held.verdicts ?? [])[i], isWell = (this.held.hues ?? [])[i] === "good";
-    if ((this.held.crossed ?? []).includes(i)) {
+    const isCrossed = (this.held.crossed ?? []).includes(i), isLarge = side > 84;
+    if (isCrossed) {
       const [cx, cy, reach] = [x + side / 2, y + side / 2, side * 0.22];
       ctx.strokeStyle = hue;
       ctx.lineWidth = 2;
@@ -982,8 +983,9 @@ class Multiples extends Drawn {
       for (const k of [-1, 1]) { ctx.moveTo(cx - reach, cy - k * reach); ctx.lineTo(cx + reach, cy + k * reach); }
       ctx.stroke();
     }
-    if (!word || side < 24) return;
-    const text = side > 84 ? clipped(ctx, word, side - 12) : isWell ? "✓" : "!", wide = ctx.measureText(text).width;
+    if (!word || side < 24 || (isCrossed && !isLarge)) return;
+    ctx.font = isLarge ? "10px sans-serif" : "bold 11px sans-serif";
+    const text = isLarge ? clipped(ctx, word, side - 12) : isWell ? "✓" : "!", wide = ctx.measureText(text).width;
     ctx.fillStyle = colours.paper;
     ctx.globalAlpha = 0.8;
     ctx.fillRect(x + 2, y + 2, wide + 6, 13);
