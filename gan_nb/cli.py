@@ -436,21 +436,47 @@ def diagnose_run(
     else: _say_findings(found, remedy)
     return 0
 
+# %% ../nbs/91_cli.ipynb #0226cd6d
+def _first_notebook() -> str:
+    "The one to open when none is named; written if need be. Raises `ValueError` for a folder that cannot be written."
+    from gan_nb.server import starter_name, write_starter
+    there = [name for name in ('index.ipynb', starter_name) if Path(name).is_file()]
+    if there: return there[0]
+    try: write_starter(Path(starter_name))
+    except OSError as error:
+        why = f"cannot be written ({error.strerror or error})"
+        raise ValueError(f"{starter_name}: {why}; `gan-nb lab` writes it in a folder without index.ipynb, "
+            "and wants one that it may write to") from None
+    say(f"{starter_name}: written, to start from")
+    return starter_name
+
+def _check_notebook(notebook):
+    if Path(notebook).suffix == '.ipynb' and Path(notebook).is_file(): return
+    here = ', '.join(sorted(map(str, Path().glob('*.ipynb')))) or 'none'
+    raise ValueError(f"{notebook}: no such notebook; those in this folder: {here}. "
+        "`gan-nb lab` without a name opens one to start from")
+
 # %% ../nbs/91_cli.ipynb #80271849
 @commands.add('lab', 'open JupyterLab on a notebook',
-    argument('notebook', nargs='?', default='index.ipynb', metavar='NOTEBOOK', help='(default: index.ipynb)'))
+    argument('notebook', nargs='?', metavar='NOTEBOOK',
+        help='(default: index.ipynb; where there is none, start.ipynb, which is written)'),
+    argument('jupyter', nargs='*', metavar='-- WORD',
+        help="for JupyterLab, such as -- --no-browser --port=9999"))
 def open_lab(
-    notebook:str='index.ipynb', # The file to open
+    notebook:str=None, # The file to open; none: index.ipynb, or a new one to start from
+    jupyter=(), # What else may stand after `jupyter lab`
 ) -> int: # Exit status
-    "Start JupyterLab on a notebook. Raises `ValueError` if there is no such notebook, or no JupyterLab."
-    if Path(notebook).suffix != '.ipynb' or not Path(notebook).is_file():
-        here = ', '.join(sorted(map(str, Path().glob('*.ipynb')))) or 'none'
-        where = "index.ipynb is in the top folder of the repository"
-        raise ValueError(f"{notebook}: no such notebook; those in this folder: {here}. {where}")
+    """Start JupyterLab on a notebook.
+
+    Raises `ValueError` if there is no such notebook, no JupyterLab, or none may be written."""
+    if notebook and notebook.startswith('-'): notebook, jupyter = None, [notebook, *jupyter]
+    if jupyter and not jupyter[0].startswith('-'):
+        raise ValueError(f"{jupyter[0]!r} came; allowed is one notebook, then -- and what JupyterLab takes")
+    if notebook is not None: _check_notebook(notebook)
     if importlib.util.find_spec('jupyterlab') is None:
         raise ValueError("JupyterLab is not installed; `pip install jupyterlab` does that")
-    from jupyterlab.labapp import main
-    return main([str(notebook)]) or 0
+    from gan_nb.server import serve_lab
+    return serve_lab([notebook or _first_notebook(), *jupyter]) or 0
 
 # %% ../nbs/91_cli.ipynb #5852d2e4
 def main(

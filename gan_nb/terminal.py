@@ -16,8 +16,6 @@ import sys
 import warnings
 from contextlib import contextmanager
 
-from .recipes import as_text
-
 # %% ../nbs/90_terminal.ipynb #441160eb
 def say(line, file=None):
     "Print a line at once. If nobody reads any more (`| head`), the work goes on in silence."
@@ -85,6 +83,7 @@ def shell_line(
     settings:dict, # Setting names to values
 ) -> str:
     "A line that a shell takes, with `--set` for each setting."
+    from gan_nb.recipes import as_text # and with it PyTorch, which few lines need
     for name, value in settings.items(): words = [*words, '--set', f'{name}={as_text(value)}']
     return shlex.join(map(str, words))
 
