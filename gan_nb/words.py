@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['english', 'languages', 'say']
 
-# %% ../nbs/59_words.ipynb #05c25e5e
+# %% ../nbs/59_words.ipynb #73f54718
 from .core import nearest
 
-# %% ../nbs/59_words.ipynb #f7d4d791
+# %% ../nbs/59_words.ipynb #49c26937
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
     'pause': 'Pause', 'pause_tip': 'Stop after the step under way',
@@ -27,11 +27,9 @@ _places = {
     'at_speed': '{speed} rounds/s', 'value': 'value', 'evidence': 'Evidence', 'evidence_tip': 'What the doctor saw, in numbers',
     'settings': 'All settings', 'settings_tip': 'Every setting that may change while the run is under way',
     'no_edits': 'no edits yet', 'one_edit': '1 edit: {last}', 'edits': '{n} edits, the last: {last}',
-    'at': '{what} at round {round}', 'more_settings': '{what} and {n} more settings', 'one_step': 'one step of {player}',
-    'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}', 'set_to': '{name} = {value}',
-    'dragged': '{name} {before} → {after}',
+    'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}',
     'idle_clip': 'a clip without effect, since a normaliser follows ({players})',
-    'gone_back': 'back at round {round}', 'not_saved': 'not saved: {error}',
+    'gone_back': 'back at round {round}; undone: {undone}', 'nothing_to_undo': 'nothing is left to undo', 'not_saved': 'not saved: {error}',
 }
 _drawn = {
     'losses': 'losses', 'losses_hint': 'dashed: where neither can win', 'norms': 'gradient norms',
@@ -41,7 +39,7 @@ _drawn = {
     'clip_gen': "bound on the generator's gradient", 'clip_disc': "bound on the discriminator's gradient",
     'plane': 'Samples in the plane', 'pictures': 'Generated pictures', 'multiples': 'Members of the population', 'chart': 'Chart',
     'histogram': 'Histogram', 'sample': 'sample', 'real': 'real', 'fake': 'generated', 'push': 'push', 'tendency': 'real, says the discriminator:',
-    'layers': 'what is drawn',
+    'layers': 'what is drawn', 'overview': 'Overview',
     'layer_real': 'real', 'layer_real_tip': 'Samples of the data', 'layer_fake': 'generated', 'layer_fake_tip': 'Samples of the generator, always from the same latents',
     'layer_surface': 'discriminator', 'layer_surface_tip': 'Where the discriminator says real (blue) and generated (orange)',
     'layer_arrows': 'push', 'layer_arrows_tip': "Where the generator's loss pushes each sample: minus its gradient",
@@ -73,7 +71,7 @@ _many = {
 english = _acts | _places | _drawn | _doctor | _players | _many
 languages = {'en': english}
 
-# %% ../nbs/59_words.ipynb #b151c062
+# %% ../nbs/59_words.ipynb #e756de94
 def say(
     key:str, # Of the table
     language:str='en',
