@@ -906,6 +906,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                              'gan_nb/population.py'),
                                    'gan_nb.population.Population._generate': ( 'nbs/population.html#population._generate',
                                                                                'gan_nb/population.py'),
+                                   'gan_nb.population.Population._generate_all': ( 'nbs/population.html#population._generate_all',
+                                                                                   'gan_nb/population.py'),
                                    'gan_nb.population.Population._gone': ('nbs/population.html#population._gone', 'gan_nb/population.py'),
                                    'gan_nb.population.Population._in_order': ( 'nbs/population.html#population._in_order',
                                                                                'gan_nb/population.py'),

@@ -53,8 +53,8 @@ def crowd(
     n:int, # Points of each; images are four of each
 ) -> np.ndarray: # (members, n, 2) float32, or (members, 4, h, w, 1 or 3) uint8
     "Samples of all members for a Frame, always of the same latents."
-    if len(population.data.shape) == 3: return as_pixels(population.all_samples(4))
-    return _flat(population.all_samples(n)).float().cpu().numpy()
+    if len(population.data.shape) == 3: return as_pixels(population.all_samples(4, together=True))
+    return _flat(population.all_samples(n, together=True)).float().cpu().numpy()
 
 def ground(
     population:Population,
