@@ -60,6 +60,13 @@ _players = {
     'rate': 'rate', 'clip': 'clip', 'normalize': 'normalise', 'steps': 'steps', 'a_round': 'a round', 'none': 'none',
     'loss_is': 'loss {loss}', 'clipped': '{percent} % clipped', 'method': 'who moves', 'loss': 'loss',
 }
+_many = {
+    'population_lab': 'Lab for many runs', 'runs': '{n} runs: {said}', 'so_many': '{n} {what}', 'well': 'well', 'diverged': 'diverged',
+    'not_looked_at': 'not looked at yet', 'diverged_in': 'Its numbers stopped being finite in round {round}.', 'seen_in': '{name}, seen at round {round}',
+    'the_member': 'run {i}: {about}', 'the_chosen': 'the chosen run', 'traces': 'losses of all discriminators', 'traces_hint': 'a line for each run, the chosen one strong',
+    'how_to_choose': 'A click chooses a run; a double click or Enter opens it in a lab of its own.',
+    'opened_below': 'run {i} is open in the lab below', 'alt_multiples': '{n} runs at round {round}, chosen: {chosen}',
+}
 
 _lessons = {
     'lesson_chase': 'Who chases whom',
@@ -131,7 +138,7 @@ _lessons = {
     'lesson_averages_ending': 'Each generator is off in another direction, and in their mean that cancels. The game moves on; the mean has arrived.',
 }
 
-english = _acts | _places | _drawn | _doctor | _players | _lessons
+english = _acts | _places | _drawn | _doctor | _players | _many | _lessons
 languages = {'en': english}
 
 # %% ../nbs/59_words.ipynb #e756de94
