@@ -460,7 +460,7 @@ class KeptPanel(SteeredPanel):
 def save_all():
     "Save what open labs have played, as the kernel does before it ends or starts anew."
     for panel in {panel for siblings in list(_labs.values()) for panel in siblings}:
-        if panel.playing: panel._dismiss()
+        panel._dismiss() # also a paused one, whose doctor may be in the middle of a visit
         panel._save_at_last()
 
 # %% ../nbs/65_lab.ipynb #fa13c61e
