@@ -201,13 +201,13 @@ class LivePanel(Worker, Stage):
     def __init__(self,
         run, # A `Run`, the name of a recipe, or the folder of a run
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
-        fps:float=30, # Frames a second, at most
+        fps:float=40, # Frames a second, at most
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
         self.run, self.forked_at, self.controls, self.note = opened(run), None, Controls(), None
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), ['real', 'fake', 'surface'], Verdict()
         self._employ()
-        self._speed, self._drawn = Speed(), Pacer(1 / 7 if fps <= 30 else 1 / 3, 1 / fps)
+        self._speed, self._drawn = Speed(), Pacer(1 / 7 if fps <= 40 else 1 / 3, .9 / fps)
         Stage.__init__(self, self.parts(), self.controls.about(), label='lab', classes='gnb-compact' if compact else '')
         with self.run.lock: self.answer() # it may be playing elsewhere
 

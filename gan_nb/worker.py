@@ -81,7 +81,7 @@ class Worker(Orders):
     def _employ(self):
         super()._employ()
         self.playing, self.played_seconds = False, 0.
-        self._drawn = Pacer(.04)
+        self._drawn, self._breath = Pacer(.04), Pacer(1., .01)
 
     @property
     def round(self): return self.player.round
@@ -136,7 +136,7 @@ class Worker(Orders):
         "Play until there is an order."
         began, before = time.perf_counter(), self.played_seconds
         def count(): self.played_seconds = before + time.perf_counter() - began
-        tasks = [lambda: time.sleep(0), *self._tasks(), count, self._tell]
+        tasks = [self._breath.task(lambda: time.sleep(0)), *self._tasks(), count, self._tell]
         drive(self.player, stop=lambda: bool(self._orders), most=lambda: 1, tasks=tasks)
 
     def _is_looked_at(self): return True
