@@ -1162,7 +1162,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'gan_nb.stage.Wire._rows': ('nbs/stage.html#wire._rows', 'gan_nb/stage.py'),
                               'gan_nb.stage.Wire.message': ('nbs/stage.html#wire.message', 'gan_nb/stage.py'),
                               'gan_nb.stage._array': ('nbs/stage.html#_array', 'gan_nb/stage.py'),
-                              'gan_nb.stage._in_plane': ('nbs/stage.html#_in_plane', 'gan_nb/stage.py'),
+                              'gan_nb.stage._as_points': ('nbs/stage.html#_as_points', 'gan_nb/stage.py'),
                               'gan_nb.stage._same': ('nbs/stage.html#_same', 'gan_nb/stage.py'),
                               'gan_nb.stage._spread': ('nbs/stage.html#_spread', 'gan_nb/stage.py'),
                               'gan_nb.stage._style': ('nbs/stage.html#_style', 'gan_nb/stage.py'),

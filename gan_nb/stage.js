@@ -116,7 +116,8 @@ export function binned(table, x, y, bins, log = false) {
 export function range(values, log = false) {
   const found = values.filter(Number.isFinite);
   if (!found.length) return log ? [-1, 0] : [0, 1];
-  let low = Math.min(...found), high = Math.max(...found);
+  const high = Math.max(...found);
+  let low = Math.min(...found);
   if (log) return [Math.floor(low * 2) / 2, Math.max(Math.ceil(high * 2) / 2, Math.floor(low * 2) / 2 + 1)];
   if (low >= 0 && low < 0.5 * high) low = 0;
   const step = niceStep(Math.max(high - low, 1e-6 * Math.max(1, Math.abs(high))) / 4);
@@ -157,8 +158,8 @@ export class Credit {
     this.drawn++;
     const passed = now - this.last, left = this.upto - seq;
     if (passed < 1000 && left > this.rate * 0.4) return null;
-    if (passed < 150) return null;
-    this.rate = 0.5 * this.rate + 0.5 * (1000 * this.drawn) / passed;
+    if (passed < 150 && left > 0) return null;
+    this.rate = 0.5 * this.rate + 0.5 * (1000 * this.drawn) / Math.max(passed, 50);
     this.drawn = 0;
     this.last = now;
     return (this.upto = seq + Math.max(2, Math.ceil(1.6 * this.rate)));
@@ -589,7 +590,7 @@ class Pictures extends Drawn {
   draw() {
     const ctx = this.canvas.begin(), { pictures } = this.held;
     if (!pictures || !this.canvas.w) return;
-    const [n, h, w, c] = pictures.shape, { columns, rows, side, left, top } = this.grid(n);
+    const [n, h, w] = pictures.shape, { columns, rows, side, left, top } = this.grid(n);
     const one = this.chosen !== null && this.chosen < n;
     ctx.imageSmoothingEnabled = false;
     if (one) {

@@ -6,13 +6,14 @@
 __all__ = ['palettes', 'cells', 'Frame', 'Scene', 'scene_of', 'as_pixels', 'tendency', 'frame_of', 'draw_frame', 'Wire', 'Credit',
            'Cells', 'Stage']
 
-# %% ../nbs/61_stage.ipynb #a17d2082
+# %% ../nbs/61_stage.ipynb #fdbbf998
 import math
 import threading
 import time
 import uuid
 import weakref
 from dataclasses import dataclass, fields
+from importlib.resources import files
 from pathlib import Path
 
 import anywidget
@@ -22,11 +23,11 @@ from IPython import get_ipython
 from traitlets import Dict, Unicode
 
 from .core import nearest, stream
-from .plots import BAD, GOOD, MUTED, PLAYERS, Picture, draw_losses, draw_points, draw_samples
+from .plots import BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
 from .records import columns
 from .words import english, languages, say
 
-# %% ../nbs/61_stage.ipynb #35f77c94
+# %% ../nbs/61_stage.ipynb #5765a7ec
 @dataclass(frozen=True, eq=False)
 class Frame:
     "What a panel shows at one moment: plain arrays, and words. What is None is not shown."
@@ -49,12 +50,13 @@ class Frame:
     records:object = None # `gan_nb.records.Records` of the run, for the charts
     said:dict|None = None # Everything else, as JSON has it: words, controls, levels, marks, ...
 
-# %% ../nbs/61_stage.ipynb #9f43ff7c
+# %% ../nbs/61_stage.ipynb #6ed720f3
 @dataclass(frozen=True, eq=False)
 class Scene:
     "What stays from frame to frame."
     z:torch.Tensor # (n, z_dim) latents
     real:torch.Tensor # (n, *shape) of the data
+    shown:np.ndarray|None # (n, 2) the same in the plane
     limits:tuple|None # (left, right, bottom, top); None: not in the plane
     grid:torch.Tensor|None # (k * k, 2) where the discriminator is asked
 
@@ -71,16 +73,19 @@ def scene_of(
     n = n or (64 if len(shape) == 3 else 300)
     z = torch.randn(n, run.game.pair.z_dim, generator=stream(0, 1 << 40)).to(device)
     real = run.real(n)
-    if len(shape) == 3: return Scene(z, real, None, None)
-    reach = 1.3 * float(_in_plane(real).abs().max())
+    if len(shape) == 3: return Scene(z, real, None, None, None)
+    shown = _as_points(real)
+    reach = 1.3 * float(np.abs(shown).max())
     side = ((torch.arange(k) + .5) / k * 2 - 1) * reach
     y, x = torch.meshgrid(side, side, indexing='ij')
     grid = torch.stack([x, y], -1).reshape(-1, 2).to(device) if shape == (2,) else None
-    return Scene(z, real, (-reach, reach, -reach, reach), grid)
+    return Scene(z, real, shown, (-reach, reach, -reach, reach), grid)
 
-def _in_plane(x): return torch.nn.functional.pad(x[:, :2], (0, max(0, 2 - x.shape[1])))
+def _as_points(x):
+    "The first two numbers of each sample."
+    return torch.nn.functional.pad(x[:, :2], (0, max(0, 2 - x.shape[1]))).float().cpu().numpy()
 
-# %% ../nbs/61_stage.ipynb #65e5d276
+# %% ../nbs/61_stage.ipynb #89dd659f
 def as_pixels(
     x:torch.Tensor, # (..., c, h, w) in [-1, 1]
 ) -> np.ndarray: # (..., h, w, 1 or 3) uint8
@@ -102,7 +107,7 @@ def tendency(
     else: logits = logits - loss.undecided
     return torch.sigmoid(logits[:len(scene.grid)]).reshape(k, k).float().cpu().numpy()
 
-# %% ../nbs/61_stage.ipynb #0c7e2158
+# %% ../nbs/61_stage.ipynb #682c1aa6
 @torch.no_grad()
 def frame_of(
     run, # A `gan_nb.training.Run`
@@ -117,10 +122,9 @@ def frame_of(
         fake = run.experiment.generate(run.state, scene.z)
         if scene.is_image: return Frame(**about, pictures=as_pixels(fake))
         surface = tendency(run, scene, fake) if scene.grid is not None and 'surface' in layers else None
-    flat = {name: _in_plane(x).float().cpu().numpy() for name, x in (('real', scene.real), ('fake', fake))}
-    return Frame(**about, **flat, limits=scene.limits, layers=tuple(layers), surface=surface)
+    return Frame(**about, real=scene.shown, fake=_as_points(fake), limits=scene.limits, layers=tuple(layers), surface=surface)
 
-# %% ../nbs/61_stage.ipynb #e726c90a
+# %% ../nbs/61_stage.ipynb #3d889ca6
 def draw_frame(
     frame:Frame,
 ) -> Picture:
@@ -133,7 +137,7 @@ def draw_frame(
         return draw_points(torch.from_numpy(frame.real), torch.from_numpy(frame.fake), limits=frame.limits[1], title=title, surface=frame.surface)
     return draw_losses(frame.records)
 
-# %% ../nbs/61_stage.ipynb #d0f8ac67
+# %% ../nbs/61_stage.ipynb #dc444268
 _as_bytes = {'surface', 'density'} # Numbers in [0, 1], of which a byte is enough
 _most_rows = 3000 # Of the records, when they are sent anew
 
@@ -199,7 +203,7 @@ def _spread(n):
     if n <= _most_rows: return slice(None)
     return np.unique(np.linspace(0, n - 1, _most_rows).astype(int))
 
-# %% ../nbs/61_stage.ipynb #4fc749fb
+# %% ../nbs/61_stage.ipynb #7d66c991
 _forgotten = 6. # Seconds without a word
 
 class Credit:
@@ -224,7 +228,7 @@ class Credit:
         fresh = {page: upto for page, (upto, heard) in self._pages.items() if now - heard < _forgotten}
         return all(upto >= seq for upto in (fresh or {page: upto for page, (upto, _) in self._pages.items()}).values())
 
-# %% ../nbs/61_stage.ipynb #fe83e51d
+# %% ../nbs/61_stage.ipynb #9db80cb6
 palettes = {
     'light': dict(ink='#1b1f24', soft='#5b6470', line='#e2e5e9', paper='#ffffff', panel='#f5f6f8',
                   gen=PLAYERS['gen'][1], disc=PLAYERS['disc'][1], good=GOOD, bad=BAD),
@@ -265,11 +269,13 @@ class Cells:
 
 cells = Cells()
 
-# %% ../nbs/61_stage.ipynb #6466889f
+# %% ../nbs/61_stage.ipynb #e1dd43c2
+_here = Path(str(files('gan_nb')))
+
 class Stage(anywidget.AnyWidget):
     "Draws frames in the browser. Who inherits says what to do with what comes from the page (`hear`)."
-    _esm = Path(__file__).parent/'stage.js'
-    _css = Path(__file__).parent/'stage.css'
+    _esm = _here/'stage.js'
+    _css = _here/'stage.css'
     spec = Dict().tag(sync=True) # The parts, the words and the colours
     key = Unicode().tag(sync=True)
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['english', 'languages', 'say']
 
-# %% ../nbs/59_words.ipynb #05c25e5e
+# %% ../nbs/59_words.ipynb #e7dea76d
 from .core import nearest
 
-# %% ../nbs/59_words.ipynb #f7d4d791
+# %% ../nbs/59_words.ipynb #5d1bd8b9
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
     'pause': 'Pause', 'pause_tip': 'Stop after the step under way',
@@ -41,7 +41,7 @@ _drawn = {
     'clip_gen': "bound on the generator's gradient", 'clip_disc': "bound on the discriminator's gradient",
     'plane': 'Samples in the plane', 'pictures': 'Generated pictures', 'multiples': 'Members of the population', 'chart': 'Chart',
     'histogram': 'Histogram', 'sample': 'sample', 'real': 'real', 'fake': 'generated', 'push': 'push', 'tendency': 'real, says the discriminator:',
-    'layers': 'what is drawn',
+    'layers': 'what is drawn', 'overview': 'Overview',
     'layer_real': 'real', 'layer_real_tip': 'Samples of the data', 'layer_fake': 'generated', 'layer_fake_tip': 'Samples of the generator, always from the same latents',
     'layer_surface': 'discriminator', 'layer_surface_tip': 'Where the discriminator says real (blue) and generated (orange)',
     'layer_arrows': 'push', 'layer_arrows_tip': "Where the generator's loss pushes each sample: minus its gradient",
@@ -71,7 +71,7 @@ _watch = {
 english = _acts | _places | _drawn | _doctor | _players | _watch
 languages = {'en': english}
 
-# %% ../nbs/59_words.ipynb #b151c062
+# %% ../nbs/59_words.ipynb #621bb77e
 def say(
     key:str, # Of the table
     language:str='en',
