@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['acts', 'edit_in_words', 'describe', 'Verdict', 'Speed', 'transport', 'losses_chart', 'norms_chart', 'view_of', 'row',
            'all_settings', 'lab_parts', 'levels_of', 'marks_of', 'opened', 'LivePanel', 'SteeredPanel', 'KeptPanel',
-           'save_all', 'Visits', 'Lab']
+           'save_all', 'Visits', 'Lab', 'watch_parts', 'scene_of_loop', 'frame_of_loop', 'Watch', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -17,14 +17,18 @@ import weakref
 from collections import deque
 from pathlib import Path
 
+import torch
+from IPython.display import display
+
 from .build import idle_clips
 from .controls import Controls
 from .core import Diverged
-from .doctor import apply, diagnosing, line
+from .doctor import apply, diagnosing, explained, line
 from .driving import Keeper, Pacer
+from .onlooker import Onlooker, examining_loop
 from .plots import PLAYERS, bounds
 from .recipes import shorten
-from .stage import Stage, draw_frame, frame_of, scene_of
+from .stage import Frame, Scene, Stage, as_pixels, cells, draw_frame, frame_of, plane_of, scene_of
 from .training import Run
 from .words import say
 from .worker import Worker, wait_until
@@ -557,3 +561,171 @@ class Lab(KeptPanel):
         self._forget()
         said = [say('remedied', round=run.round), *([say('is_fork')] if is_fork else []), *([] if self.playing else [say('play_on')])]
         self.verdict.note(' '.join(said))
+
+# %% ../nbs/65_lab.ipynb #7246dd7c
+def watch_parts(is_image:bool) -> list:
+    "What the page of somebody's own loop is made of."
+    head = dict(part='bar', children=[dict(part='text', text='own_loop', **{'class': 'gnb-strong'}), _text('speed', 'gnb-speed'), _text('round', 'gnb-clock')])
+    doctor = dict(part='bar', children=[_text('verdict', 'gnb-verdict'), _text('why', 'gnb-grow'), _text('age', 'gnb-age'), dict(part='opener', opens='evidence')],
+                  **{'class': 'gnb-low'})
+    view = dict(part='pictures', label='pictures') if is_image else dict(part='plane', label='plane')
+    charts = dict(part='grid', children=[losses_chart(), dict(norms_chart(), hint='watch_norms_hint')], **{'class': 'gnb-charts'})
+    views = dict(part='grid', children=[dict(part='grid', children=[view], **{'class': 'gnb-view'}), charts], **{'class': 'gnb-views'})
+    foot = dict(part='bar', children=[_text('log', 'gnb-grow gnb-soft')], **{'class': 'gnb-foot'})
+    evidence = [_text('more', 'gnb-wrap'), dict(part='facts', says='facts')]
+    return [head, doctor, views, foot, dict(part='sheet', id='evidence', title='evidence', children=evidence)]
+
+# %% ../nbs/65_lab.ipynb #30b6b868
+def scene_of_loop(look:Onlooker) -> Scene:
+    "What stays from frame to frame."
+    n, place = (64, (None, None, None)) if look.is_image else (1000, plane_of(look.real(500)))
+    return Scene(look.latents[:n], look.real(500), *place)
+
+def frame_of_loop(
+    look:Onlooker,
+    scene:Scene, # From `scene_of_loop`
+    said:dict|None=None, # Words of the panel
+    doing:str='paused', # or 'playing'
+) -> Frame:
+    "What somebody's own loop looks like now."
+    about = dict(round=look.round, doing=doing, records=look.records, said=said or {})
+    fake = look.samples(len(scene.z))
+    if look.is_image: return Frame(**about, pictures=as_pixels(fake * 2 - 1 if look.is_from_0 else fake))
+    surface = None
+    if scene.grid is not None: surface = torch.sigmoid(look.score(scene.grid)).reshape(-1, int(len(scene.grid)**.5)).cpu().numpy()
+    return Frame(**about, real=scene.shown, fake=plane_of(fake)[0], limits=scene.limits, layers=('real', 'fake', 'surface'), surface=surface)
+
+# %% ../nbs/65_lab.ipynb #06b31db0
+class Watch:
+    """A panel on somebody's own loop, which calls it once a round with its losses; from `watch`.
+
+    It lets go of the loop with `close`, or when nobody holds it any more."""
+    def __init__(self,
+        onlooker:Onlooker,
+        fps:float=10, # Frames a second, at most
+        share:float=.03, # Of the loop's time for frames, at most; the doctor has as much
+    ):
+        self._look, self.scene, self.error = onlooker, scene_of_loop(onlooker), None
+        self.verdict, self._speed, self._rested_at = Verdict(), Speed(), None
+        self._drawn, self._visits, self._visit = Pacer(share, 1 / fps), Pacer(share, .05), None
+        self.panel = Stage(watch_parts(onlooker.is_image), label='watch')
+        cells.follow(self)
+        self.panel.push(self._frame('paused'))
+
+    @property
+    def round(self) -> int: return self._look.round
+
+    @property
+    def records(self): # A `gan_nb.records.Records`
+        "What was seen, round by round."
+        return self._look.records
+
+    def __call__(self,
+        loss_gen=None, # The generator's loss, a number or a tensor with one; None: it made no step
+        loss_disc=None, # The discriminator's
+    ):
+        "A round is over. Raises `ValueError` for what is no loss, the first time; later it is shown."
+        if self._look.is_closed: return
+        try:
+            self._look.tell(loss_gen, loss_disc)
+            if self.panel.may_push: self._attend()
+        except Exception as error:
+            if not self.round: raise
+            self._fail(error)
+
+    def _attend(self):
+        if self._visits.is_due(): self._visits.measure(self._examine)
+        if self._drawn.is_due(): self._drawn.measure(lambda: self.panel.push(self._frame('playing')))
+
+    def _examine(self):
+        "One part of the doctor's visit."
+        self._visit = self._visit or examining_loop(self._look)
+        try: seen = next(self._visit)
+        except Exception as error:
+            self._visit = None
+            self.verdict.show(error)
+            return
+        if seen is None: return
+        self._visit = None
+        self.verdict.show(explained(seen))
+
+    def _frame(self, doing):
+        return frame_of_loop(self._look, self.scene, self._said(doing), doing)
+
+    def _said(self, doing):
+        n, kind, at = len(self._look.latents), 'alt_pictures' if self._look.is_image else 'alt_plane', self.round
+        speed = say('at_speed', speed=f'{self._speed.at(at):,.1f}') if doing == 'playing' else say('loop_rests')
+        words = dict(round=say('at_round', round=at), speed=speed, log=self._log(), **self.verdict.words(at), **{kind: say(kind, n=n, round=at)})
+        hue = {'verdict': self.verdict.hue, 'log': 'bad' if self._trouble() else ''}
+        return dict(words=words, hue=hue, facts=self.verdict.facts)
+
+    def _trouble(self): return self.error or self._look.gauge.error
+
+    def _log(self):
+        if error := self._trouble(): return say('not_shown', error=str(error) or type(error).__name__)
+        if not self.round: return say('nothing_told')
+        if self._look.is_closed: return say('let_go', round=self.round)
+        seen = [say(PLAYERS[p][0]) for p in PLAYERS if self._look.has_stepped(p)]
+        return say('steps_seen', who=', '.join(seen)) if seen else say('no_steps')
+
+    def _fail(self, error):
+        self.error = error
+        last = self.panel._newest
+        try: self.panel.push(Frame(**{**vars(last), 'round': self.round, 'records': self.records, 'said': self._said('playing')}))
+        except Exception: pass # it is in `error`
+
+    def rest(self):
+        "The cell has ended: show where the loop is now."
+        if self._rested_at == self.round: return
+        self._rested_at = self.round
+        try: self.panel.settle(self._frame('paused'))
+        except Exception as error: self._fail(error)
+
+    def frame(self) -> Frame:
+        "What is to be seen now."
+        return self._frame('paused')
+
+    def data(self) -> dict:
+        "What is shown now, by name."
+        frame = self.frame()
+        return {**{name: value for name, value in vars(frame).items() if name != 'said'}, **frame.said}
+
+    def figure(self):
+        "What is shown now, on paper."
+        return draw_frame(self.frame())
+
+    def diagnosis(self) -> list: # Of `gan_nb.doctor.Finding`
+        "What the doctor says of this moment; what only the next rounds could tell, a collapse or an oscillation, is not named."
+        return explained([*examining_loop(self._look, ahead=0)][-1])
+
+    def __repr__(self):
+        error = f', {self.error!r}' if self.error else ''
+        return f"Watch(round {self.round:,}: {self.verdict.name}{error})"
+
+    def close(self):
+        "Let go of the loop. The panel goes on showing what it saw last."
+        self._look.close()
+        self._rested_at = None
+        self.rest()
+
+# %% ../nbs/65_lab.ipynb #912422e8
+_watched = weakref.WeakValueDictionary() # Whoever looks at a generator: the last one alone
+
+def watch(
+    gen, # A `torch.nn.Module`
+    disc, # Another one
+    real, # Samples of the data: a tensor (n, *shape), a data set, a `DataLoader`, or `gan_nb.data.Data`
+    latents, # (m, ...) what `gen` takes, the same in every frame
+    shown:bool=True, # At once, below the cell; otherwise where its `panel` is put
+    **kwargs, # For `Watch`
+) -> Watch: # To be called once a round: look(loss_gen=..., loss_disc=...)
+    """Show a training loop of your own while it runs: its samples, its losses, and its gradients before and after clipping.
+
+    The norms come from hooks, without a line in the loop, if the steps are those of a `torch.optim` optimiser. Nothing of the loop
+    changes: no number, no mode, no buffer. Raises `ValueError` for what does not fit together."""
+    before = _watched.get(id(gen))
+    if before is not None: before.close() # the cell was run again
+    look = Watch(Onlooker(gen, disc, real, latents), **kwargs)
+    _watched[id(gen)] = look
+    if shown: display(look.panel)
+    return look

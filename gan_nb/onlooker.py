@@ -139,7 +139,8 @@ class Onlooker:
         self.shape, self._pool = tuple(pool.shape[1:]), pool[torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))].to(self.device)
         own = SimpleNamespace(name='', shape=self.shape, centers=None, train=None, classes=None)
         self.game = SimpleNamespace(data=real if isinstance(real, Data) else own)
-        self.records, self._told, self._began, self._is_chance = Records(), [], time.perf_counter(), True
+        self.records, self._told, self._began = Records(), [], time.perf_counter()
+        self._is_chance, self._from_0 = True, None
         self._fits()
         self.gauge = Gauge({'gen': gen, 'disc': disc})
 
@@ -155,6 +156,19 @@ class Onlooker:
 
     @property
     def is_image(self) -> bool: return len(self.shape) == 3
+
+    @property
+    def is_from_0(self) -> bool:
+        "Do the data lie in [0, 1]? Otherwise pictures are in [-1, 1]."
+        if self._from_0 is None: self._from_0 = bool(((self._pool >= 0) & (self._pool <= 1)).all())
+        return self._from_0
+
+    @property
+    def is_closed(self) -> bool: return not self.gauge.close.alive
+
+    def has_stepped(self, player:str) -> bool:
+        "Was a step of an optimiser with this player's parameters seen?"
+        return any(f'update_norm_{player}' in names for _, names in self._told)
 
     def samples(self,
         n:int|None=None, # Of the first latents; None: all
@@ -222,7 +236,7 @@ def _norm_now(records, player):
 # %% ../nbs/57_onlooker.ipynb #70e3408c
 def examining_loop(
     look:Onlooker,
-    ahead:int=50, # Rounds of the loop to wait for, if the samples are not well
+    ahead:int=50, # Rounds of the loop to wait for, if the samples are not well; 0: none
 ): # Yields None, and at last the `Evidence`, as of the moment when it began
     "`gan_nb.checkup.examining` of somebody's own loop, which has to go on in between."
     past = {p: past_of(look.records, p, None) for p in players}
@@ -236,7 +250,7 @@ def examining_loop(
         seen = replace(seen, coverage=cover(look, fake))
         yield
         seen = replace(seen, ranking=_rank(look, fake))
-        if seen.is_settled and not seen.coverage.is_well:
+        if ahead and seen.is_settled and not seen.coverage.is_well:
             for aside in _wait(look, fake, ahead):
                 if aside is None: yield
             seen = replace(seen, aside=aside)
