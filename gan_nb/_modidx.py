@@ -828,6 +828,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.onlooker.Onlooker.score': ('nbs/onlooker.html#onlooker.score', 'gan_nb/onlooker.py'),
                                  'gan_nb.onlooker.Onlooker.tell': ('nbs/onlooker.html#onlooker.tell', 'gan_nb/onlooker.py'),
                                  'gan_nb.onlooker._call': ('nbs/onlooker.html#_call', 'gan_nb/onlooker.py'),
+                                 'gan_nb.onlooker._cover': ('nbs/onlooker.html#_cover', 'gan_nb/onlooker.py'),
                                  'gan_nb.onlooker._divergence': ('nbs/onlooker.html#_divergence', 'gan_nb/onlooker.py'),
                                  'gan_nb.onlooker._drawn': ('nbs/onlooker.html#_drawn', 'gan_nb/onlooker.py'),
                                  'gan_nb.onlooker._norm_now': ('nbs/onlooker.html#_norm_now', 'gan_nb/onlooker.py'),

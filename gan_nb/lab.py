@@ -569,7 +569,7 @@ def watch_parts(is_image:bool) -> list:
     doctor = dict(part='bar', children=[_text('verdict', 'gnb-verdict'), _text('why', 'gnb-grow'), _text('age', 'gnb-age'), dict(part='opener', opens='evidence')],
                   **{'class': 'gnb-low'})
     view = dict(part='pictures', label='pictures') if is_image else dict(part='plane', label='plane')
-    charts = dict(part='grid', children=[losses_chart(), dict(norms_chart(), hint='watch_norms_hint')], **{'class': 'gnb-charts'})
+    charts = dict(part='grid', children=[dict(losses_chart(), hint=''), dict(norms_chart(), hint='watch_norms_hint')], **{'class': 'gnb-charts'})
     views = dict(part='grid', children=[dict(part='grid', children=[view], **{'class': 'gnb-view'}), charts], **{'class': 'gnb-views'})
     foot = dict(part='bar', children=[_text('log', 'gnb-grow gnb-soft')], **{'class': 'gnb-foot'})
     evidence = [_text('more', 'gnb-wrap'), dict(part='facts', says='facts')]
@@ -603,7 +603,7 @@ class Watch:
     def __init__(self,
         onlooker:Onlooker,
         fps:float=10, # Frames a second, at most
-        share:float=.03, # Of the loop's time for frames, at most; the doctor has as much
+        share:float=.02, # Of the loop's time for frames, at most; the doctor has as much
     ):
         self._look, self.scene, self.error = onlooker, scene_of_loop(onlooker), None
         self.verdict, self._speed, self._rested_at = Verdict(), Speed(), None

@@ -8,6 +8,7 @@ __all__ = ['Gauge', 'peek', 'Onlooker', 'examining_loop']
 # %% ../nbs/57_onlooker.ipynb #d7857a69
 import math
 import time
+import warnings
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -247,7 +248,7 @@ def examining_loop(
         fake = look.samples()
         fake = fake[:max(len(look._pool) // 2, 1)] # so that two batches of real ones differ
         yield
-        seen = replace(seen, coverage=cover(look, fake))
+        seen = replace(seen, coverage=_cover(look, fake))
         yield
         seen = replace(seen, ranking=_rank(look, fake))
         if ahead and seen.is_settled and not seen.coverage.is_well:
@@ -255,6 +256,11 @@ def examining_loop(
                 if aside is None: yield
             seen = replace(seen, aside=aside)
     yield seen
+
+def _cover(look, fake):
+    with warnings.catch_warnings(): # of few samples, which would come in the midst of somebody's loop
+        warnings.simplefilter('ignore', UserWarning)
+        return cover(look, fake)
 
 def _rank(look, fake): return ranking_of(look.score(look.real(len(fake), seed=3)), look.score(fake))
 

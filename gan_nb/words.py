@@ -63,7 +63,7 @@ _players = {
     'loss_is': 'loss {loss}', 'clipped': '{percent} % clipped', 'method': 'who moves', 'loss': 'loss',
 }
 _watch = {
-    'watch': 'Your own loop, watched', 'own_loop': 'Your own loop', 'loop_rests': 'not in a round', 'watch_norms_hint': 'faint: after backward · solid: at the step',
+    'watch': 'Your own loop, watched', 'own_loop': 'Your own loop', 'loop_rests': 'at rest', 'watch_norms_hint': 'faint: after backward · solid: at the step',
     'nothing_told': 'no round was told yet: call look(loss_gen=..., loss_disc=...) once a round',
     'steps_seen': 'steps of {who} seen', 'no_steps': 'no step of a torch optimiser seen yet', 'not_shown': 'not shown: {error}', 'let_go': 'let go at round {round}',
 }
