@@ -46,7 +46,7 @@ $(dev): pyproject.toml constraints.txt
 	@touch $@ $(lab)
 
 lab: $(lab)
-	$(bin)/jupyter lab index.ipynb $(LAB_ARGS)
+	$(bin)/gan-nb lab index.ipynb -- $(LAB_ARGS)
 
 train: $(lab)
 	@echo "The article trains for 10,000 rounds; this is $(ROUNDS). All of them: make train ROUNDS=10000"

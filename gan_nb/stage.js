@@ -1267,6 +1267,10 @@ class View {
     this.root = element("div", `gnb ${this.spec.class ?? ""}`, { role: "region" });
     this.root.setAttribute("aria-label", page.word(this.spec.label ?? "panel"));
     this.root.append(element("style", "", { text: this.spec.palette }));
+    this.root.addEventListener("keydown", (event) => {
+      if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // the notebook's shortcuts stay out
+    });
+    this.root.gnb = page; // for who looks with the browser's tools
     el.append(this.root);
     for (const part of this.spec.parts) this.root.append(this.make(part).node);
     this.error = element("div", "gnb-error", { hidden: true, role: "alert" });

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['english', 'languages', 'say']
 
-# %% ../nbs/59_words.ipynb #e7dea76d
+# %% ../nbs/59_words.ipynb #73f54718
 from .core import nearest
 
-# %% ../nbs/59_words.ipynb #5d1bd8b9
+# %% ../nbs/59_words.ipynb #49c26937
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
     'pause': 'Pause', 'pause_tip': 'Stop after the step under way',
@@ -27,11 +27,9 @@ _places = {
     'at_speed': '{speed} rounds/s', 'value': 'value', 'evidence': 'Evidence', 'evidence_tip': 'What the doctor saw, in numbers',
     'settings': 'All settings', 'settings_tip': 'Every setting that may change while the run is under way',
     'no_edits': 'no edits yet', 'one_edit': '1 edit: {last}', 'edits': '{n} edits, the last: {last}',
-    'at': '{what} at round {round}', 'more_settings': '{what} and {n} more settings', 'one_step': 'one step of {player}',
-    'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}', 'set_to': '{name} = {value}',
-    'dragged': '{name} {before} → {after}',
+    'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}',
     'idle_clip': 'a clip without effect, since a normaliser follows ({players})',
-    'gone_back': 'back at round {round}', 'not_saved': 'not saved: {error}',
+    'gone_back': 'back at round {round}; undone: {undone}', 'nothing_to_undo': 'nothing is left to undo', 'not_saved': 'not saved: {error}',
 }
 _drawn = {
     'losses': 'losses', 'losses_hint': 'dashed: where neither can win', 'norms': 'gradient norms',
@@ -71,7 +69,7 @@ _watch = {
 english = _acts | _places | _drawn | _doctor | _players | _watch
 languages = {'en': english}
 
-# %% ../nbs/59_words.ipynb #621bb77e
+# %% ../nbs/59_words.ipynb #e756de94
 def say(
     key:str, # Of the table
     language:str='en',
