@@ -1499,6 +1499,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.watching.Watch.round': ('nbs/watching.html#watch.round', 'gan_nb/watching.py'),
                                  'gan_nb.watching._as_points': ('nbs/watching.html#_as_points', 'gan_nb/watching.py'),
                                  'gan_nb.watching._tendency': ('nbs/watching.html#_tendency', 'gan_nb/watching.py'),
+                                 'gan_nb.watching._text': ('nbs/watching.html#_text', 'gan_nb/watching.py'),
                                  'gan_nb.watching.frame_of_loop': ('nbs/watching.html#frame_of_loop', 'gan_nb/watching.py'),
                                  'gan_nb.watching.onto_stage': ('nbs/watching.html#onto_stage', 'gan_nb/watching.py'),
                                  'gan_nb.watching.scene_of_loop': ('nbs/watching.html#scene_of_loop', 'gan_nb/watching.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['watch_parts', 'scene_of_loop', 'frame_of_loop', 'Watch', 'onto_stage']
 
-# %% ../nbs/67_watching.ipynb #def7149b
+# %% ../nbs/67_watching.ipynb #6667ce6c
 import weakref
 
 import numpy as np
@@ -21,6 +21,8 @@ from .stage import Frame, Scene, Stage, as_pixels, cells, draw_frame
 from .words import say
 
 # %% ../nbs/67_watching.ipynb #7246dd7c
+def _text(says, look): return dict(part='text', says=says, **{'class': look})
+
 def watch_parts(is_image:bool) -> list:
     "What the page of somebody's own loop is made of."
     head = dict(part='bar', children=[dict(part='text', text='own_loop', **{'class': 'gnb-strong'}), _text('speed', 'gnb-speed'), _text('round', 'gnb-clock')])
@@ -179,7 +181,7 @@ class Watch:
         self._rested_at = None
         self.rest()
 
-# %% ../nbs/67_watching.ipynb #abfb76d4
+# %% ../nbs/67_watching.ipynb #31c491a8
 _watched = weakref.WeakValueDictionary() # Whoever looks at a generator: the last one alone
 
 def onto_stage(gen, disc, real, latents, shown=True, **kwargs) -> Watch:
