@@ -8,6 +8,7 @@ __all__ = ['Gauge', 'peek', 'Onlooker', 'examining_loop']
 # %% ../nbs/66_onlooker.ipynb #d7857a69
 import math
 import time
+import uuid
 import warnings
 import weakref
 from dataclasses import replace
@@ -138,7 +139,7 @@ class Onlooker:
         self.gen, self.disc, self.latents, self.device = gen, disc, latents.detach().clone(), latents.device
         pool = _real(real)
         self.shape, self._pool = tuple(pool.shape[1:]), pool[torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))].to(self.device)
-        own = SimpleNamespace(name='', shape=self.shape, centers=None, train=None, classes=None)
+        own = SimpleNamespace(name='', shape=self.shape, centers=None, modes=None, train=None, classes=None, fingerprint=uuid.uuid4().hex)
         self.game = SimpleNamespace(data=real if isinstance(real, Data) else own)
         self.records, self._told, self._began = Records(), [], time.perf_counter()
         self._is_chance, self._from_0 = True, None

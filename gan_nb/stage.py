@@ -279,6 +279,7 @@ class Stage(anywidget.AnyWidget):
         self._wire, self._credit, self._sending = Wire(), Credit(), threading.Lock()
         self._newest, self._is_whole_due = None, True
         self._next_push, self._next_whole, self._repeating = 0., 0., None
+        self.frames_sent = self.bytes_sent = 0 # The bytes of arrays alone
         self.on_msg(self._receive)
 
     @property
@@ -315,7 +316,8 @@ class Stage(anywidget.AnyWidget):
             self._newest, now = frame, time.monotonic()
             if now < self._next_push: return False
             if now >= self._next_whole: self._is_whole_due, self._next_whole = True, now + whole
-            self._next_push = now + max(every, self._pass_on(frame) / 2e6) # a far page has 2 MB/s
+            before, _ = self.bytes_sent, self._pass_on(frame)
+            self._next_push = now + max(every, (self.bytes_sent - before) / 2e6) # a far page has 2 MB/s
             if self._repeating is None or not self._repeating.is_alive():
                 self._repeating = threading.Thread(target=self._repeat, args=(whole,), name='gan_nb stage', daemon=True)
                 self._repeating.start()
@@ -343,8 +345,9 @@ class Stage(anywidget.AnyWidget):
     def _pass_on(self, frame):
         message, buffers = self._wire.message(frame, whole=self._is_whole_due)
         self._is_whole_due = False
+        self.frames_sent += 1
+        self.bytes_sent += sum(memoryview(buffer).nbytes for buffer in buffers)
         self.send(message, buffers)
-        return sum(memoryview(x).nbytes for x in buffers)
 
     def _receive(self, _, message, buffers):
         kind, page = message.get('kind'), message.get('page')

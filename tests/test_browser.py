@@ -1,25 +1,17 @@
 "The lab in a real JupyterLab and a real browser: what a person would do, and how long the answers take."
 import json
-import os
 import re
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
 
-import nbformat
 import pytest
 
-chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+
+from browser import cell, chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
-flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--disable-sync"]
-patience = int(os.environ.get("PATIENCE", 120_000))                          # ms; a busy machine must not fail a test
 ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
 sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
 digits = "Run('article', batch_size=32, hidden=(64, 64), threads=1)"
@@ -28,42 +20,7 @@ many = "Population('ring', seeds=3, grid={'lr': [1e-4, 1e-3]}, hidden=(32, 32), 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    "A JupyterLab of our own: (address, token, folder)."
-    folder, token = tmp_path_factory.mktemp("lab"), "of-this-test-only"
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    own = {f"JUPYTER_{name}_DIR": str(folder/f".{name.lower()}") for name in ("CONFIG", "DATA", "RUNTIME")}
-    env = {**os.environ, **own, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.token={token}",
-               f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-               f"--ServerApp.root_dir={folder}"]
-    quiet = folder/".config"/"lab"/"user-settings"/"@jupyterlab"/"apputils-extension"/"notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')     # no question about news over the panel
-    with open(folder/".server.log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for(lambda: answers(f"{address}/api/status?token={token}"), process, folder/".server.log")
-            yield address, token, folder
-        finally:
-            process.terminate()
-            try: process.wait(20)
-            except subprocess.TimeoutExpired: process.kill()
-
-
-def answers(url):
-    try: return urllib.request.urlopen(url, timeout=2).status == 200
-    except OSError: return False
-
-
-def wait_for(ready, process, log, seconds=90):
-    until = time.monotonic() + seconds
-    while not ready():
-        if process.poll() is not None or time.monotonic() > until:
-            pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
-        time.sleep(.3)
+    with jupyter(tmp_path_factory.mktemp("lab")) as server: yield server
 
 
 @pytest.fixture
@@ -87,7 +44,6 @@ def browser():
 @pytest.fixture
 def panel(server, browser, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
-    address, token, folder = server
     imports, kind = ("population import Population",
         "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
     cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab",
@@ -95,40 +51,11 @@ def panel(server, browser, request):
              "import json; print('facts', json.dumps([[e.round, e.changes] for e in lab.run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())",
              "import threading; print('threads', [t.name for t in threading.enumerate() if 'gan_nb' in t.name])"]
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
-    name = f"{title}.ipynb"
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(nb, folder/name)
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
-    page.set_default_timeout(patience)
-    page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dismiss(page, dialog))
-    page.goto(f"{address}/lab/workspaces/{title}/tree/{name}?token={token}")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
-    run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
-    page.locator(".gnb[data-round='0']").wait_for()
-    yield page
-    page.close()
+    with notebook(browser, server, title, cells) as page:
+        run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
+        page.locator(".gnb[data-round='0']").wait_for()
+        yield page
 
-
-def dismiss(page, dialog):
-    "JupyterLab may ask something of its own at any time; a person would close it and go on."
-    print("JupyterLab asked:", " ".join(dialog.inner_text().split()))
-    page.keyboard.press("Escape")
-
-def cell(page, i): return page.locator(".jp-Notebook .jp-CodeCell").nth(i)
-
-def run_cell(page, i):
-    cell(page, i).locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-
-def run_until_it_shows(page, i, what, tries=6):
-    "Run cell `i`; once more if nothing came of it, for a key pressed before the page has its kernel is lost."
-    for left in reversed(range(tries)):
-        run_cell(page, i)
-        try: return what.wait_for(timeout=20_000)
-        except playwright.TimeoutError:
-            if not left: raise
 
 # the page is read by script, so that looking takes no time of its own
 drawn = "() => +document.querySelector('.gnb').dataset.frame"
@@ -142,8 +69,6 @@ places = """() => Object.fromEntries([...document.querySelectorAll('.gnb-part, .
     return [i + e.className.replace(' gnb-gone', '').replace(' gnb-off', ''), [b.x - o.x, b.y - o.y, b.width, b.height].map(Math.round)]; }))"""
 
 def rounds(page): return page.evaluate(read_round)
-
-def press(page, name): page.get_by_role("button", name=name, exact=True).click()
 
 def until_round_above(page, n): page.wait_for_function(f"n => ({read_round})() > n", arg=n, polling=20)
 
@@ -183,7 +108,7 @@ def test_a_person_can_drive_the_lab(panel, pictures, request):
 
     at = rounds(page)
     page.get_by_role("slider", name="rate", exact=True).nth(1).press("ArrowLeft")
-    page.get_by_text("lr_disc = ").wait_for()
+    page.get_by_text(re.compile("lr_disc .* →")).first.wait_for()
     until_round_above(page, at)
     page.screenshot(path=pictures/f"playing-{name}.png")
 
@@ -196,7 +121,7 @@ def test_a_person_can_drive_the_lab(panel, pictures, request):
     press(page, "Step round")
     page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
     press(page, "Step discriminator")
-    page.get_by_text("one step of discriminator").first.wait_for()
+    page.get_by_text("one step of the discriminator").first.wait_for()
     assert rounds(page) == stopped + 1
     assert min(page.evaluate(ink)) > 50     # every picture and chart shows something
 
@@ -223,9 +148,9 @@ def test_everything_is_in_sight_and_nothing_moves(panel, pictures):
     press(page, "Play")
     until_round_above(page, 60)
     page.get_by_role("slider", name="rate", exact=True).first.press("ArrowRight")
-    page.get_by_text("lr_gen = ").wait_for()
+    page.get_by_text(re.compile("lr_gen .* →")).first.wait_for()
     page.get_by_role("combobox", name="clip", exact=True).nth(1).select_option("global_norm")
-    page.get_by_text("clip_disc = ").wait_for()
+    page.get_by_text("clip_disc none").first.wait_for()
     press(page, "Pause")
     until_doing(page, "paused")
     after = page.evaluate(places)
@@ -379,7 +304,7 @@ def test_the_doctor_speaks_and_is_obeyed(panel, pictures):
 
     at = rounds(page)
     remedy.click()
-    page.get_by_text("loss = r3").first.wait_for()
+    page.get_by_text("→ r3").first.wait_for()
     until_round_above(page, at)                                         # the lab goes on
     press(page, "Pause")
     until_doing(page, "paused")

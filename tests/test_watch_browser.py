@@ -1,10 +1,13 @@
 "Somebody's own loop in a real JupyterLab and a real browser: it blocks its cell, and is seen while it does."
 import time
 
-import nbformat
 import pytest
 
-from test_browser import browser, cell, dismiss, patience, pictures, playwright, pytestmark, run_cell, run_until_it_shows, server  # noqa: F401 the fixtures
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+
+from browser import cell, chromium, flags, jupyter, notebook, run_cell, run_until_it_shows
+
+pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
 prepare = """
 import time, torch
@@ -53,24 +56,17 @@ picture = "() => document.querySelector('.gnb-plane canvas')?.toDataURL().length
 
 
 @pytest.fixture
-def page(server, browser):
+def page(tmp_path):
     "A notebook with the loop in its second cell; the first one was run."
-    address, token, folder = server
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.strip()) for c in cells])
-    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(nb, folder/"watch.ipynb")
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(patience)
-    page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dismiss(page, dialog))
-    page.goto(f"{address}/lab/workspaces/watch/tree/watch.ipynb?token={token}")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
-    run_until_it_shows(page, 0, cell(page, 0).get_by_text("ready 42"))
-    yield page
-    page.close()
+    with playwright.sync_playwright() as p, jupyter(tmp_path) as server:
+        opened = p.chromium.launch(executable_path=chromium, args=flags)
+        with notebook(opened, server, "watch", [c.strip() for c in cells], (1280, 1000)) as page:
+            run_until_it_shows(page, 0, cell(page, 0).get_by_text("ready 42"))
+            yield page
+        opened.close()
 
 
-def test_a_loop_is_seen_while_it_blocks_its_cell(page, pictures):
+def test_a_loop_is_seen_while_it_blocks_its_cell(page, tmp_path):
     run_cell(page, 1)
     page.wait_for_function(f"() => (({seen})() ?? [0])[0] > 0", polling=50)
     rounds, drawn = [], set()
@@ -80,15 +76,15 @@ def test_a_loop_is_seen_while_it_blocks_its_cell(page, pictures):
         time.sleep(.3)
     print(f"{len(set(rounds))} rounds and {len(drawn)} pictures seen while the cell ran, from {rounds[0]:,} to {rounds[-1]:,}")
     assert len(set(rounds)) > 3 and rounds == sorted(rounds) and len(drawn) > 3
-    page.screenshot(path=pictures/"while-it-runs.png")
+    page.screenshot(path=tmp_path/"while-it-runs.png")
 
     said = cell(page, 1).locator(".jp-OutputArea-output pre")
     said.wait_for()
     ended, error = said.inner_text().split()[-2:]
     assert error == "None"
     page.wait_for_function(f"n => {{ const [round, doing] = ({seen})(); return round === n && doing === 'paused'; }}", arg=int(ended), polling=50)
-    page.screenshot(path=pictures/"after.png")
-    print("pictures:", pictures)
+    page.screenshot(path=tmp_path/"after.png")
+    print("pictures:", tmp_path)
 
     page.get_by_role("button", name="Evidence").click()     # the panel is alive
     page.get_by_text("real ranked above generated").wait_for()
