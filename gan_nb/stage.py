@@ -7,6 +7,7 @@ __all__ = ['palettes', 'cells', 'Frame', 'Scene', 'scene_of', 'as_pixels', 'fram
            'Stage']
 
 # %% ../nbs/61_stage.ipynb #fdbbf998
+import sys
 import threading
 import time
 import uuid
@@ -18,7 +19,6 @@ from pathlib import Path
 import anywidget
 import numpy as np
 import torch
-from IPython import get_ipython
 from traitlets import Dict, Unicode
 
 from .core import nearest
@@ -66,7 +66,7 @@ class Scene:
 def scene_of(
     run, # A `gan_nb.training.Run`
     n:int|None=None, # Samples; None: 64 pictures, or 300 points
-    k:int=40, # Points of the surface along each side
+    k:int=32, # Places along each side where the discriminator is asked
 ) -> Scene:
     "A scene for a run. The latents are those of `Run.samples`."
     shape = run.game.data.shape
@@ -108,7 +108,7 @@ def frame_of(
     return Frame(**about, real=scene.shown, fake=_as_points(fake), limits=scene.limits, layers=tuple(layers), surface=says)
 
 def _says(run, scene, fake):
-    points = torch.cat([scene.real, fake])
+    points = torch.cat([scene.real[:100], fake[:100]]) # enough for a median
     return surface(run.experiment, run.state, scene.limits[1], scene.k, points).numpy()
 
 # %% ../nbs/61_stage.ipynb #3d889ca6
@@ -240,7 +240,7 @@ class Cells:
         who=None, # Has `rest()`, called after each cell; it is not kept alive
     ) -> bool: # Does a cell run now?
         "Listen to the notebook, if there is one."
-        shell = get_ipython()
+        shell = _shell()
         if shell is not None and shell is not self._shell:
             self._shell, self.are_running = shell, threading.current_thread() is threading.main_thread() # which runs the cell that asks
             shell.events.register('pre_execute', self._begin)
@@ -253,6 +253,10 @@ class Cells:
     def _end(self):
         self.are_running = False
         for who in list(self._asked): who.rest()
+
+def _shell():
+    "The notebook's IPython, if there is one. It is not imported for that."
+    return sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
 
 cells = Cells()
 

@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, Credit, filled, fromPart, grown, logTicks, merge, range, short, ticks, toPart } = stage;
+const { asArray, between, binned, Credit, filled, fromPart, grown, logTicks, merge, range, short, ticks, toPart, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -71,6 +71,14 @@ test("a column in parts: their mean, least and greatest, without what is no numb
   assert.deepEqual(found.map(({ mean, low, high }) => [mean, low, high]), [[2, 1, 3], [15, 10, 20]]);
   assert.deepEqual(binned(table([0, -1], [1, 100]), 0, 1, 5, true).map(({ mean }) => mean), [2]);
   assert.deepEqual(binned({ rows: 0, columns: 2, data: new Float32Array(0) }, 0, 1, 5), []);
+});
+
+test("one line that explodes does not hide the others", () => {
+  const calm = [1.2, 1.3, 1.4, 1.5, 1.6];
+  assert.deepEqual(usual([...calm, 1e9, -1e9, NaN, Infinity]), calm);
+  assert.deepEqual(usual([2, 2, 2]), [2, 2, 2]);
+  assert.deepEqual(usual([0, 0, 0]), [0, 0, 0]);
+  assert.deepEqual(usual([NaN]), []);
 });
 
 test("points move from one frame to the next, and jump where there are others", () => {

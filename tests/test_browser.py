@@ -313,6 +313,44 @@ def test_the_doctor_speaks_and_is_obeyed(panel, pictures):
     assert when >= at and changes["loss"] == "r3" and changes["normalize_gen"] == ["orthogonal", 1.0]
 
 
+@pytest.mark.parametrize("panel", [many], ids=["many"], indirect=True)
+def test_a_person_can_drive_a_population(panel, pictures):
+    page = panel
+    table = page.locator(".gnb-multiples .gnb-place")
+    drawn_members = "() => document.querySelector('.gnb-multiples canvas').toDataURL()"
+    boxes = "() => [...document.querySelectorAll('.gnb-bar, .gnb-multiples, .gnb-chart, .gnb-one')].map(e => e.getBoundingClientRect().toJSON())"
+    before, begun = page.evaluate(boxes), page.evaluate(drawn_members)
+    page.get_by_text("6 runs: 6 not looked at yet", exact=True).wait_for()
+
+    press(page, "Play")
+    until_round_above(page, 20)
+    page.wait_for_function(f"begun => ({drawn_members})() !== begun", arg=begun)
+    press(page, "Pause")
+    until_doing(page, "paused")
+    stopped = rounds(page)
+    press(page, "Step round")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+    page.get_by_text(re.compile("^6 runs: (?!.*not looked at yet)")).wait_for()     # the doctor went on while it was paused
+    assert page.evaluate(boxes) == before
+
+    page.get_by_text("run 0: seed 0, lr 0.0001", exact=True).wait_for()
+    table.focus()
+    for key in ("ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+        page.get_by_text(re.compile(f"^run {3 if key == 'ArrowDown' else 4}: ")).wait_for()
+    page.get_by_text("run 4: seed 1, lr 0.001", exact=True).wait_for()
+    box = table.bounding_box()
+    page.mouse.move(box["x"] + .9 * box["width"], box["y"] + .4 * box["height"])
+    page.locator(".gnb-multiples .gnb-tip", has_text="run 2: seed 2, lr 0.0001").wait_for()
+    page.mouse.dblclick(box["x"] + .9 * box["width"], box["y"] + .4 * box["height"])
+    page.get_by_role("button", name="Step discriminator", exact=True).wait_for()
+    page.get_by_text("run 2 is open in the lab below", exact=True).wait_for()
+    assert cell(page, 0).locator(".gnb").count() == 2           # in the same cell
+    page.set_viewport_size({"width": 1366, "height": 1600})
+    page.screenshot(path=pictures/"population.png")
+    print("picture:", pictures/"population.png")
+
+
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
 def test_click_latency(panel):
     page, took = panel, {"Step round": [], "Play": [], "Pause": []}
