@@ -138,7 +138,13 @@ _lessons = {
     'lesson_averages_ending': 'Each generator is off in another direction, and in their mean that cancels. The game moves on; the mean has arrived.',
 }
 
-english = _acts | _places | _drawn | _doctor | _players | _many | _lessons
+_watch = {
+    'watch': 'Your own loop, watched', 'own_loop': 'Your own loop', 'loop_rests': 'at rest', 'watch_norms_hint': 'faint: after backward · solid: at the step',
+    'nothing_told': 'no round was told yet: call look(loss_gen=..., loss_disc=...) once a round',
+    'steps_seen': 'steps of {who} seen', 'no_steps': 'no step of a torch optimiser seen yet', 'not_shown': 'not shown: {error}', 'let_go': 'let go at round {round}',
+}
+
+english = _acts | _places | _drawn | _doctor | _players | _many | _lessons | _watch
 languages = {'en': english}
 
 # %% ../nbs/59_words.ipynb #e756de94
