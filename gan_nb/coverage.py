@@ -103,12 +103,13 @@ def _unevenness(counts):
 
 # %% ../nbs/54_coverage.ipynb #ad5cd4ff
 def _modes(run, fake):
-    centers, sigma = run.game.data.centers.cpu(), run.game.data.sigma
-    distance, which = torch.cdist(fake.cpu(), centers).min(1)
-    near = distance < torch.pdist(centers).min() / 4
+    centers, sigma = run.game.data.modes.cpu(), torch.as_tensor(run.game.data.sigma, dtype=torch.float64).cpu()
+    widest = sigma.max() # distances count as they would if all modes were as wide as this one
+    distance, which = (torch.cdist(fake.cpu(), centers) / (sigma / widest)).min(1)
+    near = distance < (torch.pdist(centers).min() / 4 if sigma.ndim == 0 else 3 * widest)
     names = [f"({', '.join(f'{v:.2g}' for v in c)})" for c in (centers + 0.).tolist()]
     return {'kind': 'modes', **_reached(which[near], names, len(fake)),
-            'near': near.double().mean().item(), 'sharp': (distance < 3 * sigma).double().mean().item()}
+            'near': near.double().mean().item(), 'sharp': (distance < 3 * widest).double().mean().item()}
 
 # %% ../nbs/54_coverage.ipynb #eae45578
 def _points(run, fake):
@@ -154,7 +155,7 @@ def _copies(run, x):
 def _grain(run):
     "How far apart samples must be to be two."
     data = run.game.data
-    if data.centers is not None: return data.sigma / 30
+    if data.centers is not None: return torch.as_tensor(data.sigma, dtype=torch.float64).min().item() / 30
     if len(data.shape) == 3: return 1 / 127.5
     return run.real(1000, seed=7).std().item() / 1000
 
@@ -170,6 +171,6 @@ def cover(
     return Coverage(**found, duplicates=_copies(run, fake), duplicates_real=_copies(run, run.real(len(fake), seed=7)))
 
 def _counted(data): # -> (the function that counts, samples)
-    if data.centers is not None: return _modes, 2500
+    if data.modes is not None: return _modes, 2500
     if judge_for(data): return _classes, 400
     return _points, 1000 if len(data.shape) == 1 else 400

@@ -113,7 +113,7 @@ def stack(
 
 # %% ../nbs/53_evaluation.ipynb #cdb90c76
 def _mixture(data, fake, n_boot):
-    found = modes_captured(fake, data.centers, data.sigma, n_boot=n_boot)
+    found = modes_captured(fake, data.modes, data.sigma, n_boot=n_boot)
     return {'scores': {'modes': found.modes, 'high quality': found.high_quality, 'reverse KL': found.reverse_kl}}
 
 # %% ../nbs/53_evaluation.ipynb #44f3a14d
@@ -186,7 +186,8 @@ def _other(data, fake, n_boot):
 
 def _some(data, split, most=5000): # (n, d) float64
     stored = data.train if split == 'train' else data.held_out
-    return data.all(split, min(len(stored), most)).cpu().flatten(1).double()
+    n = most if stored is None else min(len(stored), most) # of a curve each draw is fresh
+    return data.all(split, n).cpu().flatten(1).double()
 
 # %% ../nbs/53_evaluation.ipynb #11c44226
 few = 1000 # Below so many samples a table says that they are few
@@ -224,6 +225,6 @@ def _noted(said, n, may_repeat):
 
 def _measured(data): # -> (what measures, samples)
     usual = 1000 if len(data.shape) == 3 else 2500
-    if data.centers is not None: return _mixture, usual
+    if data.modes is not None: return _mixture, usual
     if _is_stacked(data): return _stacked, 10_000
     return _judged if judge_for(data) else _other, usual

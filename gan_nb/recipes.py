@@ -380,6 +380,8 @@ _paired = dict(loss='r3', r1=0.1, r2=0.1, schedule='linear')
 _article = dict(_paired, n_gen=5, n_disc=5, order='gen_first', momentum=0.5, halflife=50)
 _adam = dict(rule='adam', momentum=0.5)
 _points = dict(_adam, z_dim=2, lr=1e-3, batch_size=256, rounds=10_000, schedule='linear', halflife=500)
+_plane = dict(z_dim=2, hidden=(32, 32), loss='r3', r1=0.02, r2=0.02, normalize=('orthogonal', 1.0), lr=0.01,
+              batch_size=128, rounds=6000, halflife=200)
 
 built_in = {
     'recommended': dict(_paired, lr=0.04, momentum=0.5, normalize=('orthogonal', 1.0), rounds=6000, halflife=693),
@@ -390,6 +392,7 @@ built_in = {
     'dcgan': dict(_adam, model='conv', lr=2e-4, batch_size=64, rounds=2000, halflife=100),
     'ring': dict(_points, data='ring'),
     'grid': dict(_points, data='grid'),
+    'plane': dict(_plane, data='blobs'),
 }
 
 # %% ../nbs/30_recipes.ipynb #738b1865
