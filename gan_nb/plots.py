@@ -20,6 +20,8 @@ from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from .landscape import leaning, shade
+
 # %% ../nbs/60_plots.ipynb #1d6a3803
 PLAYERS = {'disc': ('discriminator', '#1f6fb4'), 'gen': ('generator', '#bd570a')} # Their names and colours
 REAL, FAKE = PLAYERS['disc'][1], PLAYERS['gen'][1] # Samples: what the discriminator shall call real, what the generator makes
@@ -149,7 +151,7 @@ def draw_points(
     if limits is None: limits = 1.25 * float(np.abs(real).max())
     fig = Picture(figsize=(width, width), dpi=100)
     ax = _axes(fig, [0, 0, 1, 1], title or '', (.3, .25, .03, .22))
-    if score is not None: surface = _surface(score, limits, resolution)
+    if score is not None: surface = shade(score, limits, resolution).numpy()
     if surface is not None: _paint(ax, surface, limits)
     ax.plot(*real.T, '.', color=REAL, markersize=3, alpha=.35)
     ax.plot(*fake.T, '.', color=FAKE, markersize=3, alpha=.7)
@@ -164,13 +166,6 @@ def _plane(name, x):
     return x
 
 # %% ../nbs/60_plots.ipynb #04de72fb
-def _surface(score, limits, resolution):
-    "Numbers from 0 to 1 (resolution, resolution) at the centres of the cells of a square grid, rows upwards."
-    side = (torch.arange(resolution) + .5) / resolution * 2 * limits - limits
-    y, x = torch.meshgrid(side, side, indexing='ij')
-    answers = torch.as_tensor(score(torch.stack([x, y], -1).reshape(-1, 2)))
-    return torch.sigmoid(answers.detach().float().cpu()).reshape(resolution, resolution).numpy()
-
 def _paint(ax, surface, limits):
     where = dict(origin='lower', extent=(-limits, limits) * 2, aspect='auto')
     ax.imshow(surface, cmap=BELIEF, vmin=0, vmax=1, interpolation='bilinear', **where)
@@ -373,21 +368,11 @@ def draw_latest(
         grey_or_colour = fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None]
         return draw_samples(grey_or_colour, **kwargs)
     real = run.real(n)
-    leaning = _leaning(run, real, fake) if fake.shape[1] == 2 else None
-    return draw_points(_in_plane(real), _in_plane(fake), leaning, **kwargs)
+    tells = fake.shape[1] == 2
+    score = leaning(run.game.loss_pair, run.score, torch.cat([real, fake])) if tells else None
+    return draw_points(_in_plane(real), _in_plane(fake), score, **kwargs)
 
 def _in_plane(x): return torch.nn.functional.pad(x[:, :2], (0, max(0, 2 - x.shape[1])))
-
-# %% ../nbs/60_plots.ipynb #e991e64a
-def _leaning(run, real, fake):
-    "The discriminator's answers so that 0 is the middle and the sigmoid a tendency."
-    loss = run.game.loss_pair
-    if loss.relative:
-        middle = run.score(torch.cat([real, fake])).median()
-        return lambda x: run.score(x) - middle
-    if loss.is_label:
-        return lambda x: torch.logit(run.score(x) / (2 * loss.undecided), eps=1e-3)
-    return lambda x: run.score(x) - loss.undecided
 
 # %% ../nbs/60_plots.ipynb #abbc6408
 def bounds(recipe) -> dict: # {'gen': bound or None, 'disc': bound or None}
