@@ -201,17 +201,19 @@ def opened(
 
 class LivePanel(Worker, Stage):
     "A panel whose thread plays its run, and shows it."
+    rows, called, look, first_layers = Controls, 'lab', '', ('real', 'fake', 'surface') # another panel has others
+
     def __init__(self,
         run, # A `Run`, the name of a recipe, or the folder of a run
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
         fps:float=30, # Frames a second, at most
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
-        self.run, self.forked_at, self.controls, self.note = opened(run), None, Controls(), None
-        self.scene, self.layers, self.verdict = scene_of(self.run, samples), ['real', 'fake', 'surface'], Verdict()
+        self.run, self.forked_at, self.controls, self.note = opened(run), None, self.rows(), None
+        self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
         self._employ()
         self._speed, self._drawn = Speed(), Pacer(1 / 7 if fps <= 30 else 1 / 3, 1 / fps)
-        Stage.__init__(self, self.parts(), self.controls.about(), label='lab', classes='gnb-compact' if compact else '')
+        Stage.__init__(self, self.parts(), self.controls.about(), label=self.called, classes=f'{self.look} gnb-compact' if compact else self.look)
         with self.run.lock: self.answer() # it may be playing elsewhere
 
     def parts(self) -> list:

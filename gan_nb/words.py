@@ -44,8 +44,8 @@ _drawn = {
     'layers': 'what is drawn',
     'layer_real': 'real', 'layer_real_tip': 'Samples of the data', 'layer_fake': 'generated', 'layer_fake_tip': 'Samples of the generator, always from the same latents',
     'layer_surface': 'discriminator', 'layer_surface_tip': 'Where the discriminator says real (blue) and generated (orange)',
-    'layer_arrows': 'push', 'layer_arrows_tip': "Where the generator's loss pushes each sample: minus its gradient",
-    'layer_moves': 'step', 'layer_moves_tip': 'What the next step of the generator, after clip and normaliser, does to each sample',
+    'layer_arrows': 'arrows: the push', 'layer_arrows_tip': "Where the generator's loss pushes each sample: minus its gradient",
+    'layer_moves': 'arrows: the step', 'layer_moves_tip': 'What the next step of the generator, after clip and normaliser, does to each sample',
     'layer_mesh': 'manifold', 'layer_mesh_tip': 'The generator as a mesh: equal cells hold equal probability',
     'alt_plane': '{n} generated samples at round {round}', 'alt_pictures': '{n} generated pictures at round {round}',
     'cannot_draw': 'the page cannot draw this', 'no_answer': 'No kernel answers. Run the cell again.',
@@ -63,7 +63,43 @@ _players = {
     'loss_is': 'loss {loss}', 'clipped': '{percent} % clipped', 'method': 'who moves', 'loss': 'loss',
 }
 
-english = _acts | _places | _drawn | _doctor | _players
+_tour = {
+    'overview': 'How a round computes', 'real_and_generated': 'real · generated', 'norm_after': 'norm, after', 'n_weights': '{n} weights',
+    'turn': "{player}'s turn:", 'turn_of': "{player}'s turn, step {number} of {of}:", 'turn_of_both': 'Both at once:',
+    'flow_latents': 'latents', 'flow_latents_tip': 'Random numbers, new ones for each step: all that differs between two samples of a generator',
+    'flow_generator': 'Generator', 'flow_generator_tip': 'Turns each latent into a sample; its layers from left to right',
+    'flow_samples': 'samples', 'flow_samples_tip': 'What the generator made of the latents; for the discriminator, as many real ones lie beside them',
+    'flow_discriminator': 'Discriminator', 'flow_discriminator_tip': 'Answers each sample: its mean answer to real and to generated ones, as probabilities of real; where only their difference counts, that',
+    'flow_losses': 'losses', 'flow_losses_tip': "What each player wants small: the discriminator's in blue, the generator's in orange; s is the softplus, r and f the answers to real and generated samples",
+    'flow_step': 'step', 'flow_step_tip': 'The norm of the gradient of each player, and what is left of it after clip and normaliser; times the rate, that moves the weights',
+    'phase_latents': '{n} × {z_dim} normal numbers are drawn', 'phase_generator': 'the generator turns each row of them into a point',
+    'phase_samples': '{n} generated points', 'phase_discriminator': 'the discriminator answers each point; blue is where it says real',
+    'phase_losses_disc': 'its loss is {loss_disc}: small if real and generated points get different answers',
+    'phase_losses_gen': 'its loss is {loss_gen}: small if generated points get the answers of real ones',
+    'phase_losses_both': 'their losses are {loss_disc} and {loss_gen}',
+    'phase_back_disc': 'back through the discriminator: how its loss changes with each of its weights, a gradient of norm {grad_norm_disc}',
+    'phase_back_gen': 'back through the discriminator into the generator: how its loss changes with each of its weights, a gradient of norm {grad_norm_gen}',
+    'phase_back_both': 'back through both networks: gradients of norm {grad_norm_disc} and {grad_norm_gen}',
+    'phase_step_disc': 'clip and normaliser make its norm {update_norm_disc}; times the rate, that moves the discriminator',
+    'phase_step_gen': 'clip and normaliser make its norm {update_norm_gen}; times the rate, that moves the generator',
+    'phase_step_both': 'both move',
+}
+_playground = {
+    'playground': 'Playground', 'data': 'data', 'clip_the_discriminator': 'clip the discriminator', 'begins_anew': 'A change of these begins a new run with the same seed; hidden layers are those of both networks',
+    'data_line': 'a line', 'data_two_gaussians': 'two Gaussians', 'data_ring': 'a ring of eight', 'data_blobs': 'three blobs', 'data_grid': 'a grid of 25',
+    'data_moons': 'two moons', 'data_spiral': 'a spiral', 'data_two_scales': 'a wide and a narrow mode', 'data_draw': 'Draw your own, with mouse, pen or finger',
+    'draw_done': 'Done', 'draw_done_tip': 'Train on what was drawn', 'draw_clear': 'Clear', 'draw_clear_tip': 'Begin the drawing anew',
+    'draw_here': 'Draw here, one stroke or many', 'drawn': 'a drawing', 'new_run': 'a new run: {what}', 'former_run': 'back in the run before',
+    'start': 'trained start', 'start_tip': 'Begin with a pair that is trained already (recipe plane, seed 0)',
+    'slow': 'slow', 'slow_tip': 'Slow motion: each round phase by phase. The slider is then the seconds of a phase, else the rounds a second', 'full': 'full',
+    'seconds': '{n} s', 'a_second': '{n}/s', 'seed': 'seed', 'seed_tip': 'Decides initial weights and every batch; another one begins anew',
+    'fit': 'fit', 'fit_tip': "How far the generator's density is from the data's, both through the same narrow kernel, in nats: JS (Jensen-Shannon, from 0 to 0.69) and KL(data ‖ generator), cut at 1. Where there are modes: the share of them with a sample within 3 sigma, and the share of samples that are",
+    'js': 'JS', 'kl': 'KL', 'modes': 'modes', 'sharp': 'at a mode', 'captured': '{n} of {of} modes', 'js_is': 'JS {js} · KL {kl}', 'not_in_plane': 'no modes to count',
+    'lesson': 'Lesson', 'hint': 'Hint', 'hint_tip': 'A little help; again: the task', 'next': 'Next', 'next_tip': 'On to the next step, when this one is done',
+    'lesson_at': '{title}, {at} of {of}.', 'lesson_over': 'That was all of it. Play on as you like.', 'what_is_drawn': 'what is drawn',
+}
+
+english = _acts | _places | _drawn | _doctor | _players | _tour | _playground
 languages = {'en': english}
 
 # %% ../nbs/59_words.ipynb #b151c062
