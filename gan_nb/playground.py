@@ -6,7 +6,7 @@
 __all__ = ['layers', 'sets', 'Meter', 'Pace', 'Moment', 'landscape_of', 'draw_landscape', 'PlaygroundControls', 'thumbnails',
            'fit_chart', 'playground_parts', 'without', 'Course', 'SlowPanel', 'begun', 'Playground']
 
-# %% ../nbs/67_playground.ipynb #ad68b733
+# %% ../nbs/67_playground.ipynb #f88f0b76
 import math
 import time
 from collections import deque
@@ -34,7 +34,7 @@ from .tour import boxes, flow_of, phases, tell
 from .training import Run
 from .words import say
 
-# %% ../nbs/67_playground.ipynb #f974cd66
+# %% ../nbs/67_playground.ipynb #52a67275
 class Meter:
     "Measures now and then how well the generator fits data in the plane."
     def __init__(self, data:Data):
@@ -64,14 +64,14 @@ class Meter:
         "What was measured last, by name."
         return dict(zip(self.columns, self.rows[-1])) if self.rows else {}
 
-    def words(self) -> dict:
-        "The same as words of a frame."
-        if not self.rows: return dict(measured='', found='')
-        last, k = self.last, len(self.data.modes) if self.data.modes is not None else 0
-        found = say('captured', n=round(last['modes'] * k), of=k) if math.isfinite(last.get('modes', math.nan)) else ''
-        return dict(measured=say('js_is', js=f"{last['js']:.2f}", kl=f"{last['kl']:.2f}"), found=found)
+    def found(self) -> str:
+        "How many modes the samples have found, in words; none where there are none to count."
+        share = self.last.get('modes', math.nan)
+        if math.isnan(share): return ''
+        k = len(self.data.modes)
+        return say('captured', n=round(share * k), of=k)
 
-# %% ../nbs/67_playground.ipynb #1b0f18ca
+# %% ../nbs/67_playground.ipynb #91dfe0f1
 _full = 1000. # Rounds a second: no bound
 
 @dataclass
@@ -104,7 +104,7 @@ class Pace:
         "Seconds from round to round, at least."
         return 0. if self.rate >= _full else 1 / self.rate
 
-# %% ../nbs/67_playground.ipynb #13192ed2
+# %% ../nbs/67_playground.ipynb #6af86482
 class Moment(NamedTuple):
     "A run as it is, was, or is about to be."
     run:Run
@@ -114,7 +114,7 @@ class Moment(NamedTuple):
                                                 ('experiment', 'game', 'recipe', 'records', 'lock'))
     round = property(lambda self: self.state.round)
 
-# %% ../nbs/67_playground.ipynb #1b120a46
+# %% ../nbs/67_playground.ipynb #ef912c84
 layers = ('real', 'fake', 'surface', 'arrows', 'moves', 'mesh')
 _n_arrows, _cells, _cells_of_a_thread = 60, 20, 120
 
@@ -142,7 +142,7 @@ def _ink(density):
     full = density.flatten().kthvalue(int(.9 * density.numel())).values.clamp(min=1e-30)
     return (density / full).clamp(0, 1).sqrt().nan_to_num(1.).numpy()
 
-# %% ../nbs/67_playground.ipynb #f1cd8d7d
+# %% ../nbs/67_playground.ipynb #60127733
 def draw_landscape(
     frame, # A `gan_nb.stage.Frame`
 ):
@@ -162,7 +162,7 @@ def _quiver(ax, points, vectors, limit, colour):
     usual = np.quantile(np.hypot(*vectors.T), .9) or 1.
     ax.quiver(*points.T, *(vectors / usual * .2 * limit).T, color=colour, angles='xy', scale_units='xy', scale=1, width=.003)
 
-# %% ../nbs/67_playground.ipynb #c93c8623
+# %% ../nbs/67_playground.ipynb #93fede23
 _anew = ('hidden', 'z_dim', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
 
 class PlaygroundControls(Controls):
@@ -179,7 +179,7 @@ class PlaygroundControls(Controls):
         "What never changes, for the page."
         return super().about() | self.own
 
-# %% ../nbs/67_playground.ipynb #99a7c0c1
+# %% ../nbs/67_playground.ipynb #c1943a0a
 sets = tuple(mixtures)
 
 def thumbnails() -> list: # Of {'value', 'points'}
@@ -192,7 +192,7 @@ def _small(data):
     x = data.all('train', 70)
     return (x / x.abs().max()).mul(100).round().div(100).tolist()
 
-# %% ../nbs/67_playground.ipynb #06a4500f
+# %% ../nbs/67_playground.ipynb #9a649815
 def _part(part, look='', **about): return dict(part=part, **about, **({'class': look} if look else {}))
 def _texts(*says): return [_part('text', look, says=name) for name, look in says]
 def _title(key): return _part('text', 'gnb-title', text=key)
@@ -201,7 +201,7 @@ def fit_chart() -> dict:
     "Divergences, and modes where there are any."
     lines = [dict(column='modes', hue='gen', look='solid'), dict(column='sharp', hue='gen', look='faint'),
              dict(column='kl', hue='ink', look='faint'), dict(column='js', hue='ink', look='solid')]
-    return _part('chart', id='fit', title='fit', of='measures', range=[0, 1], quiet=True, keys=lines, says='measured', lines=lines)
+    return _part('chart', id='fit', title='fit', of='measures', range=[0, 1], quiet=True, keys=lines, lines=lines)
 
 def _transport():
     buttons = [_part('button', 'gnb-main' if act in ('play', 'pause') else '', act=act) for act in acts]
@@ -256,7 +256,7 @@ def without(
 
 def _names(part): return {part.get(key) for key in ('part', 'id', 'act', 'control', 'opens')} | set(part.get('class', '').split())
 
-# %% ../nbs/67_playground.ipynb #822c79c2
+# %% ../nbs/67_playground.ipynb #1be7e48b
 class Course:
     "Where somebody is in a lesson."
     def __init__(self,
@@ -295,7 +295,7 @@ class Course:
         "Which of its buttons cannot be pressed."
         return [*([] if self.is_done else ['next']), *(['hint'] if self.is_over else [])]
 
-# %% ../nbs/67_playground.ipynb #470f6bd1
+# %% ../nbs/67_playground.ipynb #912f6149
 class SlowPanel(KeptPanel):
     "A panel that plays at the pace one likes, down to single phases of a round."
     def __init__(self, run, samples:int|None=None, **kwargs):
@@ -352,14 +352,15 @@ class SlowPanel(KeptPanel):
         self._next = max(self._next + self.pace.pause, now)
         self._rest_for(self._next - now)
 
-# %% ../nbs/67_playground.ipynb #6b3a7e50
+# %% ../nbs/67_playground.ipynb #d00a168c
 def begun(
     data, # The name of a set, strokes of a pen as a list, or other points
     settings:dict, # Of the run
 ) -> Run:
-    "A new run of the recipe `plane`; its generator is not averaged, so that what is seen is what moves."
+    """A new run of the recipe `plane`. Its generator is not averaged, so that what is seen is what moves; and its
+    discriminator is the faster one, with which eight modes are found in a third of the rounds."""
     data = drawn(data) if isinstance(data, list) else data
-    return Run('plane', **{'data': data, 'halflife': 0., **settings})
+    return Run('plane', **{'data': data, 'halflife': 0., 'lr_disc': .03, **settings})
 
 def _in_the_plane(run):
     if run.game.pair.shape == (2,): return run
@@ -427,12 +428,12 @@ class Playground(SlowPanel):
     def words(self):
         "What it says in words."
         pen = say('draw_here') if self.strokes is not None else ''
-        return super().words() | self.meter.words() | dict(draw=pen) | (self.course.words() if self.course else {})
+        return super().words() | dict(draw=pen) | (self.course.words() if self.course else {})
 
     def _flow(self, phase):
         last = self.run.records.last
         seen = phase.turn.seen if phase else {name: getattr(last, name) for name in measured} if last else {}
-        return flow_of(self.run.experiment, seen, phase, self.meter.words()['found'])
+        return flow_of(self.run.experiment, seen, phase, self.meter.found())
 
     def _shown(self):
         name, run = self.run.game.data.name, self.run

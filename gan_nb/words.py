@@ -94,7 +94,7 @@ _playground = {
     'slow': 'slow', 'slow_tip': 'Slow motion: each round phase by phase. The slider is then the seconds of a phase, else the rounds a second', 'full': 'full',
     'seconds': '{n} s', 'a_second': '{n}/s', 'seed': 'seed', 'seed_tip': 'Decides initial weights and every batch; another one begins anew',
     'fit': 'fit', 'fit_tip': "How far the generator's density is from the data's, both through the same narrow kernel, in nats: JS (Jensen-Shannon, from 0 to 0.69) and KL(data ‖ generator), cut at 1. Where there are modes: the share of them with a sample within 3 sigma, and the share of samples that are",
-    'js': 'JS', 'kl': 'KL', 'modes': 'modes', 'sharp': 'at a mode', 'captured': '{n} of {of} modes', 'js_is': 'JS {js} · KL {kl}', 'not_in_plane': 'no modes to count',
+    'js': 'JS', 'kl': 'KL', 'modes': 'modes', 'sharp': 'sharp', 'captured': '{n} of {of} modes',
     'lesson': 'Lesson', 'hint': 'Hint', 'hint_tip': 'A little help; again: the task', 'next': 'Next', 'next_tip': 'On to the next step, when this one is done',
     'lesson_at': '{title}, {at} of {of}.', 'lesson_over': 'That was all of it. Play on as you like.', 'what_is_drawn': 'what is drawn',
 }
