@@ -6,7 +6,7 @@
 __all__ = ['layers', 'sets', 'Meter', 'Pace', 'Moment', 'landscape_of', 'draw_landscape', 'PlaygroundControls', 'thumbnails',
            'fit_chart', 'playground_parts', 'without', 'Course', 'SlowPanel', 'begun', 'Playground']
 
-# %% ../nbs/67_playground.ipynb #f88f0b76
+# %% ../nbs/67_playground.ipynb #8394e6cd
 import math
 import time
 from collections import deque
@@ -34,7 +34,7 @@ from .tour import boxes, flow_of, phases, tell
 from .training import Run
 from .words import say
 
-# %% ../nbs/67_playground.ipynb #52a67275
+# %% ../nbs/67_playground.ipynb #4836d06d
 class Meter:
     "Measures now and then how well the generator fits data in the plane."
     def __init__(self, data:Data):
@@ -71,7 +71,7 @@ class Meter:
         k = len(self.data.modes)
         return say('captured', n=round(share * k), of=k)
 
-# %% ../nbs/67_playground.ipynb #91dfe0f1
+# %% ../nbs/67_playground.ipynb #ea31f978
 _full = 1000. # Rounds a second: no bound
 
 @dataclass
@@ -104,7 +104,7 @@ class Pace:
         "Seconds from round to round, at least."
         return 0. if self.rate >= _full else 1 / self.rate
 
-# %% ../nbs/67_playground.ipynb #6af86482
+# %% ../nbs/67_playground.ipynb #3c2818b4
 class Moment(NamedTuple):
     "A run as it is, was, or is about to be."
     run:Run
@@ -114,7 +114,7 @@ class Moment(NamedTuple):
                                                 ('experiment', 'game', 'recipe', 'records', 'lock'))
     round = property(lambda self: self.state.round)
 
-# %% ../nbs/67_playground.ipynb #ef912c84
+# %% ../nbs/67_playground.ipynb #523b5b80
 layers = ('real', 'fake', 'surface', 'arrows', 'moves', 'mesh')
 _n_arrows, _cells, _cells_of_a_thread = 60, 20, 120
 
@@ -142,7 +142,7 @@ def _ink(density):
     full = density.flatten().kthvalue(int(.9 * density.numel())).values.clamp(min=1e-30)
     return (density / full).clamp(0, 1).sqrt().nan_to_num(1.).numpy()
 
-# %% ../nbs/67_playground.ipynb #60127733
+# %% ../nbs/67_playground.ipynb #38a65c6a
 def draw_landscape(
     frame, # A `gan_nb.stage.Frame`
 ):
@@ -162,7 +162,7 @@ def _quiver(ax, points, vectors, limit, colour):
     usual = np.quantile(np.hypot(*vectors.T), .9) or 1.
     ax.quiver(*points.T, *(vectors / usual * .2 * limit).T, color=colour, angles='xy', scale_units='xy', scale=1, width=.003)
 
-# %% ../nbs/67_playground.ipynb #93fede23
+# %% ../nbs/67_playground.ipynb #585ca292
 _anew = ('hidden', 'z_dim', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
 
 class PlaygroundControls(Controls):
@@ -179,7 +179,7 @@ class PlaygroundControls(Controls):
         "What never changes, for the page."
         return super().about() | self.own
 
-# %% ../nbs/67_playground.ipynb #c1943a0a
+# %% ../nbs/67_playground.ipynb #faa92be7
 sets = tuple(mixtures)
 
 def thumbnails() -> list: # Of {'value', 'points'}
@@ -192,7 +192,7 @@ def _small(data):
     x = data.all('train', 70)
     return (x / x.abs().max()).mul(100).round().div(100).tolist()
 
-# %% ../nbs/67_playground.ipynb #9a649815
+# %% ../nbs/67_playground.ipynb #26c2f08e
 def _part(part, look='', **about): return dict(part=part, **about, **({'class': look} if look else {}))
 def _texts(*says): return [_part('text', look, says=name) for name, look in says]
 def _title(key): return _part('text', 'gnb-title', text=key)
@@ -232,9 +232,11 @@ def _lesson_row():
     buttons = [_part('button', act='hint'), _part('button', 'gnb-main', act='next')]
     return _part('bar', 'gnb-lesson', children=[*_texts(('dots', 'gnb-dots')), task, *buttons])
 
+def _player(player): return _part('text', f'gnb-strong gnb-dot gnb-{player}', text=PLAYERS[player][0].capitalize())
+
 def _sheet_of_settings(controls):
     anew = _part('section', 'gnb-anew', children=[_part('text', 'gnb-soft gnb-wrap', text='begins_anew'), *map(row, (*_anew, 'seed'))])
-    columns = [_part('section', children=[*map(row, [*controls.of_player[p], *controls.rest[p]])]) for p in ('gen', 'disc')]
+    columns = [_part('section', children=[_player(p), *map(row, [*controls.of_player[p], *controls.rest[p]])]) for p in ('gen', 'disc')]
     children = [_part('columns', children=columns), *map(row, controls.rest['']), anew]
     return _part('sheet', id='settings', title='settings', children=children)
 
@@ -256,7 +258,7 @@ def without(
 
 def _names(part): return {part.get(key) for key in ('part', 'id', 'act', 'control', 'opens')} | set(part.get('class', '').split())
 
-# %% ../nbs/67_playground.ipynb #1be7e48b
+# %% ../nbs/67_playground.ipynb #6a983916
 class Course:
     "Where somebody is in a lesson."
     def __init__(self,
@@ -295,7 +297,7 @@ class Course:
         "Which of its buttons cannot be pressed."
         return [*([] if self.is_done else ['next']), *(['hint'] if self.is_over else [])]
 
-# %% ../nbs/67_playground.ipynb #912f6149
+# %% ../nbs/67_playground.ipynb #acae2242
 class SlowPanel(KeptPanel):
     "A panel that plays at the pace one likes, down to single phases of a round."
     def __init__(self, run, samples:int|None=None, **kwargs):
@@ -312,6 +314,10 @@ class SlowPanel(KeptPanel):
         "What is shown: the run as it is, or a moment of the round that it is about to play."
         phase = self.phase()
         return Moment(self.run, phase.state if phase else self.run.state)
+
+    def words(self):
+        "What it says in words."
+        return super().words() | (dict(speed=say('slow_motion')) if self.playing and self.pace.is_slow else {})
 
     def _log(self):
         phase = self.phase()
@@ -352,7 +358,7 @@ class SlowPanel(KeptPanel):
         self._next = max(self._next + self.pace.pause, now)
         self._rest_for(self._next - now)
 
-# %% ../nbs/67_playground.ipynb #d00a168c
+# %% ../nbs/67_playground.ipynb #8d61b4fb
 def begun(
     data, # The name of a set, strokes of a pen as a list, or other points
     settings:dict, # Of the run
@@ -409,7 +415,7 @@ class Playground(SlowPanel):
         at, doing = self.moment(), 'playing' if self.playing else 'paused'
         with self.run.lock:
             said, measures = self.said(), self.meter.table
-            if self.strokes is not None: return Frame(self.round, doing, _paper, records=self.run.records, measures=measures, said=said)
+            if self.strokes is not None: return Frame(self.round, doing, _paper, tuple(self.layers), records=self.run.records, measures=measures, said=said)
             frame = frame_of(at, self.scene, self.layers, said, doing)
             return replace(frame, measures=measures, **landscape_of(at, self.scene.z, self.layers))
 
@@ -419,11 +425,16 @@ class Playground(SlowPanel):
 
     def said(self):
         "Its words, controls and marks."
-        said, phase, pen = super().said(), self.phase(), self.strokes is not None
+        pen, phase = self.strokes is not None, self.phase()
+        said = super().said()
         acts = dict(gone=[*said['acts']['gone'], *([] if pen else ['draw_clear', 'draw_done'])], off=self.course.off() if self.course else [])
         return said | dict(acts=acts, hue=said['hue'] | dict(dots='good'), drawing=pen, strokes=self.strokes or [],
                            layers_off=['mesh'] if self.run.game.pair.z_dim > 2 else [],
                            flow=self._flow(phase), lit=phase.lit if phase else '', measures_columns=self.meter.columns)
+
+    def phase(self):
+        "The `Phase` of slow motion that is shown; None if it is none."
+        return super().phase() if self.strokes is None else None
 
     def words(self):
         "What it says in words."

@@ -338,10 +338,9 @@ class Drawn {
 
   head({ title, hint, key, keys }) {
     if (!title) return;
-    const head = element("div", "gnb-head", { title: this.page.word(`${title}_tip`).replace(/^\w+_tip$/, "") });
+    const head = element("div", `gnb-head ${keys ? "gnb-keys" : ""}`, { title: this.page.word(`${title}_tip`).replace(/^\w+_tip$/, "") });
     head.append(element("b", "", { text: this.page.word(title) }));
-    this.hint = element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" });
-    head.append(this.hint);
+    if (!keys) head.append(element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" }));
     for (const hue of key ?? []) head.append(element("span", `gnb-key gnb-${hue}`, { text: this.page.word(hue === "gen" ? "generator" : "discriminator") }));
     this.keys = (keys ?? []).map(({ column, hue, look }) => {
       const name = element("span", `gnb-key gnb-${hue} gnb-${look}`, { text: this.page.word(column) });
@@ -648,7 +647,7 @@ class Chart extends Drawn {
     this.area = { left: 44, right: w - 10, top: 6, bottom: h - 16 };
     const { left, right, top, bottom } = this.area;
     ctx.font = "10.5px sans-serif";
-    if (found) this.name(found);
+    this.name(found);
     const lines = found ? this.lines(found, Math.max(20, Math.floor((right - left) / 3)), log) : [];
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
@@ -678,11 +677,12 @@ class Chart extends Drawn {
   }
 
   /** The key says the last value of each line, and nothing of lines that are not there. */
-  name({ names, table: { rows, columns, data } }) {
+  name(found) {
+    const names = found?.names ?? this.held[`${this.spec.of}_columns`] ?? [];
     for (const { column, name } of this.keys) {
-      const at = names.indexOf(column);
+      const at = names.indexOf(column), last = found?.table.data[(found.table.rows - 1) * found.table.columns + at];
       name.hidden = at < 0;
-      if (at >= 0) setText(name, `${this.page.word(column)} ${short(+data[(rows - 1) * columns + at].toPrecision(2))}`);
+      setText(name, `${this.page.word(column)} ${last === undefined ? "" : short(+last.toPrecision(2))}`);
     }
   }
 
@@ -1261,6 +1261,7 @@ class Flow extends Part {
       lines.slice(1).forEach((line, i) => setText(line, said[id]?.[i] ?? ""));
       box.classList.toggle("gnb-lit", lit.split(" ").includes(id));
     }
+    this.node.classList.toggle("gnb-of-gen", lit.includes("of_gen"));
     this.back.className = `gnb-flow-back ${lit.includes("back_gen") ? "gnb-gen" : ""} ${lit.includes("back_disc") ? "gnb-disc" : ""}`;
   }
 }

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['boxes', 'formulas', 'Turn', 'turns', 'Phase', 'phases', 'tell', 'flow_of']
 
-# %% ../nbs/62_tour.ipynb #644f27c2
+# %% ../nbs/62_tour.ipynb #07da6f05
 import math
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from .plots import PLAYERS
 from .round import advance, draw
 from .words import say
 
-# %% ../nbs/62_tour.ipynb #4af98a31
+# %% ../nbs/62_tour.ipynb #f7b7e07f
 class Turn(NamedTuple):
     "One step of one player, or of both at once."
     player:str # 'gen', 'disc' or 'both'
@@ -48,7 +48,7 @@ def _taken(experiment, state, batches):
 
 def _plain(seen): return {name: float(value) for name, value in seen.items() if value.numel() == 1}
 
-# %% ../nbs/62_tour.ipynb #5d65543e
+# %% ../nbs/62_tour.ipynb #7dd8680a
 boxes = ('latents', 'generator', 'samples', 'discriminator', 'losses', 'step') # Of the overview
 _parts = ('latents', 'generator', 'samples', 'discriminator', 'losses', 'back', 'step')
 
@@ -65,8 +65,8 @@ class Phase(NamedTuple):
     @property
     def lit(self) -> str:
         "What of the overview computes."
-        if self.name != 'back': return self.name
-        return ' '.join(f'back_{player}' for player in self._movers)
+        name = self.name if self.name != 'back' else ' '.join(f'back_{player}' for player in self._movers)
+        return f'{name} of_{self.turn.player}'
 
     @property
     def _movers(self): return players if self.turn.player == 'both' else (self.turn.player,)
@@ -84,7 +84,7 @@ def phases(
     "The next round, in slow motion."
     return [Phase(turn, name) for turn in turns(experiment, state) for name in (_parts if turn.number == 1 else ('step',))]
 
-# %% ../nbs/62_tour.ipynb #db8b5247
+# %% ../nbs/62_tour.ipynb #f73ac010
 def tell(
     phase:Phase,
     recipe, # Of the experiment
@@ -97,10 +97,10 @@ def tell(
 
 def _whose(turn):
     if turn.player == 'both': return say('turn_of_both')
-    player = say(PLAYERS[turn.player][0])
+    player = say(PLAYERS[turn.player][0].capitalize())
     return say('turn', player=player) if turn.of == 1 else say('turn_of', player=player, number=turn.number, of=turn.of)
 
-# %% ../nbs/62_tour.ipynb #9cd84a3e
+# %% ../nbs/62_tour.ipynb #b817a90c
 formulas = { # The discriminator's and the generator's, without penalties
     'minimax': ('s(−r) + s(f)', '−s(f)'), 'non_saturating': ('s(−r) + s(f)', 's(−f)'),
     'r3': ('s(f − r)', 's(r − f)'), 'least_squares': ('½(r−1)² + ½f²', '½(f − 1)²'),
@@ -113,19 +113,19 @@ def flow_of(
     found:str='', # What the samples have found
 ) -> dict: # Boxes to lines of words: what it is, and its numbers
     "What the boxes of the overview say."
-    recipe, said = experiment.recipe, _fixed(experiment)
+    said = _fixed(experiment, phase)
     of_players = [_of_each(phase, player, seen) for player in ('disc', 'gen')]
     numbers = dict(latents=['N(0, I)'], generator=[say('n_weights', n=_weights(experiment))], samples=[found],
                    discriminator=[_answers(experiment.game.loss_pair, seen)],
                    losses=[loss for loss, _ in of_players], step=[step for _, step in of_players])
     return {box: [said[box], *(numbers[box] if phase is None or phase.has(box) else [])] for box in boxes}
 
-def _fixed(experiment):
-    recipe = experiment.recipe
+def _fixed(experiment, phase):
+    recipe, which = experiment.recipe, {'disc': 0, 'gen': 1}.get(phase and phase.turn.player)
     n, shape = recipe.batch_size, '×'.join(map(str, experiment.game.pair.shape))
     sizes = lambda first, last: ' → '.join(map(str, (first, *recipe.hidden, last)))
     return dict(latents=f'{n} × {recipe.z_dim}', generator=sizes(recipe.z_dim, shape), samples=f'{n} × {shape}',
-                discriminator=say('real_and_generated'), losses=recipe.loss.replace('_', ' '), step=say('norm_after'))
+                discriminator=say('real_and_generated'), losses=recipe.loss.replace('_', ' ') if which is None else formulas[recipe.loss][which], step=say('norm_after'))
 
 def _weights(experiment): return sum(p.numel() for p in experiment.game.nets['gen'].parameters())
 
@@ -135,7 +135,7 @@ def _of_each(phase, player, seen):
     loss, norm, after = (seen.get(f'{name}_{player}', math.nan) for name in ('loss', 'grad_norm', 'update_norm'))
     return _short(loss), '' if math.isnan(norm) else f'{_short(norm)} → {_short(after)}'
 
-def _short(x): return '' if math.isnan(x) else f'{x:.2f}' if .1 <= abs(x) < 100 else f'{x:.2g}'
+def _short(x): return '' if math.isnan(x) else (f'{x:.2f}' if .1 <= abs(x) < 100 else f'{x:.2g}').replace('-', '−')
 
 def _answers(pair, seen):
     "What the discriminator says of real and of generated samples: as probabilities, or as the difference where only that counts."

@@ -92,7 +92,7 @@ _playground = {
     'draw_here': 'Draw here, one stroke or many', 'drawn': 'a drawing', 'new_run': 'a new run: {what}', 'former_run': 'back in the run before',
     'start': 'trained start', 'start_tip': 'Begin with a pair that is trained already (recipe plane, seed 0)',
     'slow': 'slow', 'slow_tip': 'Slow motion: each round phase by phase. The slider is then the seconds of a phase, else the rounds a second', 'full': 'full',
-    'seconds': '{n} s', 'a_second': '{n}/s', 'seed': 'seed', 'seed_tip': 'Decides initial weights and every batch; another one begins anew',
+    'slow_motion': 'slow motion', 'seconds': '{n} s', 'a_second': '{n}/s', 'seed': 'seed', 'seed_tip': 'Decides initial weights and every batch; another one begins anew',
     'fit': 'fit', 'fit_tip': "How far the generator's density is from the data's, both through the same narrow kernel, in nats: JS (Jensen-Shannon, from 0 to 0.69) and KL(data ‖ generator), cut at 1. Where there are modes: the share of them with a sample within 3 sigma, and the share of samples that are",
     'js': 'JS', 'kl': 'KL', 'modes': 'modes', 'sharp': 'sharp', 'captured': '{n} of {of} modes',
     'lesson': 'Lesson', 'hint': 'Hint', 'hint_tip': 'A little help; again: the task', 'next': 'Next', 'next_tip': 'On to the next step, when this one is done',
