@@ -6,7 +6,7 @@
 __all__ = ['layers', 'sets', 'Meter', 'Pace', 'Moment', 'landscape_of', 'draw_landscape', 'PlaygroundControls', 'thumbnails',
            'fit_chart', 'playground_parts', 'without', 'Course', 'SlowPanel', 'begun', 'Playground']
 
-# %% ../nbs/67_playground.ipynb #8394e6cd
+# %% ../nbs/67_playground.ipynb #7dd2b194
 import math
 import time
 from collections import deque
@@ -34,7 +34,7 @@ from .tour import boxes, flow_of, phases, tell
 from .training import Run
 from .words import say
 
-# %% ../nbs/67_playground.ipynb #4836d06d
+# %% ../nbs/67_playground.ipynb #d33124d5
 class Meter:
     "Measures now and then how well the generator fits data in the plane."
     def __init__(self, data:Data):
@@ -71,7 +71,7 @@ class Meter:
         k = len(self.data.modes)
         return say('captured', n=round(share * k), of=k)
 
-# %% ../nbs/67_playground.ipynb #ea31f978
+# %% ../nbs/67_playground.ipynb #d71edae4
 _full = 1000. # Rounds a second: no bound
 
 @dataclass
@@ -104,7 +104,7 @@ class Pace:
         "Seconds from round to round, at least."
         return 0. if self.rate >= _full else 1 / self.rate
 
-# %% ../nbs/67_playground.ipynb #3c2818b4
+# %% ../nbs/67_playground.ipynb #9777e826
 class Moment(NamedTuple):
     "A run as it is, was, or is about to be."
     run:Run
@@ -114,7 +114,7 @@ class Moment(NamedTuple):
                                                 ('experiment', 'game', 'recipe', 'records', 'lock'))
     round = property(lambda self: self.state.round)
 
-# %% ../nbs/67_playground.ipynb #523b5b80
+# %% ../nbs/67_playground.ipynb #3fc93ee1
 layers = ('real', 'fake', 'surface', 'arrows', 'moves', 'mesh')
 _n_arrows, _cells, _cells_of_a_thread = 60, 20, 120
 
@@ -142,7 +142,7 @@ def _ink(density):
     full = density.flatten().kthvalue(int(.9 * density.numel())).values.clamp(min=1e-30)
     return (density / full).clamp(0, 1).sqrt().nan_to_num(1.).numpy()
 
-# %% ../nbs/67_playground.ipynb #38a65c6a
+# %% ../nbs/67_playground.ipynb #cab84220
 def draw_landscape(
     frame, # A `gan_nb.stage.Frame`
 ):
@@ -162,7 +162,7 @@ def _quiver(ax, points, vectors, limit, colour):
     usual = np.quantile(np.hypot(*vectors.T), .9) or 1.
     ax.quiver(*points.T, *(vectors / usual * .2 * limit).T, color=colour, angles='xy', scale_units='xy', scale=1, width=.003)
 
-# %% ../nbs/67_playground.ipynb #585ca292
+# %% ../nbs/67_playground.ipynb #d92945fa
 _anew = ('hidden', 'z_dim', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
 
 class PlaygroundControls(Controls):
@@ -179,7 +179,7 @@ class PlaygroundControls(Controls):
         "What never changes, for the page."
         return super().about() | self.own
 
-# %% ../nbs/67_playground.ipynb #faa92be7
+# %% ../nbs/67_playground.ipynb #56b2a090
 sets = tuple(mixtures)
 
 def thumbnails() -> list: # Of {'value', 'points'}
@@ -192,7 +192,7 @@ def _small(data):
     x = data.all('train', 70)
     return (x / x.abs().max()).mul(100).round().div(100).tolist()
 
-# %% ../nbs/67_playground.ipynb #26c2f08e
+# %% ../nbs/67_playground.ipynb #e6c6b083
 def _part(part, look='', **about): return dict(part=part, **about, **({'class': look} if look else {}))
 def _texts(*says): return [_part('text', look, says=name) for name, look in says]
 def _title(key): return _part('text', 'gnb-title', text=key)
@@ -213,8 +213,9 @@ def _side(controls):
     chips = _part('chips', 'gnb-tall', layers=list(layers))
     clip = _part('section', 'gnb-narrow gnb-bare', children=[row('clip_disc')])
     choose = _part('section', 'gnb-pairs', children=[row('loss'), row('method')])
+    data = _part('section', 'gnb-side-data', id='data', children=[_title('data'), choices, _part('section', 'gnb-pairs', children=[row('start')])])
     return _part('section', 'gnb-side', children=[
-        _title('data'), choices, _part('section', 'gnb-pairs', children=[row('start')]), _title('what_is_drawn'), chips,
+        data, _title('what_is_drawn'), chips,
         _title('clip_the_discriminator'), clip, choose])
 
 def _board(controls):
@@ -256,13 +257,13 @@ def without(
     kept = [part for part in parts if not _names(part) & hidden]
     return [part | {'children': without(part['children'], hidden)} if 'children' in part else part for part in kept]
 
-def _names(part): return {part.get(key) for key in ('part', 'id', 'act', 'control', 'opens')} | set(part.get('class', '').split())
+def _names(part): return {part.get(key) for key in ('part', 'id', 'of', 'act', 'control', 'opens')} | set(part.get('class', '').split())
 
-# %% ../nbs/67_playground.ipynb #6a983916
+# %% ../nbs/67_playground.ipynb #d4d61c89
 class Course:
     "Where somebody is in a lesson."
     def __init__(self,
-        lesson, # Has title, steps and hides; a step has text, hint, is_done(panel) and setup(panel)
+        lesson, # Has title, ending, steps and hides; a step has text, hint, is_done(panel), and may have setup(panel)
     ):
         self.lesson, self.at, self.is_done, self.is_helping = lesson, 0, False, False
 
@@ -271,7 +272,8 @@ class Course:
 
     def begin(self, panel):
         "Set up the step it is at. What it asks of the panel is done after this."
-        if not self.is_over: self.lesson.steps[self.at].setup(panel)
+        setup = None if self.is_over else getattr(self.lesson.steps[self.at], 'setup', None)
+        if setup: setup(panel)
 
     def look(self, panel):
         "Is this step done? Once it was, it stays so."
@@ -289,7 +291,7 @@ class Course:
         "What its row says."
         n, now = len(self.lesson.steps), self.at + self.is_done
         dots = ' '.join('●' if i < now else '◉' if i == self.at else '○' for i in range(n))
-        if self.is_over: return dict(dots=dots, lesson_at=self.lesson.title, lesson=say('lesson_over'))
+        if self.is_over: return dict(dots=dots, lesson_at=self.lesson.title, lesson=self.lesson.ending)
         step, title = self.lesson.steps[self.at], say('lesson_at', title=self.lesson.title, at=self.at + 1, of=n)
         return dict(dots=dots, lesson_at=title, lesson=step.hint if self.is_helping else step.text)
 
@@ -297,7 +299,7 @@ class Course:
         "Which of its buttons cannot be pressed."
         return [*([] if self.is_done else ['next']), *(['hint'] if self.is_over else [])]
 
-# %% ../nbs/67_playground.ipynb #acae2242
+# %% ../nbs/67_playground.ipynb #5ee832d8
 class SlowPanel(KeptPanel):
     "A panel that plays at the pace one likes, down to single phases of a round."
     def __init__(self, run, samples:int|None=None, **kwargs):
@@ -358,7 +360,7 @@ class SlowPanel(KeptPanel):
         self._next = max(self._next + self.pace.pause, now)
         self._rest_for(self._next - now)
 
-# %% ../nbs/67_playground.ipynb #8d61b4fb
+# %% ../nbs/67_playground.ipynb #fa819e63
 def begun(
     data, # The name of a set, strokes of a pen as a list, or other points
     settings:dict, # Of the run
@@ -400,10 +402,17 @@ class Playground(SlowPanel):
         self.strokes, self._plays_after, self._earlier, self._trained = None, False, deque(maxlen=8), None
         self._asking, self._samples = Pacer(.05, least=.2), samples
         if self.course: self.look = f'{self.look} gnb-taught'
-        run = _in_the_plane(begun(data, settings) if run is None else opened(run))
+        run = _in_the_plane(self._first_run(data, settings) if run is None else opened(run))
         self.meter = Meter(run.game.data)
         super().__init__(run, samples, fps=fps, compact=compact)
         if self.course: self._order(lambda: self.course.begin(self))
+
+    def _first_run(self, data, settings):
+        "The lesson's own, if it has one."
+        lesson = self.course and self.course.lesson
+        if not hasattr(lesson, 'start'): return begun(data, settings)
+        self.first_layers = tuple(lesson.layers)
+        return lesson.start(**settings)
 
     def parts(self):
         "What the page is made of."

@@ -96,10 +96,80 @@ _playground = {
     'fit': 'fit', 'fit_tip': "How far the generator's density is from the data's, both through the same narrow kernel, in nats: JS (Jensen-Shannon, from 0 to 0.69) and KL(data ‖ generator), cut at 1. Where there are modes: the share of them with a sample within 3 sigma, and the share of samples that are",
     'js': 'JS', 'kl': 'KL', 'modes': 'modes', 'sharp': 'sharp', 'captured': '{n} of {of} modes',
     'lesson': 'Lesson', 'hint': 'Hint', 'hint_tip': 'A little help; again: the task', 'next': 'Next', 'next_tip': 'On to the next step, when this one is done',
-    'lesson_at': '{title}, {at} of {of}.', 'lesson_over': 'That was all of it. Play on as you like.', 'what_is_drawn': 'what is drawn',
+    'lesson_at': '{title}, {at} of {of}.', 'what_is_drawn': 'what is drawn',
 }
 
-english = _acts | _places | _drawn | _doctor | _players | _tour | _playground
+_lessons = {
+    'lesson_chase': 'Who chases whom',
+    'lesson_chase_1': 'Play 100 rounds. The discriminator calls the blue ground real: which way do the orange points go?',
+    'lesson_chase_1_hint': 'Press Play, and Pause at round 100 or later.',
+    'lesson_chase_2': 'Show the push, and step the generator three times by hand. Do the points go where their arrows point?',
+    'lesson_chase_2_hint': 'Switch on the layer called push, then press Step generator three times.',
+    'lesson_chase_3': 'Now step the discriminator three times. What becomes of the ground under the points?',
+    'lesson_chase_3_hint': 'Press Step discriminator three times: the points stay, the colours move.',
+    'lesson_chase_4': 'Let the discriminator rest: set its steps to 0, and play 100 rounds. How far do the points run, and who could stop them?',
+    'lesson_chase_4_hint': "The slider steps stands among the discriminator's settings. The generator needs at least 1.",
+    'lesson_chase_5': 'Wake it: set its steps to 1 again, and play 200 rounds. What calls the points back?',
+    'lesson_chase_5_hint': 'Both players need at least one step a round.',
+    'lesson_chase_ending': 'The generator only follows the ground, and the discriminator only changes it. The chase alone brings the points to the data.',
+
+    'lesson_collapse': 'Mode collapse',
+    'lesson_collapse_1': 'Play 200 rounds. How many of the eight blue places do the orange points reach at one time?',
+    'lesson_collapse_1_hint': "Press Play, and leave the settings as they are: the generator takes three steps a round.",
+    'lesson_collapse_2': 'Show the manifold, and play on to round 300. Is the mesh spread over the ring, or crumpled into one place?',
+    'lesson_collapse_2_hint': 'Switch on the layer called manifold: it is the generator itself, and equal cells hold equally many samples.',
+    'lesson_collapse_3': "Is the generator just too fast? Halve its rate, to 0.001, and play 200 rounds.",
+    'lesson_collapse_3_hint': "The slider rate stands among the generator's settings. Leave its steps at 3 for now.",
+    'lesson_collapse_4': 'Let both move equally often: set the generator\'s steps to 1, and play until seven places are reached. Why does that help?',
+    'lesson_collapse_4_hint': "The slider steps of the generator. It takes 200 rounds at least, and up to 600.",
+    'lesson_collapse_ending': 'A generator that runs ahead puts everything where it is called real now. The discriminator must have time to see that.',
+
+    'lesson_vanishing': 'Vanishing gradient',
+    'lesson_vanishing_1': "Play 150 rounds. What becomes of the generator's gradient norm while the discriminator's loss goes to zero?",
+    'lesson_vanishing_1_hint': 'Press Play, and follow the orange line in the chart of gradient norms, whose scale is logarithmic.',
+    'lesson_vanishing_2': "Multiply the generator's rate by ten, to 0.02, and play 100 rounds. Do the points move now?",
+    'lesson_vanishing_2_hint': "The slider rate stands among the generator's settings. Leave the loss as it is for now.",
+    'lesson_vanishing_3': 'Put the rate back to 0.002, set the loss to non saturating, and play 100 rounds. How much longer is the gradient?',
+    'lesson_vanishing_3_hint': 'The loss stands in All settings. Only the generator\'s loss changes; the discriminator is as sure as before.',
+    'lesson_vanishing_4': 'Make the discriminator less sure: r1 and r2 0.2. With a rate of 0.05, play until seven places are reached. What did it do?',
+    'lesson_vanishing_4_hint': "r1 and r2 stand in All settings; they keep the discriminator's slopes small. It takes 200 to 600 rounds.",
+    'lesson_vanishing_ending': 'Nothing can be learnt where the loss is flat, at any rate. Change the loss, or the discriminator, so that there is a slope.',
+
+    'lesson_clipping': 'What a clip does',
+    'lesson_clipping_1': 'Press Play. The run breaks within ten rounds: what did the gradient norms do just before?',
+    'lesson_clipping_1_hint': 'Leave the clips at none. The status line names the first number that was not finite.',
+    'lesson_clipping_2': 'Reset, set both clips to global norm, and play 100 rounds. Rate and start are the same: how many steps are clipped?',
+    'lesson_clipping_2_hint': 'Press Reset first. The clip stands among the settings of each player; the bound may stay at 1.',
+    'lesson_clipping_3': 'Lower both bounds to 0.03, and play 200 rounds. Most steps are clipped now: do the points get calmer?',
+    'lesson_clipping_3_hint': 'Drag the bounds in the chart of gradient norms, or the sliders of the clips: more than half of the steps must be clipped.',
+    'lesson_clipping_4': 'Take both clips away, and play 100 rounds. Which gradients was the bound for, if it does not break again?',
+    'lesson_clipping_4_hint': 'Set both clips to none, without a reset.',
+    'lesson_clipping_ending': 'A clip by global norm leaves short gradients as they are and shortens long ones to the bound. Their direction stays.',
+
+    'lesson_normalising': 'What normalising does',
+    'lesson_normalising_1': 'Play 200 rounds. How far do the points get, and how long are the gradients?',
+    'lesson_normalising_1_hint': 'Press Play. Each step is the rate times the gradient, and nothing else.',
+    'lesson_normalising_2': 'Set normalise to global norm for both, and play 300 rounds. What has become of the solid lines?',
+    'lesson_normalising_2_hint': "It stands among the settings of each player; its number, the length of every step before the rate, may stay at 1.",
+    'lesson_normalising_3': 'Clip both as well, by global norm, and play 50 rounds. What does the clip change now?',
+    'lesson_normalising_3_hint': 'Leave normalise as it is. A clip stands before the normaliser, which undoes what it did to the length.',
+    'lesson_normalising_4': 'The points tremble: no step is shorter than another. Divide both rates by ten, to 0.002, and play 150 rounds. Is it calmer?',
+    'lesson_normalising_4_hint': 'The slider rate of each player. A schedule would do the same little by little.',
+    'lesson_normalising_ending': 'Normalised steps are as long at the end as at the beginning: the rate alone decides, and has to shrink.',
+
+    'lesson_averages': 'Why averages help',
+    'lesson_averages_1': 'Play 400 rounds. Most places are found: do the points come to rest in them?',
+    'lesson_averages_1_hint': 'Press Play, and leave the settings as they are.',
+    'lesson_averages_2': 'Set rounds to 800: from half of it on, the mean of all generators is shown. Play 200 rounds. What stands still, what does not?',
+    'lesson_averages_2_hint': 'It stands in All settings. 150 rounds have to be in the mean. Look at the losses as well as at the points.',
+    'lesson_averages_3': 'Set rounds back to 100000: the last generator is shown. Play 100 rounds. Had the game itself come to rest?',
+    'lesson_averages_3_hint': 'Half of 100,000 rounds lies far ahead, so there is no mean yet.',
+    'lesson_averages_4': 'Begin a mean once more, with rounds at 1000, and play 150 rounds. Which of the two would you give away?',
+    'lesson_averages_4_hint': 'Any number for rounds will do whose half lies at least 150 rounds back.',
+    'lesson_averages_ending': 'Each generator is off in another direction, and in their mean that cancels. The game moves on; the mean has arrived.',
+}
+
+english = _acts | _places | _drawn | _doctor | _players | _tour | _playground | _lessons
 languages = {'en': english}
 
 # %% ../nbs/59_words.ipynb #b151c062
