@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['boxes', 'formulas', 'Turn', 'turns', 'Phase', 'phases', 'tell', 'flow_of']
 
-# %% ../nbs/62_tour.ipynb #07da6f05
+# %% ../nbs/62_tour.ipynb #47826f56
 import math
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from .plots import PLAYERS
 from .round import advance, draw
 from .words import say
 
-# %% ../nbs/62_tour.ipynb #f7b7e07f
+# %% ../nbs/62_tour.ipynb #75e4bfe8
 class Turn(NamedTuple):
     "One step of one player, or of both at once."
     player:str # 'gen', 'disc' or 'both'
@@ -48,7 +48,7 @@ def _taken(experiment, state, batches):
 
 def _plain(seen): return {name: float(value) for name, value in seen.items() if value.numel() == 1}
 
-# %% ../nbs/62_tour.ipynb #7dd8680a
+# %% ../nbs/62_tour.ipynb #bbe10fff
 boxes = ('latents', 'generator', 'samples', 'discriminator', 'losses', 'step') # Of the overview
 _parts = ('latents', 'generator', 'samples', 'discriminator', 'losses', 'back', 'step')
 
@@ -84,7 +84,7 @@ def phases(
     "The next round, in slow motion."
     return [Phase(turn, name) for turn in turns(experiment, state) for name in (_parts if turn.number == 1 else ('step',))]
 
-# %% ../nbs/62_tour.ipynb #f73ac010
+# %% ../nbs/62_tour.ipynb #9d8e6bf3
 def tell(
     phase:Phase,
     recipe, # Of the experiment
@@ -100,7 +100,7 @@ def _whose(turn):
     player = say(PLAYERS[turn.player][0].capitalize())
     return say('turn', player=player) if turn.of == 1 else say('turn_of', player=player, number=turn.number, of=turn.of)
 
-# %% ../nbs/62_tour.ipynb #b817a90c
+# %% ../nbs/62_tour.ipynb #82d97c5f
 formulas = { # The discriminator's and the generator's, without penalties
     'minimax': ('s(−r) + s(f)', '−s(f)'), 'non_saturating': ('s(−r) + s(f)', 's(−f)'),
     'r3': ('s(f − r)', 's(r − f)'), 'least_squares': ('½(r−1)² + ½f²', '½(f − 1)²'),
@@ -135,7 +135,11 @@ def _of_each(phase, player, seen):
     loss, norm, after = (seen.get(f'{name}_{player}', math.nan) for name in ('loss', 'grad_norm', 'update_norm'))
     return _short(loss), '' if math.isnan(norm) else f'{_short(norm)} → {_short(after)}'
 
-def _short(x): return '' if math.isnan(x) else (f'{x:.2f}' if .1 <= abs(x) < 100 else f'{x:.2g}').replace('-', '−')
+def _short(x):
+    "A number in few letters."
+    if math.isnan(x): return ''
+    text = f'{x:.2f}' if .1 <= abs(x) < 100 else f'{x:.2g}' if .001 <= abs(x) < 1e4 or not x else f'{x:.0e}'.replace('e-0', 'e-').replace('e+0', 'e')
+    return text.replace('-', '−')
 
 def _answers(pair, seen):
     "What the discriminator says of real and of generated samples: as probabilities, or as the difference where only that counts."
