@@ -3,6 +3,8 @@
 # make clean   remove what is built; .venv and runs/ stay
 # make bench   how fast a round is, beside plain PyTorch, Lightning, Keras and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
+# make soak    an hour of everything that a person does to a panel, in a real browser (SOAK= seconds)
+# make window  how fast the panels move in a real browser, and what it costs the training; wants an idle machine
 # make kills   a run killed at 200 random moments (KILLS=; half a minute); make test does it 20 times
 #
 # PYTHON=python3.10 chooses the interpreter. The environment is always .venv; it is renewed when pyproject.toml or
@@ -12,6 +14,7 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 ROUNDS ?= 1800
 FUZZ_RUNS ?= 1000000
 KILLS ?= 200
+SOAK ?= 3600
 LAB_ARGS ?=
 
 bin := .venv/bin
@@ -21,7 +24,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test fuzz kills bench sync clean
+.PHONY: help lab train test fuzz kills soak window bench sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -46,7 +49,7 @@ $(dev): pyproject.toml constraints.txt
 	@touch $@ $(lab)
 
 lab: $(lab)
-	$(bin)/jupyter lab index.ipynb $(LAB_ARGS)
+	$(bin)/gan-nb lab index.ipynb -- $(LAB_ARGS)
 
 train: $(lab)
 	@echo "The article trains for 10,000 rounds; this is $(ROUNDS). All of them: make train ROUNDS=10000"
@@ -70,6 +73,14 @@ kills: export OMP_NUM_THREADS := 1
 kills: export MPLBACKEND := Agg
 kills: $(dev)
 	KILLS=$(KILLS) $(bin)/python -m pytest -s tests/test_kill_9.py
+
+soak: export OMP_NUM_THREADS := 1
+soak: $(dev)
+	SOAK=$(SOAK) $(bin)/python -m pytest -s tests/test_soak.py
+
+window: export OMP_NUM_THREADS := 1
+window: $(dev)
+	$(bin)/python tests/window_speed.py
 
 bench: $(dev)
 	$(bin)/python -m pip install -q -c constraints.txt -e '.[peers]'

@@ -6,6 +6,7 @@
 __all__ = ['Ranking', 'rank', 'read_losses', 'Past', 'Aside', 'Evidence', 'examine', 'examining']
 
 # %% ../nbs/55_checkup.ipynb #4f9dd402
+import copy
 import math
 from dataclasses import dataclass, field, is_dataclass, replace
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 
 from .core import global_norm, not_a_path, stream
-from .coverage import Coverage, cover
+from .coverage import Coverage, covering, lacking
+from .engines import play_on
 from .gan import gradient, players
 from .recipes import written
 from .round import advance, draw
@@ -227,7 +229,7 @@ class Evidence:
     def is_settled(self) -> bool:
         "Is it long enough after the start, or after an edit, that something other than divergence may be named?"
         if self.coverage is None: return False
-        return min(self.age, self.moves) >= (100 if self.coverage.kind == 'modes' else 1000)
+        return min(self.age, self.moves) >= _to_settle(self.coverage.kind == 'modes')
 
     @property
     def is_ripe(self) -> bool:
@@ -246,6 +248,8 @@ class Evidence:
         if self.gradient: found |= {f'gradient_{p}': norm for p, norm in self.gradient.items()}
         if self.aside: found |= self.aside.plain()
         return found | ({'read': self.read} if self.read else {})
+
+def _to_settle(has_modes): return 100 if has_modes else 1000
 
 _ALWAYS = ('round', 'rounds', 'moves', 'since_edit', 'last_edit', 'next_round_finite', 'not_finite', 'divergence')
 
@@ -292,17 +296,52 @@ def _gradients(run, state):
         fresh = {p: gradient(run.game, p, state.params, state.buffers, batch)[0] for p in players}
         return {p: global_norm(fresh[p]).item() for p in players}
 
+# %% ../nbs/55_checkup.ipynb #4eb09cca
+def _followed(run, now, looks): # Yields None, and returns {rounds after now: state}
+    "The run's own states when a look is due, as far as it plays on from `now`."
+    own, last, experiment, due = {}, None, run.experiment, looks[0]
+    while True:
+        with run.lock: here, is_same = run.state, run.experiment is experiment
+        gone = here.moves - now.moves
+        goes_on = is_same and here is not last and gone == here.round - now.round >= 0
+        if not goes_on: return own
+        if due <= gone < looks.stop + looks.step: own[gone] = here
+        if gone >= looks[-1]: return own
+        last, due = here, next(at for at in looks if at > gone)
+        yield
+
 # %% ../nbs/55_checkup.ipynb #d2f1c01d
-def _look_ahead(run, now, rounds): # Yields None after each round, and at last an Aside
-    "Play rounds aside, with ten looks at how far the samples have wandered."
+def _look_ahead(run, now, rounds, own): # Yields None after each part, and at last an Aside
+    "Ten looks at how far the samples have wandered in the next rounds, which are played aside where the run did not."
     unit, start = _radius(run.real(500, seed=4).flatten(1)), _means(run, now)
     later, ways = now, [(0., 0.)]
-    for i in range(rounds):
-        with torch.enable_grad(): later, _ = _play(run, later)
-        if (i + 1) % max(rounds // 10, 1) == 0: ways.append(((_means(run, later) - start).norm(dim=1) / unit).tolist())
+    yield
+    to_come = [at for at in _looks(rounds) if at > max(own, default=0)]
+    for at in (*own, *to_come):
+        later = own[at] if at in own else (yield from _aside(run, later, at - (later.moves - now.moves)))
+        ways.append(((_means(run, later) - start).norm(dim=1) / unit).tolist())
         yield
-    shown, own = zip(*ways)
-    yield Aside(rounds, _most(shown), _most(own), list(shown), _come(run, now, later))
+    if later.moves - now.moves < rounds: later = yield from _aside(run, later, rounds - (later.moves - now.moves))
+    shown, alone = zip(*ways)
+    come = yield from _come(run, now, later)
+    yield Aside(rounds, _most(shown), _most(alone), list(shown), come)
+
+def _looks(rounds):
+    every = max(rounds // 10, 1)
+    return range(every, rounds + 1, every)
+
+def _aside(run, state, n): # Yields None after each part, and returns the state
+    "The next rounds on a copy: compiled ones in one part, if the run's are, else each is a part."
+    if _plays_compiled(run):
+        with run.lock, run.experiment.computing(): return play_on(run.engines.at_hand, state, n)
+    for _ in range(n):
+        with torch.enable_grad(): state, _ = _play(run, state)
+        yield
+    return state
+
+def _plays_compiled(run):
+    engine = run.engines.at_hand
+    return engine is not None and engine.is_compiled and engine.experiment is run.experiment
 
 def _radius(x): return (x - x.mean(0)).square().sum(1).mean().sqrt()
 
@@ -319,11 +358,13 @@ def _means(run, state): # -> (2, d)
 
 def _latents(run, n): return torch.randn(n, run.game.pair.z_dim, generator=stream(0, 1 << 43)).to(run.device)
 
-def _come(run, *states):
-    "What is missing or starved in the first of two states and no longer in the second; None where nothing has a name."
+def _come(run, before, after):
+    "What is missing or starved in a state and no longer in a later one; None where nothing has a name."
     z = _latents(run, 1000)
-    now, then = (cover(run, _generate(run, state, z)) for state in states)
-    return None if now.kind == 'points' else [name for name in now.lacking if name not in then.lacking]
+    now = yield from lacking(run, _generate(run, before, z))
+    if not now: return now
+    then = yield from lacking(run, _generate(run, after, z))
+    return [name for name in now if name not in then]
 
 def _generate(run, state, z):
     with run.lock, run.experiment.computing(): return run.experiment.generate(state, z).detach()
@@ -341,34 +382,44 @@ def examining(
     run, # A `gan_nb.training.Run`
     ahead:int=50, # Rounds that are played aside
 ): # Yields None, and at last the evidence
-    "`examine` in parts, none much longer than a few rounds: the run may go on in between."
+    """`examine` in parts, none much longer than a few rounds: the run may go on in between. What is examined is the
+    run as it is at the first part."""
     not_a_path(run)
-    state, seen = _begin(run)
+    with run.lock: still = copy.copy(run) # its history stays what it is
+    seen, own = _begin(still), {}
+    if ahead and _is_worth_following(still, seen):
+        yield
+        own = yield from _followed(run, still.state, _looks(ahead))
+    seen = replace(seen, **_finite(still, still.state))
     if not seen.has_diverged:
         yield
-        seen = replace(seen, coverage=cover(run))
-        yield
-        seen = replace(seen, ranking=rank(run))
-        if seen.is_settled:
-            yield
-            seen = replace(seen, gradient=_gradients(run, state))
-        if ahead and seen.is_settled and not seen.coverage.is_well:
-            for aside in _look_ahead(run, state, ahead):
-                if aside is None: yield
-            seen = replace(seen, aside=aside)
-    yield _rounded(replace(seen, read=read_losses(run, seen=seen.ranking or Ranking())))
+        seen = yield from _looked_at(still, seen, ahead, own)
+    yield _rounded(replace(seen, read=read_losses(still, seen=seen.ranking or Ranking())))
+
+def _looked_at(still, seen, ahead, own): # Yields None, and returns the evidence
+    for coverage in covering(still): yield
+    seen = replace(seen, coverage=coverage, ranking=rank(still))
+    if not seen.is_settled: return seen
+    yield
+    seen = replace(seen, gradient=_gradients(still, still.state))
+    if not ahead or coverage.is_well: return seen
+    for aside in _look_ahead(still, still.state, ahead, own): yield
+    return replace(seen, aside=aside)
+
+def _is_worth_following(still, seen):
+    if seen.divergence or _plays_compiled(still): return False
+    return min(seen.age, seen.moves) >= _to_settle(still.game.data.centers is not None)
 
 # %% ../nbs/55_checkup.ipynb #bccb1580
-def _begin(run): # -> (state, Evidence)
-    "What the run is at this moment, and what its records tell."
-    with run.lock: state, recipe, edits = run.state, run.recipe, run.edits[:]
+def _begin(run):
+    "What its records tell."
+    state, recipe, edits = run.state, run.recipe, run.edits
     last = next((edit for edit in reversed(edits) if 'step' not in edit.changes), None)
     changed = last and 'compiled' not in last.changes # to be compiled changes no setting
-    seen = Evidence(round=state.round, rounds=recipe.rounds, moves=len(run.records),
+    return Evidence(round=state.round, rounds=recipe.rounds, moves=len(run.records),
                     since_edit=last and state.round - last.round, last_edit=written(last.changes) if changed else None,
-                    **_finite(run, state), divergence=run.divergence,
+                    next_round_finite=True, not_finite=[], divergence=run.divergence,
                     past={p: _past(run, p) for p in players}, lead_changes=_lead_changes(run.records))
-    return state, seen
 
 def _rounded(value):
     "Numbers to six digits; None for one that is not finite, which JSON cannot hold. Of evidence: part by part."

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .terminal import Commands, argument, key_value, seconds, whole_number
-from .terminal import complain, say, say_json, shell_line, warnings_said
+from .terminal import complain, print_json, print_line, shell_line, warnings_said
 
 # %% ../nbs/91_cli.ipynb #69f5cfac
 commands = Commands('gan-nb', 'Train GANs with (sub)gradient methods. '
@@ -74,7 +74,7 @@ def list_recipes() -> int:
     from gan_nb.recipes import recipe, recipes
     lines = {name: _in_a_line(recipe(name)) for name in recipes()}
     width = max(map(len, lines))
-    for name, line in lines.items(): say(f'{name:{width}}  {line}')
+    for name, line in lines.items(): print_line(f'{name:{width}}  {line}')
     return 0
 
 # %% ../nbs/91_cli.ipynb #c2153bf0
@@ -173,7 +173,7 @@ def _play(
     def draw():
         if not drawing.is_due(): return
         with warnings_said(): drawing.measure(lambda: _try_to_draw(run, run.folder))
-        if not bar.is_shown: say(f'{_progress(run, until)}: {losses_in_words(run.records.last)}')
+        if not bar.is_shown: print_line(f'{_progress(run, until)}: {losses_in_words(run.records.last)}')
     with Progress(run, until, sys.stderr.isatty(), [losses_in_words]) as bar:
         drive(run, until, lambda: bool(asked), tasks=(bar, save, draw))
 
@@ -201,7 +201,7 @@ def train_until(
 def _end(run, until, folder, asked) -> int:
     "Say how it ended. 130 whichever signal it was: it means that the run is saved and can go on."
     if run.round >= until:
-        say(f'{_progress(run, until)}; saved in {folder}')
+        print_line(f'{_progress(run, until)}; saved in {folder}')
         return 0
     name = f' by {asked[0].name}' if isinstance(asked, list) and asked else ''
     complain(f"interrupted{name} at {_progress(run, until)}; saved in {folder}; `gan-nb resume {folder}` goes on")
@@ -209,7 +209,7 @@ def _end(run, until, folder, asked) -> int:
 
 # %% ../nbs/91_cli.ipynb #490d3717
 def _say_length(recipe, rounds, planned):
-    say(f"{recipe.name}: {rounds:,} rounds instead of {planned}, and its schedule is fitted to them")
+    print_line(f"{recipe.name}: {rounds:,} rounds instead of {planned}, and its schedule is fitted to them")
 
 # %% ../nbs/91_cli.ipynb #971887be
 @commands.add('train', 'train a recipe; Ctrl-C saves and stops',
@@ -247,7 +247,7 @@ def train_recipe(
         folder = Path(out or Path(made.run_folder)/f'{name}-seed{seed}')
         _refuse_full(folder)
         run = Run(made, seed, keep=keep, compile=compile)
-        if idle_clips(made): say(f"{name}: {_idle_clip}")
+        if idle_clips(made): print_line(f"{name}: {_idle_clip}")
         if made.rounds < planned.rounds: _say_length(made, made.rounds, f"the recipe's {planned.rounds:,}")
         return train_until(run, made.rounds, folder, asked, autosave)
 
@@ -282,7 +282,7 @@ def _go_on(run, rounds, folder, asked, autosave) -> int:
     until = run.round + rounds if rounds else max(run.recipe.rounds, run.round)
     if until == run.round:
         if _are_old(folder): _draw_both(run, folder)
-        say(f"{folder}: all {run.round:,} rounds are done; --rounds N plays N more")
+        print_line(f"{folder}: all {run.round:,} rounds are done; --rounds N plays N more")
         return 0
     if until > run.recipe.rounds:
         _say_length(run.recipe, until, f'{run.recipe.rounds:,}')
@@ -347,7 +347,7 @@ def sample_run(
         raise ValueError(f"--out: {str(out)!r} came; allowed is {allowed}")
     run = _open_run(folder, best=best, data=data)
     write_whole(out, _array_bytes(run.samples(n, seed)) if out.suffix == '.npy' else to_png(_picture(run, n, seed)))
-    say(f'{n:,} samples of {run.recipe.name} after {run.round:,} rounds: {out}')
+    print_line(f'{n:,} samples of {run.recipe.name} after {run.round:,} rounds: {out}')
     return 0
 
 def _array_bytes(samples):
@@ -380,9 +380,9 @@ def evaluate_run(
     from gan_nb.evaluation import evaluate
     found = evaluate(_open_run(folder, best=best, data=data), n, seed)
     if not as_json:
-        say(found)
+        print_line(found)
         return 0
-    say_json(found.plain())
+    print_json(found.plain())
     for note in found.notes: complain(note)
     return 0
 
@@ -406,10 +406,10 @@ def _remedy_line(
 # %% ../nbs/91_cli.ipynb #eb7c3560
 def _say_findings(found, remedy):
     first = found[0]
-    for f in found: say(f"{f.title}: {f.why}")
+    for f in found: print_line(f"{f.title}: {f.why}")
     width = max(map(len, first.numbers))
-    for words, text in first.numbers.items(): say(f'  {words.ljust(width)}  {text}')
-    if remedy: say(f'Remedy; look again after {first.rounds:,} rounds:\n  {remedy}')
+    for words, text in first.numbers.items(): print_line(f'  {words.ljust(width)}  {text}')
+    if remedy: print_line(f'Remedy; look again after {first.rounds:,} rounds:\n  {remedy}')
 
 def _plain_findings(found, remedy):
     findings = [{'name': f.name, 'reason': f.why} for f in found]
@@ -432,25 +432,51 @@ def diagnose_run(
     run = _open_run(folder, data=data)
     found = diagnose(run)
     remedy = _remedy_line(run, Path(folder), found[0]) if found[0].remedy else ''
-    if as_json: say_json(_plain_findings(found, remedy))
+    if as_json: print_json(_plain_findings(found, remedy))
     else: _say_findings(found, remedy)
     return 0
 
+# %% ../nbs/91_cli.ipynb #0226cd6d
+def _first_notebook() -> str:
+    "The one to open when none is named; written if need be. Raises `ValueError` for a folder that cannot be written."
+    from gan_nb.server import starter_name, write_starter
+    there = [name for name in ('index.ipynb', starter_name) if Path(name).is_file()]
+    if there: return there[0]
+    try: write_starter(Path(starter_name))
+    except OSError as error:
+        why = f"cannot be written ({error.strerror or error})"
+        raise ValueError(f"{starter_name}: {why}; `gan-nb lab` writes it in a folder without index.ipynb, "
+            "and wants one that it may write to") from None
+    print_line(f"{starter_name}: written, to start from")
+    return starter_name
+
+def _check_notebook(notebook):
+    if Path(notebook).suffix == '.ipynb' and Path(notebook).is_file(): return
+    here = ', '.join(sorted(map(str, Path().glob('*.ipynb')))) or 'none'
+    raise ValueError(f"{notebook}: no such notebook; those in this folder: {here}. "
+        "`gan-nb lab` without a name opens one to start from")
+
 # %% ../nbs/91_cli.ipynb #80271849
 @commands.add('lab', 'open JupyterLab on a notebook',
-    argument('notebook', nargs='?', default='index.ipynb', metavar='NOTEBOOK', help='(default: index.ipynb)'))
+    argument('notebook', nargs='?', metavar='NOTEBOOK',
+        help='(default: index.ipynb; where there is none, start.ipynb, which is written)'),
+    argument('jupyter', nargs='*', metavar='-- WORD',
+        help="for JupyterLab, such as -- --no-browser --port=9999"))
 def open_lab(
-    notebook:str='index.ipynb', # The file to open
+    notebook:str=None, # The file to open; none: index.ipynb, or a new one to start from
+    jupyter=(), # What else may stand after `jupyter lab`
 ) -> int: # Exit status
-    "Start JupyterLab on a notebook. Raises `ValueError` if there is no such notebook, or no JupyterLab."
-    if Path(notebook).suffix != '.ipynb' or not Path(notebook).is_file():
-        here = ', '.join(sorted(map(str, Path().glob('*.ipynb')))) or 'none'
-        where = "index.ipynb is in the top folder of the repository"
-        raise ValueError(f"{notebook}: no such notebook; those in this folder: {here}. {where}")
+    """Start JupyterLab on a notebook.
+
+    Raises `ValueError` if there is no such notebook, no JupyterLab, or none may be written."""
+    if notebook and notebook.startswith('-'): notebook, jupyter = None, [notebook, *jupyter]
+    if jupyter and not jupyter[0].startswith('-'):
+        raise ValueError(f"{jupyter[0]!r} came; allowed is one notebook, then -- and what JupyterLab takes")
+    if notebook is not None: _check_notebook(notebook)
     if importlib.util.find_spec('jupyterlab') is None:
         raise ValueError("JupyterLab is not installed; `pip install jupyterlab` does that")
-    from jupyterlab.labapp import main
-    return main([str(notebook)]) or 0
+    from gan_nb.server import serve_lab
+    return serve_lab([notebook or _first_notebook(), *jupyter]) or 0
 
 # %% ../nbs/91_cli.ipynb #5852d2e4
 def main(

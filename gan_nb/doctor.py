@@ -6,6 +6,7 @@
 __all__ = ['diseases', 'finding_names', 'Finding', 'Disease', 'decide', 'steady', 'apply', 'diagnose', 'diagnosing', 'line']
 
 # %% ../nbs/56_doctor.ipynb #da3cf026
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp
@@ -372,9 +373,16 @@ def _calm_round(records, margin=20):
     calm = len(records)
     for p in players:
         norms = np.nan_to_num(np.asarray(records[f'grad_norm_{p}'], dtype=float), nan=0., posinf=np.inf)
-        wild = (i for i in range(10, calm) if norms[i] > 10 * np.median(norms[:i]))
+        wild = (i for i, median in _medians(norms[:calm]) if i >= 10 and norms[i] > 10 * median)
         calm = next(wild, calm)
     return int(records['round'][calm - margin]) if calm > margin else 0
+
+def _medians(x):
+    "Each place with the median of what stands before it."
+    ordered = []
+    for i, value in enumerate(x.tolist()):
+        if i: yield i, (ordered[(i - 1) // 2] + ordered[i // 2]) / 2
+        insort(ordered, value)
 
 def _picture(run, most=400):
     "What `figure` draws, thinned."

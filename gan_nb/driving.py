@@ -75,7 +75,7 @@ def _next_move(run, script):
         changes = script.pop(0).changes
         if 'step' in changes: return run.step(changes['step'])
         if 'compiled' in changes: run.compile = changes['compiled']
-        else: run.edit(**changes)
+        else: run.repeat(changes)
     run.step()
 
 # %% ../nbs/46_driving.ipynb #514b65c1

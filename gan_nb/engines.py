@@ -260,6 +260,11 @@ class Engines:
         if program is not None or not self.wanted: self._found = engine
         return engine
 
+    @property
+    def at_hand(self):
+        "The engine that was picked last; None while another one is waited for."
+        return self._found
+
     def _program(self, experiment, state):
         if self._coming is None: self._coming = fast_later(experiment, state)
         try: return self._coming.get(wait=self.wanted is True)

@@ -126,6 +126,7 @@ def _holds_another(folder): return f"holds another run; Run.load({str(folder)!r}
 
 def _write(store, round, records, content, about, overwrite):
     "A checkpoint counts rows that are on the disk; but a new folder is a run's as soon as it has one."
+    if store.log.logged is None: store.log.missing = records.total - len(records) # it begins with what is in memory
     parts = [lambda: store.log.write(records, over=overwrite), lambda: store.write(round, content())]
     for part in parts if store.newest.is_file() else parts[::-1]: part()
     for name, text in about.items():

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_every', 'Edit', 'Point', 'History', 'begun', 'with_points', 'back_to', 'edited', 'noted', 'moved', 'with_moves',
-           'move', 'checked', 'together', 'moved_together', 'rolled_back', 'taken_up', 'adopted']
+           'clip_age', 'share_clipped', 'move', 'checked', 'together', 'moved_together', 'rolled_back', 'taken_up',
+           'adopted']
 
 # %% ../nbs/43_history.ipynb #5881f601
 import time
@@ -17,7 +18,7 @@ from .experiment import Experiment
 from .games import State
 from .gan import players
 from .recipes import live
-from .records import Record, Records
+from .records import Record, Records, lately_clipped
 from .round import advance, alone, as_row, draw, exactly, measured, step
 
 # %% ../nbs/43_history.ipynb #f19fdfa1
@@ -55,6 +56,8 @@ class History:
     good: tuple = () # Points that a roll back goes to
     seconds: float = 0. # That the moves took
     diverged: dict|None = None # What is known of the last divergence
+    before: 'History|None' = None # What it was before the edits by hand at this move; None: there were none
+    past: tuple = () # Of `gan_nb.acts.Act`: what was done by hand, and where the run stood before it
 
     @property
     def recipe(self): return self.experiment.recipe
@@ -123,7 +126,7 @@ def back_to(
     "What it was at that point."
     kept = tuple(k for k in history.kept if k.moves <= point.moves)
     return replace(history, experiment=point.experiment, state=point.state, records=history.records.until(point.moves),
-                   edits=history.edits[:point.edits], kept=kept, good=(point,))
+                   edits=history.edits[:point.edits], kept=kept, good=(point,), before=None)
 
 # %% ../nbs/43_history.ipynb #ac2da22e
 def edited(
@@ -139,7 +142,7 @@ def edited(
     new = rebuilt(old, changed)
     history = noted(history, {name: getattr(changed, name) for name in changes})
     history = replace(history, experiment=new, state=_carried(before, old, new))
-    return replace(history, good=(history.here,))
+    return replace(history, good=(history.here,), before=None)
 
 def noted(
     history:History,
@@ -187,7 +190,7 @@ def with_moves(
     each, whole = (seconds - before) / len(rows), int(state.round > history.state.round)
     for i, row in enumerate(rows, 1):
         records = records.plus(Record(history.state.round + i * whole, before + i * each, row))
-    return replace(history, state=state, records=records, seconds=seconds)
+    return replace(history, state=state, records=records, seconds=seconds, before=None)
 
 # %% ../nbs/43_history.ipynb #835bc48b
 def _second_look(history, what):
@@ -208,6 +211,26 @@ def _failed(history, error):
     "What is known of it stays with the run: another process may ask."
     known = {'player': error.player, 'layer': error.layer, 'round': error.round, 'edits': len(history.edits)}
     return replace(history, diverged=known), error
+
+# %% ../nbs/43_history.ipynb #f7bed5b7
+def clip_age(
+    history:History,
+    player:str, # 'gen' or 'disc'
+) -> int|None: # None: it has no clip
+    "Moves since a player's clip was last edited, or since the beginning."
+    if getattr(history.recipe, f'clip_{player}', None) is None: return None
+    set_at = (edit.moves for edit in reversed(history.edits) if f'clip_{player}' in edit.changes)
+    return history.state.moves - next(set_at, 0)
+
+def share_clipped(
+    history:History,
+    player:str, # 'gen' or 'disc'
+) -> float|None: # 0 to 1; None: it has no clip, or has not stepped since
+    "The share of a player's steps that its present clip changed, in the last 200 moves at most."
+    age, records = clip_age(history, player), history.records
+    if age is None: return None
+    rows = records.since(max(0, records.total - 200)) # the newest alone: a long past costs nothing
+    return lately_clipped(rows[:, records.columns.index(f'clipped_{player}')], age)
 
 # %% ../nbs/43_history.ipynb #0ac06603
 def move(
@@ -306,4 +329,4 @@ def adopted(
     "The same experiment with another past."
     here = Point(state, history.experiment, len(history.edits))
     seconds = float(records['seconds'][-1]) if len(records) else 0.
-    return replace(history, state=state, records=records, seconds=seconds, kept=(here,), good=(here,))
+    return replace(history, state=state, records=records, seconds=seconds, kept=(here,), good=(here,), before=None)

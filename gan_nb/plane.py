@@ -105,7 +105,7 @@ def trace(
     strokes, # A list of arrays or lists (m, 2), one for each stroke of the pen; a click is a stroke of one point
     sigma:float=0.05, # Of the pen: standard deviation across its stroke, from 0.005 to 1
 ) -> Mixture:
-    """What a pen has drawn: samples are uniform along the length of all strokes together, and spread by `sigma`.
+    """What a pen has drawn, as a mixture: samples are uniform along the length of all strokes together, and spread by `sigma`.
 
     A stroke shorter than 2.5 sigma, such as a click, counts as that long. Raises `ValueError` for what is no stroke,
     for points that are not finite or out of reach, and for more points or a longer way than the plane has room for."""
@@ -125,7 +125,8 @@ def _checked_pen(sigma):
 
 def _checked_strokes(strokes):
     "Each stroke as an array (m, 2) of float64."
-    if not isinstance(strokes, (list, tuple, np.ndarray, Tensor)):
+    are_many = isinstance(strokes, (list, tuple)) or isinstance(strokes, (np.ndarray, Tensor)) and strokes.ndim
+    if not are_many:
         raise ValueError(f"strokes: {type(strokes).__name__} came; allowed is a list of strokes, each an array (m, 2)")
     if not len(strokes): raise ValueError("strokes: none came; allowed is at least one, and a click is one")
     n = sum(map(_size, strokes))

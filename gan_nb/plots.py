@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLAYERS', 'REAL', 'FAKE', 'BELIEF', 'GOOD', 'BAD', 'MUTED', 'GUIDE', 'FRAME', 'CHOSEN', 'ROWS', 'Picture', 'to_png',
-           'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses', 'draw_norms', 'draw_finding',
-           'draw_latest', 'bounds', 'draw_run']
+           'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses', 'draw_norms', 'clip_ages',
+           'draw_finding', 'draw_latest', 'bounds', 'draw_run']
 
 # %% ../nbs/60_plots.ipynb #280ddf31
 import io
@@ -20,7 +20,9 @@ from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from .history import clip_age
 from .landscape import leaning, shade
+from .records import lately_clipped
 
 # %% ../nbs/60_plots.ipynb #1d6a3803
 PLAYERS = {'disc': ('discriminator', '#1f6fb4'), 'gen': ('generator', '#bd570a')} # Their names and colours
@@ -239,17 +241,27 @@ def draw_norms(
     records, # A mapping from 'round', 'grad_norm_*', 'update_norm_*', 'clipped_*' to arrays (n,)
     max_norm=None, # The clip's bound, one for both players or {'gen': ..., 'disc': ...}; None: not drawn
     size=(5.4, 1.8), # Of the figure in inches
+    ages=None, # Moves since each player's clip was set, from `clip_ages`; None: not known
 ) -> Picture:
-    "The norm of each player's gradient before and after its transform, and the share of clipped steps."
+    """The norm of each player's gradient before and after its transform, and the share of clipped steps.
+
+    In figures the share is that of the present clip, over the last 200 moves at most."""
     fig = Picture(figsize=size, dpi=100)
-    _norms(fig, [0, 0, 1, 1], records, max_norm)
+    _norms(fig, [0, 0, 1, 1], records, max_norm, ages)
     return fig
 
-def _norms(fig, box, records, max_norm):
+def clip_ages(
+    history, # A `gan_nb.history.History`
+) -> dict: # {'gen': moves, or None where there is no clip, 'disc': ...}
+    "How long each player's clip has been what it is."
+    return {player: clip_age(history, player) for player in PLAYERS}
+
+def _norms(fig, box, records, max_norm, ages=None):
     bounds = max_norm if isinstance(max_norm, dict) else dict.fromkeys(PLAYERS, max_norm)
     half = box[2] / 2
     panels = {p: _axes(fig, [box[0] + i * half, box[1], half, box[3]]) for i, p in enumerate(PLAYERS)}
-    for player, ax in panels.items(): _norm(ax, records, player, bounds.get(player))
+    ages = dict.fromkeys(PLAYERS, 200) if ages is None else ages
+    for player, ax in panels.items(): _norm(ax, records, player, bounds.get(player), ages[player])
     low = min(ax.get_ylim()[0] for ax in panels.values())
     high = max(ax.get_ylim()[1] for ax in panels.values())
     for ax in panels.values(): _log_ticks(ax, low, high)
@@ -270,7 +282,7 @@ def _log_ticks(ax, low, high):
     ax.set_yticks(ticks, [f'{10**t:.3g}' for t in ticks])
 
 # %% ../nbs/60_plots.ipynb #306b786d
-def _norm(ax, records, player, bound):
+def _norm(ax, records, player, bound, age):
     name, colour = PLAYERS[player]
     x, clipped = np.asarray(records['round']), np.asarray(records[f'clipped_{player}'], dtype=float)
     for column, shade in [(f'grad_norm_{player}', GUIDE), (f'update_norm_{player}', colour)]:
@@ -281,16 +293,15 @@ def _norm(ax, records, player, bound):
     at, share = thin(x, smooth(clipped, _lately(len(x))))
     if share.any(): ax.fill_between(at, share, color=colour, alpha=.13, lw=0, transform=ax.get_xaxis_transform())
     _key(ax, [('before', MUTED), ('after', colour)])
-    _note(ax, _share_in_words(clipped), colour, size=8)
+    _note(ax, _share_in_words(clipped, age), colour, size=8)
     _finish(ax, f'norm, {name}', len(x))
 
 def _lately(n): return max(1, min(200, n))
 
-def _share_in_words(clipped):
-    "The share over the last rows."
-    last = np.asarray(clipped, dtype=float)[-_lately(len(clipped)):]
-    last = last[np.isfinite(last)]
-    return f'{100 * last.mean():.0f} % clipped' if len(last) else ''
+def _share_in_words(clipped, age):
+    "What the present clip changed; '' where there is none, or it has not been asked yet."
+    share = None if age is None else lately_clipped(clipped, age)
+    return '' if share is None else f'{100 * share:.0f} % clipped'
 
 # %% ../nbs/60_plots.ipynb #1e16d389
 def draw_finding(
@@ -395,5 +406,5 @@ def draw_run(
     samples.set_axis_off()
     left, right = w / width, 5.4 / width
     _losses(_axes(fig, [left, .5, right, .5]), run.records, run.game.loss_pair.equilibrium)
-    _norms(fig, [left, 0, right, .5], run.records, bounds(run.recipe))
+    _norms(fig, [left, 0, right, .5], run.records, bounds(run.recipe), clip_ages(run.history))
     return fig

@@ -210,11 +210,13 @@ class Population:
     def trace(self,
         column:str, # Of the records
         most:int=1000, # Rounds, spread evenly
+        since:int=0, # Leave out the rounds up to this one
     ) -> tuple: # (rounds, values (rounds, members)); nan where a member had diverged
         "One column of all members' records."
         if column not in measured: raise nearest('column', column, measured)
-        rounds = self.round
-        at = np.unique(np.linspace(0, rounds - 1, min(rounds, most)).round().astype(int)) if rounds else np.empty(0, int)
+        rounds, since = self.round, check_whole('since', since)
+        left = max(rounds - since, 0)
+        at = np.unique(np.linspace(since, rounds - 1, min(left, most)).round().astype(int)) if left else np.empty(0, int)
         values = np.array([self._rows[k][:, columns.index(column)].numpy() for k in at]).reshape(len(at), len(self))
         values[(self.diverged >= 0) & (at[:, None] >= self.diverged)] = np.nan
         return at + 1, values
@@ -243,17 +245,26 @@ class Population:
     def all_samples(self,
         n:int=4, # Of each
         seed:int=0, # Decides the latents, the same for all
+        together:bool=False, # In one pass: some ten times faster, but sums may be rounded otherwise
     ) -> Tensor: # (members, n, *shape of the data)
         "Samples of every member's generator, as `samples` would give them."
         n, seed, first = check_whole('n', n, 1), check_whole('seed', seed), self.experiments[0]
         check_room(f"n: {n:,} samples of {len(self)} members", n * len(self) * math.prod(self.data.shape), first.device)
         z = torch.randn(n, first.game.pair.z_dim, generator=stream(seed, 1 << 40)).to(first.device)
-        with self.lock, self._computing(): return torch.stack([self._generate(i, z) for i in range(len(self))])
+        with self.lock, self._computing():
+            if together: return self._in_order([self._generate_all(k, z) for k in range(len(self.groups))])
+            return torch.stack([self._generate(i, z) for i in range(len(self))])
 
     def _generate(self, i, z):
         (stack, k), experiment = self._place(i), self.experiments[i]
         weights, buffers = experiment.shown(stack.state), stack.state.buffers['gen']
         return experiment.evaluate('gen', member(weights, k), member(buffers, k), z)
+
+    def _generate_all(self, k, z):
+        "Of a whole group: its members have the same operations."
+        state, experiment = self._now.stacks[k].state, self.experiments[self.groups[k][0]]
+        evaluate = torch.vmap(lambda weights, buffers: experiment.evaluate('gen', weights, buffers, z), randomness='different')
+        return evaluate(experiment.shown(state), state.buffers['gen'])
 
     def table(self,
         score=None, # Called with each member's run; gives a number

@@ -116,11 +116,19 @@ export function binned(table, x, y, bins, log = false) {
 export function range(values, log = false) {
   const found = values.filter(Number.isFinite);
   if (!found.length) return log ? [-1, 0] : [0, 1];
-  let low = Math.min(...found), high = Math.max(...found);
+  const high = Math.max(...found);
+  let low = Math.min(...found);
   if (log) return [Math.floor(low * 2) / 2, Math.max(Math.ceil(high * 2) / 2, Math.floor(low * 2) / 2 + 1)];
   if (low >= 0 && low < 0.5 * high) low = 0;
   const step = niceStep(Math.max(high - low, 1e-6 * Math.max(1, Math.abs(high))) / 4);
   return [Math.floor(low / step) * step, Math.max(Math.ceil(high / step) * step, Math.floor(low / step) * step + step)];
+}
+
+/** The values without those far from most: one line that explodes must not hide the others. */
+export function usual(values, reach = 8) {
+  const sorted = values.filter(Number.isFinite).sort((a, b) => a - b), at = (part) => sorted[Math.floor(part * (sorted.length - 1))];
+  const [low, high] = [at(0.25), at(0.75)], far = reach * Math.max(high - low, 1e-3 * Math.abs(high));
+  return sorted.filter((v) => v >= low - far && v <= high + far);
 }
 
 /** Part of the way from one set of points to another; the new ones where there are none to begin with. */
@@ -157,8 +165,8 @@ export class Credit {
     this.drawn++;
     const passed = now - this.last, left = this.upto - seq;
     if (passed < 1000 && left > this.rate * 0.4) return null;
-    if (passed < 150) return null;
-    this.rate = 0.5 * this.rate + 0.5 * (1000 * this.drawn) / passed;
+    if (passed < 150 && left > 0) return null;
+    this.rate = 0.5 * this.rate + 0.5 * (1000 * this.drawn) / Math.max(passed, 50);
     this.drawn = 0;
     this.last = now;
     return (this.upto = seq + Math.max(2, Math.ceil(1.6 * this.rate)));
@@ -593,7 +601,7 @@ class Pictures extends Drawn {
   draw() {
     const ctx = this.canvas.begin(), { pictures } = this.held;
     if (!pictures || !this.canvas.w) return;
-    const [n, h, w, c] = pictures.shape, { columns, rows, side, left, top } = this.grid(n);
+    const [n, h, w] = pictures.shape, { columns, rows, side, left, top } = this.grid(n);
     const one = this.chosen !== null && this.chosen < n;
     ctx.imageSmoothingEnabled = false;
     if (one) {
@@ -630,7 +638,10 @@ class Chart extends Drawn {
     super(view, spec);
     this.handles = new Map();
     this.drawnAt = 0;
+    if (spec.each) this.place.addEventListener("click", (event) => this.choose(this.nearest(event.offsetX, event.offsetY)));
   }
+
+  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
 
   /** The table that this chart reads: the records, or one of its own. */
   table() {
@@ -644,7 +655,7 @@ class Chart extends Drawn {
     this.drawnAt = now;
     const ctx = this.canvas.begin(), { w, h } = this.canvas, found = this.table(), { colours } = this.view, log = this.spec.log;
     if (!w) return;
-    this.area = { left: 44, right: w - 10, top: 6, bottom: h - 16 };
+    this.area = { left: 44, right: w - 10, top: 10, bottom: h - 16 };
     const { left, right, top, bottom } = this.area;
     ctx.font = "10.5px sans-serif";
     this.name(found);
@@ -652,7 +663,7 @@ class Chart extends Drawn {
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
     const seen = [...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
-    const bounds = this.spec.range ?? range(seen, log), [low, high] = (this.range = bounds);
+    const bounds = this.spec.range ?? range(this.spec.each ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
     const last = found?.table.rows ? found.table.data[(found.table.rows - 1) * found.table.columns] : 0;
     const first = found?.table.rows ? found.table.data[0] : 0;
     this.x = (v) => left + ((v - first) / Math.max(last - first, 1)) * (right - left);
@@ -665,6 +676,7 @@ class Chart extends Drawn {
     ctx.rect(left, top - 2, right - left, bottom - top + 4);
     ctx.clip();
     for (const line of lines) this.line(ctx, line, colours);
+    this.drawnLines = lines;
     ctx.restore();
     for (const level of levels) this.level(ctx, level, put(level.y), colours);
     for (const [id, handle] of this.handles) if (!levels.some((level) => level.drag === id)) handle.node.hidden = true;
@@ -687,11 +699,28 @@ class Chart extends Drawn {
   }
 
   lines({ names, table }, bins, log) {
-    const specs = this.spec.each ? names.slice(1).map((column, i) => ({ column, hue: (this.held.hues ?? [])[i] ?? "soft", look: this.held.chosen === i ? "solid" : "faint" })) : this.spec.lines;
+    const specs = this.spec.each ? this.ofEach(names) : this.spec.lines;
     return specs.map((line) => {
       const y = names.indexOf(line.column);
       return { ...line, points: y < 0 ? [] : binned(table, 0, y, bins, log) };
     });
+  }
+
+  /** A faint line for each member, and the chosen one in ink on top of them. */
+  ofEach(names) {
+    const { hues = [], chosen } = this.held, hue = (i) => (hues[i] && hues[i] !== "line" ? hues[i] : "soft");
+    const lines = names.slice(1).map((column, i) => ({ column, member: i, hue: i === chosen ? "ink" : hue(i), look: i === chosen ? "strong" : "faint" }));
+    return [...lines.filter(({ member }) => member !== chosen), ...lines.filter(({ member }) => member === chosen)];
+  }
+
+  /** The member whose line is nearest to a point, if one is near. */
+  nearest(px, py) {
+    let found = null, least = 12;
+    for (const { member, points } of this.drawnLines ?? []) for (const p of points) {
+      const away = Math.abs(this.x(p.x) - px) > 8 ? Infinity : Math.abs(this.y(p.mean) - py);
+      if (away < least) [found, least] = [member, away];
+    }
+    return found;
   }
 
   axes(ctx, colours, low, high, log) {
@@ -718,7 +747,8 @@ class Chart extends Drawn {
 
   marks(ctx, colours) {
     const { top, bottom, left, right } = this.area;
-    for (const { round, text, hue } of this.held.marks ?? []) {
+    let taken = Infinity; // where the words of later marks begin
+    for (const { round, text, hue } of [...(this.held.marks ?? [])].reverse()) {
       const x = this.x(round);
       if (!(x >= left && x <= right)) continue;
       ctx.strokeStyle = colours[hue] ?? colours.soft;
@@ -729,9 +759,12 @@ class Chart extends Drawn {
       ctx.stroke();
       ctx.setLineDash([]);
       if (!text || this.spec.quiet) continue;
+      const wide = ctx.measureText(text).width + 8, start = x + wide < Math.min(taken, right) ? x : x - wide;
+      if (start < left || start + wide > taken) continue; // no room: the line alone
+      taken = start;
       ctx.fillStyle = colours.soft;
-      ctx.textAlign = x < (left + right) / 2 ? "left" : "right";
-      ctx.fillText(text, x + (x < (left + right) / 2 ? 4 : -4), bottom - 4);
+      ctx.textAlign = "left";
+      ctx.fillText(text, start + 4, bottom - 4);
     }
   }
 
@@ -746,7 +779,7 @@ class Chart extends Drawn {
       ctx.fill();
     }
     ctx.globalAlpha = look === "faint" ? 0.4 : 1;
-    ctx.lineWidth = look === "faint" ? 1.1 : 1.5;
+    ctx.lineWidth = look === "faint" ? 1.1 : look === "strong" ? 2.2 : 1.5;
     ctx.lineJoin = "round";
     ctx.beginPath();
     points.forEach((p, i) => (i ? ctx.lineTo(this.x(p.x), this.y(p.mean)) : ctx.moveTo(this.x(p.x), this.y(p.mean))));
@@ -785,9 +818,10 @@ class Chart extends Drawn {
     return +(this.spec.log ? 10 ** y : y).toPrecision(3);
   }
 
-  told(px) {
+  told(px, py) {
     const found = this.table();
-    if (!found?.table.rows || !this.rounds || this.spec.each) return "";
+    if (!found?.table.rows || !this.rounds) return "";
+    if (this.spec.each) return (this.held.members_said ?? [])[this.nearest(px, py)] ?? "";
     const { names, table } = found, [first, last] = this.rounds, { left, right } = this.area;
     const round = first + ((px - left) / (right - left)) * (last - first);
     let row = 0;
@@ -900,6 +934,7 @@ class Multiples extends Drawn {
     super(view, spec);
     this.place.addEventListener("click", (event) => this.choose(this.under(event.offsetX, event.offsetY)));
     this.place.addEventListener("dblclick", () => this.page.tell("act", { act: "open" }));
+    if (spec.ratio) this.node.style.aspectRatio = spec.ratio;
     this.place.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -920,7 +955,8 @@ class Multiples extends Drawn {
     const columns = about.columns, rows = Math.ceil(n / columns) || 1;
     const margin = Math.min(150, Math.max(4, ...about.rows.map((text) => 6 * text.length + 8))), above = about.heads.some(Boolean) ? 16 : 2;
     const side = Math.max(4, Math.min((w - margin - 4) / columns, (h - above - 2) / rows));
-    return { n, columns, rows, side, margin, above, about };
+    const left = margin + Math.max(0, (w - margin - 4 - columns * side) / 2); // in the middle of its place
+    return { n, columns, rows, side, margin: left, above: above + Math.max(0, (h - above - 2 - rows * side) / 2), about };
   }
 
   under(px, py) {
@@ -935,7 +971,7 @@ class Multiples extends Drawn {
     const { n, columns, side, margin, above, about } = this.grid();
     ctx.font = "10px sans-serif";
     ctx.fillStyle = colours.soft;
-    about.heads.forEach((text, j) => { ctx.textAlign = "center"; ctx.fillText(clipped(ctx, text, side - 2), margin + (j + 0.5) * side, 11); });
+    about.heads.forEach((text, j) => { ctx.textAlign = "center"; ctx.fillText(clipped(ctx, text, side - 2), margin + (j + 0.5) * side, above - 5); });
     about.rows.forEach((text, i) => { ctx.textAlign = "right"; ctx.fillText(text, margin - 5, above + (i + 0.5) * side + 3); });
     const moved = between(this.page.before.members, members, this.page.progress(now));
     for (let i = 0; i < n; i++) {
@@ -950,8 +986,33 @@ class Multiples extends Drawn {
       ctx.strokeRect(x + 1, y + 1, inner, inner);
       if (members.shape.length === 5) this.images(ctx, members, i, x + 2, y + 2, inner - 2);
       else this.points(ctx, moved, real, limits, i, x + 1, y + 1, inner, colours);
+      this.verdict(ctx, i, x + 1, y + 1, inner, hue, colours);
     }
     this.say();
+  }
+
+  /** A word where there is room for it, a sign where there is not: colour alone tells some people nothing. */
+  verdict(ctx, i, x, y, side, hue, colours) {
+    const word = (this.held.verdicts ?? [])[i], isWell = (this.held.hues ?? [])[i] === "good";
+    const isCrossed = (this.held.crossed ?? []).includes(i), isLarge = side > 84;
+    if (isCrossed) {
+      const [cx, cy, reach] = [x + side / 2, y + side / 2, side * 0.22];
+      ctx.strokeStyle = hue;
+      ctx.lineWidth = 2;
+      ctx.beginPath();
+      for (const k of [-1, 1]) { ctx.moveTo(cx - reach, cy - k * reach); ctx.lineTo(cx + reach, cy + k * reach); }
+      ctx.stroke();
+    }
+    if (!word || side < 24 || (isCrossed && !isLarge)) return;
+    ctx.font = isLarge ? "10px sans-serif" : "bold 11px sans-serif";
+    const text = isLarge ? clipped(ctx, word, side - 12) : isWell ? "✓" : "!", wide = ctx.measureText(text).width;
+    ctx.fillStyle = colours.paper;
+    ctx.globalAlpha = 0.8;
+    ctx.fillRect(x + 2, y + 2, wide + 6, 13);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = hue;
+    ctx.textAlign = "left";
+    ctx.fillText(text, x + 5, y + 12);
   }
 
   points(ctx, members, real, [left, right, bottom, top], i, x, y, side, colours) {
@@ -1281,6 +1342,10 @@ class View {
     this.root = element("div", `gnb ${this.spec.class ?? ""}`, { role: "region" });
     this.root.setAttribute("aria-label", page.word(this.spec.label ?? "panel"));
     this.root.append(element("style", "", { text: this.spec.palette }));
+    this.root.addEventListener("keydown", (event) => {
+      if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // the notebook's shortcuts stay out
+    });
+    this.root.gnb = page; // for who looks with the browser's tools
     el.append(this.root);
     for (const part of this.spec.parts) this.root.append(this.make(part).node);
     this.error = element("div", "gnb-error", { hidden: true, role: "alert" });

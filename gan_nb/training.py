@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from . import data as sets
+from .acts import by_hand, gone_back, with_act
 from .build import build, rebuilt
 from .checkpoints import about_file, as_ini, content, flight_record, longer
 from .core import Diverged, brief, check_room, check_whole, nearest, stream
@@ -93,7 +94,22 @@ class Run:
     # -- moving --
     def reset(self):
         "Back to round 0, with the settings it started with."
-        with self.lock: self._take(begun(rebuilt(self.experiment, self.start_recipe), self.seed))
+        with self.lock:
+            anew = begun(rebuilt(self.experiment, self.start_recipe), self.seed)
+            self._take(with_act(anew, self.history, {'reset': True}))
+
+    def back(self) -> str: # What was undone, in words; '': nothing is left to undo
+        """Back to before the last edit, drag of a slider, reset, or step of one player.
+
+        The run is then what it was, and goes on with the bits that it would have had. At most sixteen acts are
+        remembered, fewer where their states take more than 64 MiB; neither a fork nor a checkpoint knows of them."""
+        with self.lock:
+            found = gone_back(self.history)
+            if found is None: return ''
+            before, act, common = found
+            self.folders.cut(common)
+            self._take(before)
+            return act.drag.in_words()
 
     def step(self,
         what:str='round', # 'round', or 'disc' or 'gen' for one step of one player
@@ -104,7 +120,8 @@ class Run:
             while True:
                 engine = self._engine() if what == 'round' else Eager(self.experiment)
                 history, error = move(self.history, engine, what, self.look_every)
-                self._take(history)
+                by_person = error is None and what != 'round'
+                self._take(with_act(history, self.history, {'step': what}) if by_person else history)
                 if error is None: return history.records.last
                 if what != 'round' or not self._rolls_back(error): raise error
 
@@ -189,8 +206,16 @@ class Run:
 
     # -- steering --
     def edit(self, **changes):
-        "Change settings from the next move on. Raises `ValueError` for one that is not allowed, and changes nothing."
-        with self.lock: self._take(edited(self.history, expand(changes)))
+        """Change settings from the next move on. Raises `ValueError` for one that is not allowed, and changes nothing.
+
+        Of several edits of a setting between two moves the last one counts."""
+        with self.lock: self._take(by_hand(self.history, expand(changes)))
+
+    def repeat(self,
+        changes:dict, # Of an Edit: settings and their values
+    ):
+        "An edit as a log has it, beside others at the same move. Raises as `edit`."
+        with self.lock: self._take(edited(self.history, changes))
 
     def fork(self,
         round:int=None, # Where to branch off; None: here
@@ -204,7 +229,7 @@ class Run:
         other.history = taken_up(other.history, past, round)
         other.compile = other.history.was_compiled
         replay(other, past.edits[len(other.edits):], round)
-        other.compile = self.compile
+        other.compile, other.history = self.compile, replace(other.history, past=())
         if edits: other.edit(**edits)
         return other
 
@@ -287,7 +312,7 @@ class Run:
         run = _of_found(cls, found, compile)
         if of is not None: wanted = (of if isinstance(of, Recipe) else recipe(of)).replace(**wanted).settings()
         with about_file(found.file): more = longer(run.recipe, wanted)
-        if more is not None: run.edit(rounds=more)
+        if more is not None: run.repeat({'rounds': more})
         return run
 
 # %% ../nbs/48_training.ipynb #3b0b5d72

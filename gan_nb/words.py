@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['english', 'languages', 'say']
 
-# %% ../nbs/59_words.ipynb #05c25e5e
+# %% ../nbs/59_words.ipynb #73f54718
 from .core import nearest
 
-# %% ../nbs/59_words.ipynb #f7d4d791
+# %% ../nbs/59_words.ipynb #49c26937
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
     'pause': 'Pause', 'pause_tip': 'Stop after the step under way',
@@ -27,11 +27,9 @@ _places = {
     'at_speed': '{speed} rounds/s', 'value': 'value', 'evidence': 'Evidence', 'evidence_tip': 'What the doctor saw, in numbers',
     'settings': 'All settings', 'settings_tip': 'Every setting that may change while the run is under way',
     'no_edits': 'no edits yet', 'one_edit': '1 edit: {last}', 'edits': '{n} edits, the last: {last}',
-    'at': '{what} at round {round}', 'more_settings': '{what} and {n} more settings', 'one_step': 'one step of {player}',
-    'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}', 'set_to': '{name} = {value}',
-    'dragged': '{name} {before} → {after}',
+    'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}',
     'idle_clip': 'a clip without effect, since a normaliser follows ({players})',
-    'gone_back': 'back at round {round}', 'not_saved': 'not saved: {error}',
+    'gone_back': 'back at round {round}; undone: {undone}', 'nothing_to_undo': 'nothing is left to undo', 'not_saved': 'not saved: {error}',
 }
 _drawn = {
     'losses': 'losses', 'losses_hint': 'dashed: where neither can win', 'norms': 'gradient norms',
@@ -61,6 +59,13 @@ _players = {
     'generator': 'generator', 'discriminator': 'discriminator', 'Generator': 'Generator', 'Discriminator': 'Discriminator', 'both': 'Both',
     'rate': 'rate', 'clip': 'clip', 'normalize': 'normalise', 'steps': 'steps', 'a_round': 'a round', 'none': 'none',
     'loss_is': 'loss {loss}', 'clipped': '{percent} % clipped', 'method': 'who moves', 'loss': 'loss',
+}
+_many = {
+    'population_lab': 'Lab for many runs', 'runs': '{n} runs: {said}', 'so_many': '{n} {what}', 'well': 'well', 'diverged': 'diverged',
+    'not_looked_at': 'not looked at yet', 'diverged_in': 'Its numbers stopped being finite in round {round}.', 'seen_in': '{name}, seen at round {round}',
+    'the_member': 'run {i}: {about}', 'the_chosen': 'the chosen run', 'traces': 'losses of all discriminators', 'traces_hint': 'a line for each run, the chosen one strong',
+    'how_to_choose': 'A click chooses a run; a double click or Enter opens it in a lab of its own.',
+    'opened_below': 'run {i} is open in the lab below', 'alt_multiples': '{n} runs at round {round}, chosen: {chosen}',
 }
 
 _tour = {
@@ -169,10 +174,10 @@ _lessons = {
     'lesson_averages_ending': 'Each generator is off in another direction, and in their mean that cancels. The game moves on; the mean has arrived.',
 }
 
-english = _acts | _places | _drawn | _doctor | _players | _tour | _playground | _lessons
+english = _acts | _places | _drawn | _doctor | _players | _many | _tour | _playground | _lessons
 languages = {'en': english}
 
-# %% ../nbs/59_words.ipynb #b151c062
+# %% ../nbs/59_words.ipynb #e756de94
 def say(
     key:str, # Of the table
     language:str='en',

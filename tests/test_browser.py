@@ -1,25 +1,17 @@
 "The lab in a real JupyterLab and a real browser: what a person would do, and how long the answers take."
 import json
-import os
 import re
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
 
-import nbformat
 import pytest
 
-chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+
+from browser import cell, chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
-flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--disable-sync"]
-patience = 120_000                          # ms; a busy machine must not fail a test
 ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
 sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
 digits = "Run('article', batch_size=32, hidden=(64, 64), threads=1)"
@@ -28,42 +20,7 @@ many = "Population('ring', seeds=3, grid={'lr': [1e-4, 1e-3]}, hidden=(32, 32), 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    "A JupyterLab of our own: (address, token, folder)."
-    folder, token = tmp_path_factory.mktemp("lab"), "of-this-test-only"
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    own = {f"JUPYTER_{name}_DIR": str(folder/f".{name.lower()}") for name in ("CONFIG", "DATA", "RUNTIME")}
-    env = {**os.environ, **own, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.token={token}",
-               f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-               f"--ServerApp.root_dir={folder}"]
-    quiet = folder/".config"/"lab"/"user-settings"/"@jupyterlab"/"apputils-extension"/"notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')     # no question about news over the panel
-    with open(folder/".server.log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for(lambda: answers(f"{address}/api/status?token={token}"), process, folder/".server.log")
-            yield address, token, folder
-        finally:
-            process.terminate()
-            try: process.wait(20)
-            except subprocess.TimeoutExpired: process.kill()
-
-
-def answers(url):
-    try: return urllib.request.urlopen(url, timeout=2).status == 200
-    except OSError: return False
-
-
-def wait_for(ready, process, log, seconds=90):
-    until = time.monotonic() + seconds
-    while not ready():
-        if process.poll() is not None or time.monotonic() > until:
-            pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
-        time.sleep(.3)
+    with jupyter(tmp_path_factory.mktemp("lab")) as server: yield server
 
 
 @pytest.fixture
@@ -87,58 +44,43 @@ def browser():
 @pytest.fixture
 def panel(server, browser, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
-    address, token, folder = server
     imports, kind = ("population import Population",
         "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
     cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab",
              "print('half', 6 * 7, run.round >= 0)",
-             "import json; print('facts', json.dumps([[e.round, e.changes] for e in run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())"]
+             "import json; print('facts', json.dumps([[e.round, e.changes] for e in lab.run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())",
+             "import threading; print('threads', [t.name for t in threading.enumerate() if 'gan_nb' in t.name])"]
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
-    name = f"{title}.ipynb"
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(nb, folder/name)
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(patience)
-    page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dismiss(page, dialog))
-    page.goto(f"{address}/lab/workspaces/{title}/tree/{name}?token={token}")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
-    run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
-    page.get_by_text("round 0", exact=True).wait_for()
-    yield page
-    page.close()
+    with notebook(browser, server, title, cells) as page:
+        run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
+        page.locator(".gnb[data-round='0']").wait_for()
+        yield page
 
-
-def dismiss(page, dialog):
-    "JupyterLab may ask something of its own at any time; a person would close it and go on."
-    print("JupyterLab asked:", " ".join(dialog.inner_text().split()))
-    page.keyboard.press("Escape")
-
-def cell(page, i): return page.locator(".jp-Notebook .jp-CodeCell").nth(i)
-
-def run_cell(page, i):
-    cell(page, i).locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-
-def run_until_it_shows(page, i, what, tries=6):
-    "Run cell `i`; once more if nothing came of it, for a key pressed before the page has its kernel is lost."
-    for left in reversed(range(tries)):
-        run_cell(page, i)
-        try: return what.wait_for(timeout=20_000)
-        except playwright.TimeoutError:
-            if not left: raise
 
 # the page is read by script, so that looking takes no time of its own
-read_round = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^round ([\\d,]+)$/)).find(Boolean); return m ? +m[1].replaceAll(',', '') : null; }"
-read_doctor = "() => { const m = [...document.querySelectorAll('.widget-html-content')].map(e => e.textContent.match(/^Doctor, round ([\\d,]+)/)).find(Boolean); return m ? +m[1].replaceAll(',', '') : null; }"
-first_picture = "() => document.querySelector('img.widget-image')?.src"
+drawn = "() => +document.querySelector('.gnb').dataset.frame"
+read_round = "() => +document.querySelector('.gnb').dataset.round"
+doing = "() => document.querySelector('.gnb').dataset.doing"
+ink = """() => [...document.querySelectorAll('.gnb-canvas')].map(c => {
+    const px = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
+    for (let i = 3; i < px.length; i += 4) n += px[i] > 0; return n; })"""
+places = """() => Object.fromEntries([...document.querySelectorAll('.gnb-part, .gnb-player, .gnb-row, .gnb-bar, .gnb-button:not(.gnb-gone)')].map(
+    (e, i) => { const b = e.getBoundingClientRect(), o = document.querySelector('.gnb').getBoundingClientRect();
+    return [i + e.className.replace(' gnb-gone', '').replace(' gnb-off', ''), [b.x - o.x, b.y - o.y, b.width, b.height].map(Math.round)]; }))"""
 
 def rounds(page): return page.evaluate(read_round)
 
-def press(page, name): page.get_by_role("button", name=name, exact=True).click()
-
 def until_round_above(page, n): page.wait_for_function(f"n => ({read_round})() > n", arg=n, polling=20)
+
+def until_doing(page, what): page.wait_for_function(f"what => ({doing})() === what", arg=what, polling=20)
+
+def facts(page):
+    "The edits of the run, by its own words in a cell."
+    run_cell(page, 2)
+    said = cell(page, 2).locator(".jp-OutputArea-output pre").first
+    said.get_by_text("share").wait_for()
+    print(said.inner_text().split("\n")[-1])
+    return json.loads(said.inner_text().split("facts ")[1].split("\n")[0])
 
 
 def click_latency(page, button, change):
@@ -153,27 +95,25 @@ def click_latency(page, button, change):
 
 @pytest.mark.parametrize("panel", [ring, digits], ids=["ring", "digits"], indirect=True)
 def test_a_person_can_drive_the_lab(panel, pictures, request):
-    page = panel
-    assert rounds(page) == 0
-    before = page.evaluate(first_picture)
+    page, name = panel, request.node.callspec.id
+    page.locator(".gnb").scroll_into_view_if_needed()
+    before = page.evaluate(drawn)
 
     press(page, "Play")
     until_round_above(page, 5)
-    page.wait_for_function(f"before => ({first_picture})() !== before", arg=before)
+    page.wait_for_function(f"n => ({drawn})() > n + 5", arg=before)         # pictures come by themselves
 
     run_cell(page, 1)                       # another cell runs while the lab plays
     cell(page, 1).get_by_text("half 42 True").wait_for()
 
     at = rounds(page)
-    slider = page.get_by_text("learning rate").first.locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
-    slider.focus()
-    page.keyboard.press("ArrowLeft")
-    page.get_by_text("lr_disc = ").wait_for()
+    page.get_by_role("slider", name="rate", exact=True).nth(1).press("ArrowLeft")
+    page.get_by_text(re.compile("lr_disc .* →")).first.wait_for()
     until_round_above(page, at)
-    page.screenshot(path=pictures/"playing.png")
+    page.screenshot(path=pictures/f"playing-{name}.png")
 
     press(page, "Pause")
-    page.get_by_text("paused", exact=True).wait_for()
+    until_doing(page, "paused")
     stopped = rounds(page)
     time.sleep(1)
     assert rounds(page) == stopped
@@ -181,96 +121,246 @@ def test_a_person_can_drive_the_lab(panel, pictures, request):
     press(page, "Step round")
     page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
     press(page, "Step discriminator")
-    page.get_by_text("one step of discriminator").wait_for()
+    page.get_by_text("one step of the discriminator").first.wait_for()
     assert rounds(page) == stopped + 1
+    assert min(page.evaluate(ink)) > 50     # every picture and chart shows something
 
-    run_cell(page, 2)
-    facts = cell(page, 2).locator(".jp-OutputArea-output pre").first
-    facts.get_by_text("share").wait_for()
-    edits = json.loads(facts.inner_text().split("facts ")[1].split("\n")[0])
-    print(facts.inner_text().split("\n")[-1])
-    assert "lr_disc" in edits[0][1] and at <= edits[0][0] <= stopped
-
-    overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
-    assert overflow <= 1
-    page.screenshot(path=pictures/f"lab-{request.node.callspec.id}.png")
-    print("picture:", pictures/f"lab-{request.node.callspec.id}.png")
+    (when, changes), *_ = facts(page)
+    assert "lr_disc" in changes and at <= when <= stopped
+    print("picture:", pictures/f"playing-{name}.png")
 
     press(page, "Reset")
     page.wait_for_function(f"() => ({read_round})() === 0")
+    press(page, "Back")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
 
 
-@pytest.mark.parametrize("panel", [many], ids=["many"], indirect=True)
-def test_a_person_can_drive_a_population(panel, pictures):
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_everything_is_in_sight_and_nothing_moves(panel, pictures):
     page = panel
-    before = page.evaluate(first_picture)
+    page.locator(".gnb").evaluate("e => e.scrollIntoView()")
+    box = page.locator(".gnb").bounding_box()
+    assert box["height"] <= 640 and box["width"] >= 900
+    for part in (".gnb-plane", ".gnb-main:not(.gnb-gone)", ".gnb-verdict", *[f".gnb-row >> nth={i}" for i in range(8)]):
+        seen = page.locator(part).first.bounding_box()
+        assert 0 <= seen["y"] and seen["y"] + seen["height"] <= 768, part
+    still = page.evaluate(places)
+    press(page, "Play")
+    until_round_above(page, 60)
+    page.get_by_role("slider", name="rate", exact=True).first.press("ArrowRight")
+    page.get_by_text(re.compile("lr_gen .* →")).first.wait_for()
+    page.get_by_role("combobox", name="clip", exact=True).nth(1).select_option("global_norm")
+    page.get_by_text("clip_disc none").first.wait_for()
+    press(page, "Pause")
+    until_doing(page, "paused")
+    after = page.evaluate(places)
+    assert {part: at for part, at in after.items() if at != still.get(part)} == {}
+    assert page.locator(".gnb").evaluate("e => e.scrollWidth - e.clientWidth") <= 1
+    for width in (700, 1920):
+        page.set_viewport_size({"width": width, "height": 1400})
+        page.wait_for_function(f"n => ({drawn})() >= n", arg=0)
+        time.sleep(.5)
+        assert page.locator(".gnb").evaluate("e => e.scrollWidth - e.clientWidth") <= 1
+        page.screenshot(path=pictures/f"wide-{width}.png")
+    print("pictures:", pictures)
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_a_bound_is_dragged_in_the_chart(panel):
+    page = panel
+    page.get_by_role("combobox", name="clip", exact=True).nth(1).select_option("global_norm")
+    handle = page.locator(".gnb-handle.gnb-disc:visible")
+    handle.wait_for()
+    press(page, "Play")
+    until_round_above(page, 5)
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    for k in range(1, 7): page.mouse.move(box["x"] + 5, box["y"] + 5 + 6 * k)
+    page.mouse.up()
+    page.wait_for_function("() => document.querySelectorAll('.gnb-handle')[0].getAttribute('aria-valuenow') < .9")
+    press(page, "Pause")
+    until_doing(page, "paused")
+    values = [changes["clip_disc"][1] for _, changes in facts(page) if "clip_disc" in changes]
+    assert values[0] == 1. and values[-1] < .9
+    assert page.get_by_role("slider", name="bound on the discriminator's gradient").get_attribute("aria-valuenow") == f"{values[-1]:g}"
+    handle.press("ArrowUp")
+    page.wait_for_function("v => document.querySelectorAll('.gnb-handle')[0].getAttribute('aria-valuenow') > v", arg=values[-1])
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_who_does_not_look_gets_nothing_and_who_comes_back_everything(panel):
+    page = panel
     press(page, "Play")
     until_round_above(page, 20)
-    page.wait_for_function(f"before => ({first_picture})() !== before", arg=before)
+    page.evaluate("() => { document.querySelector('.gnb').style.display = 'none'; }")       # as if scrolled away
+    time.sleep(3)
+    at = page.evaluate(drawn)
+    time.sleep(2)
+    assert page.evaluate(drawn) - at <= 3
+    page.evaluate("() => { document.querySelector('.gnb').style.display = ''; }")
+    page.wait_for_function(f"n => ({drawn})() > n + 5", arg=at)
     press(page, "Pause")
-    page.get_by_text("paused", exact=True).wait_for()
+    until_doing(page, "paused")
+    stopped = rounds(page)
+    page.keyboard.press("Control+s")
+    time.sleep(1)
+    page.reload()
+    page.locator(f".gnb[data-round='{stopped}']").wait_for()                                # the present state, at once
+    assert min(page.evaluate(ink)) > 50
+    press(page, "Step round")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_a_second_view_of_the_panel_moves_as_well(panel):
+    page = panel
+    page.evaluate("() => document.querySelector('.gnb').scrollIntoView()")
+    page.locator(".jp-Cell-outputWrapper").first.click(button="right", position={"x": 20, "y": 20})
+    page.get_by_role("menuitem", name="Create New View for Cell Output").click()
+    page.wait_for_function("() => document.querySelectorAll('.gnb').length === 2")
+    page.locator(".gnb").nth(1).get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("() => [...document.querySelectorAll('.gnb')].every(e => +e.dataset.round > 20)")
+    assert page.evaluate("() => new Set([...document.querySelectorAll('.gnb')].map(e => e.dataset.round)).size") == 1
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_a_slow_page_slows_the_picture_and_loses_nothing(panel):
+    page = panel
+    page.evaluate("""() => { const own = window.requestAnimationFrame; window.requestAnimationFrame = f => setTimeout(() => own(f), 500); }""")
+    press(page, "Play")
+    until_round_above(page, 50)
+    at, begun = page.evaluate(drawn), time.monotonic()
+    time.sleep(6)
+    frames = page.evaluate(drawn) - at
+    assert 2 <= frames <= 2.6 * (time.monotonic() - begun)
+    press(page, "Pause")
+    until_doing(page, "paused")
     stopped = rounds(page)
     press(page, "Step round")
     page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
-    page.get_by_text("seed 0, lr 0.0001").wait_for()
-    handle = page.get_by_text("member",
-        exact=True).locator("xpath=ancestor::*[contains(@class, 'widget-slider')]").locator(".noUi-handle")
-    handle.focus()
-    for _ in range(4): page.keyboard.press("ArrowRight")
-    page.get_by_text("seed 1, lr 0.001").wait_for()
-    press(page, "Open in a lab")
-    page.get_by_role("button", name="Step discriminator", exact=True).wait_for()
-    page.get_by_text("too early", exact=False).first.wait_for()
-    overflow = page.evaluate("() => { const box = document.querySelector('.jp-OutputArea-output .widget-vbox'); return box.scrollWidth - box.clientWidth; }")
-    assert overflow <= 1
-    page.set_viewport_size({"width": 1280, "height": 1900})
-    page.screenshot(path=pictures/"population.png")
-    print("picture:", pictures/"population.png")
+    rows = page.evaluate("""() => document.querySelector('.gnb').gnb.held.table.rows""")
+    assert rows == stopped + 1                                               # every record came, in order, once
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_a_fault_of_the_page_is_said_in_the_panel(panel):
+    page = panel
+    page.evaluate("() => { document.querySelector('.gnb').gnb.held.limits = 7; document.querySelector('.gnb').gnb.draw(); }")
+    page.get_by_text("the page cannot draw this").first.wait_for()
+    press(page, "Reset")                                                     # and it can be reset
+    page.evaluate("() => document.querySelector('.gnb').gnb.greet()")
+    page.wait_for_function("() => document.querySelector('.gnb-error').hidden")
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_by_keyboard_and_for_who_cannot_see_it(panel):
+    page = panel
+    nameless = page.evaluate("""() => [...document.querySelectorAll('.gnb :is(button, select, input, [tabindex])')].filter(
+        e => !(e.getAttribute('aria-label') || e.textContent.trim() || e.title)).map(e => e.outerHTML)""")
+    assert nameless == []
+    page.get_by_role("button", name="Play", exact=True).focus()
+    page.keyboard.press("Enter")
+    until_round_above(page, 5)
+    page.get_by_role("button", name="All settings").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").get_by_label("loss", exact=True).wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").first.wait_for(state="hidden")
+    page.get_by_role("button", name="Pause", exact=True).focus()
+    page.keyboard.press("Enter")
+    until_doing(page, "paused")
+    assert "generated samples at round" in page.locator(".gnb-plane .gnb-place").get_attribute("aria-label")
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_themes(panel, pictures):
+    page = panel
+    colour = "() => getComputedStyle(document.querySelector('.gnb')).backgroundColor"
+    light = page.evaluate(colour)
+    press(page, "Step round")
+    page.evaluate("() => document.body.setAttribute('data-jp-theme-light', 'false')")
+    page.wait_for_function(f"light => ({colour})() !== light", arg=light)
+    time.sleep(.5)
+    page.screenshot(path=pictures/"dark.png")
+    print("picture:", pictures/"dark.png")
 
 
 @pytest.mark.parametrize("panel", [sick], ids=["sick"], indirect=True)
 def test_the_doctor_speaks_and_is_obeyed(panel, pictures):
     page = panel
-    remedy = page.get_by_role("button", name="Apply the remedy", exact=True)
-    page.get_by_text("too early, no round has been seen yet").wait_for()
+    page.get_by_text("no round has been seen yet").wait_for()
+    remedy = page.get_by_role("button", name=re.compile("^Apply"))
     assert not remedy.is_visible()
 
     press(page, "Play")
-    page.get_by_text(re.compile("^Doctor, round [1-9]")).wait_for()     # it speaks while the run trains
-    remedy.wait_for()
-    page.get_by_text("set loss='r3'").wait_for()                        # and says what the click will do
-    page.get_by_text("The doctor's evidence").click()
+    page.locator(".gnb-verdict.gnb-bad").wait_for()                     # it speaks while the run trains
+    page.get_by_role("button", name="Apply: set loss='r3'").wait_for()  # and says what the click will do
+    page.get_by_role("button", name="Evidence").click()
     page.get_by_text("real ranked above generated").wait_for()
     page.screenshot(path=pictures/"ill.png")
     print("picture:", pictures/"ill.png")
+    page.keyboard.press("Escape")
 
     at = rounds(page)
     remedy.click()
-    page.get_by_text("loss = r3").wait_for()
-    remedy.wait_for(state="hidden")
+    page.get_by_text("→ r3").first.wait_for()
     until_round_above(page, at)                                         # the lab goes on
-    page.wait_for_function(f"n => ({read_doctor})() > n", arg=at)       # and the doctor looks at what became of it
     press(page, "Pause")
-    page.get_by_text("paused", exact=True).wait_for()
+    until_doing(page, "paused")
     page.screenshot(path=pictures/"treated.png")
-    run_cell(page, 2)
-    facts = cell(page, 2).locator(".jp-OutputArea-output pre").first
-    facts.get_by_text("share").wait_for()
-    [(when, changes)] = json.loads(facts.inner_text().split("facts ")[1].split("\n")[0])
-    print(facts.inner_text().split("\n")[-1])
+    [(when, changes)] = facts(page)
     assert when >= at and changes["loss"] == "r3" and changes["normalize_gen"] == ["orthogonal", 1.0]
+
+
+@pytest.mark.parametrize("panel", [many], ids=["many"], indirect=True)
+def test_a_person_can_drive_a_population(panel, pictures):
+    page = panel
+    table = page.locator(".gnb-multiples .gnb-place")
+    drawn_members = "() => document.querySelector('.gnb-multiples canvas').toDataURL()"
+    boxes = "() => [...document.querySelectorAll('.gnb-bar, .gnb-multiples, .gnb-chart, .gnb-one')].map(e => e.getBoundingClientRect().toJSON())"
+    before, begun = page.evaluate(boxes), page.evaluate(drawn_members)
+    page.get_by_text("6 runs: 6 not looked at yet", exact=True).wait_for()
+
+    press(page, "Play")
+    until_round_above(page, 20)
+    page.wait_for_function(f"begun => ({drawn_members})() !== begun", arg=begun)
+    press(page, "Pause")
+    until_doing(page, "paused")
+    stopped = rounds(page)
+    press(page, "Step round")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+    page.get_by_text(re.compile("^6 runs: (?!.*not looked at yet)")).wait_for()     # the doctor went on while it was paused
+    assert page.evaluate(boxes) == before
+
+    page.get_by_text("run 0: seed 0, lr 0.0001", exact=True).wait_for()
+    table.focus()
+    for key in ("ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+        page.get_by_text(re.compile(f"^run {3 if key == 'ArrowDown' else 4}: ")).wait_for()
+    page.get_by_text("run 4: seed 1, lr 0.001", exact=True).wait_for()
+    box = table.bounding_box()
+    page.mouse.move(box["x"] + .9 * box["width"], box["y"] + .4 * box["height"])
+    page.locator(".gnb-multiples .gnb-tip", has_text="run 2: seed 2, lr 0.0001").wait_for()
+    page.mouse.dblclick(box["x"] + .9 * box["width"], box["y"] + .4 * box["height"])
+    page.get_by_role("button", name="Step discriminator", exact=True).wait_for()
+    page.get_by_text("run 2 is open in the lab below", exact=True).wait_for()
+    assert cell(page, 0).locator(".gnb").count() == 2           # in the same cell
+    page.set_viewport_size({"width": 1366, "height": 1600})
+    page.screenshot(path=pictures/"population.png")
+    print("picture:", pictures/"population.png")
 
 
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
 def test_click_latency(panel):
     page, took = panel, {"Step round": [], "Play": [], "Pause": []}
     next_round = f"(() => {{ const read = {read_round}; const n = read(); return () => read() > n; }})()"
-    saying = "(() => () => [...document.querySelectorAll('.widget-html-content')].some(e => e.textContent.startsWith('{}')))()"
+    now = "(() => () => document.querySelector('.gnb').dataset.doing === '{}')()"
     for _ in range(5):
         took["Step round"].append(click_latency(page, "Step round", next_round))
-        took["Play"].append(click_latency(page, "Play", saying.format("playing")))
+        took["Play"].append(click_latency(page, "Play", now.format("playing")))
         time.sleep(.5)
-        took["Pause"].append(click_latency(page, "Pause", saying.format("paused")))
+        took["Pause"].append(click_latency(page, "Pause", now.format("paused")))
         time.sleep(.2)
     for name, times in took.items():
         print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")

@@ -136,8 +136,9 @@ def test_resume_past_the_plan_stretches_the_schedule(trained, tmp_path, monkeypa
     "evaluate nowhere":                        "holds no run",
     "evaluate nowhere --n 5":                  "allowed is a whole number of at least 10",
     "sample nowhere --n 4 --out a.jpg":        "ends in .png (a picture) or .npy (an array)",
-    "lab":                                     "index.ipynb: no such notebook",
+    "lab index.ipynb":                         "index.ipynb: no such notebook",
     "lab notes.txt":                           "notes.txt: no such notebook",
+    "lab --no-browser":                        "unrecognized arguments: --no-browser",
 }.items(), ids=str)
 def test_bad_input_is_one_line(refused, words, says):
     assert says in refused(*words.split())
@@ -360,3 +361,75 @@ def test_own_data_from_a_path(tmp_path, capsys):
         assert main([*words, "--data", here]) == 0, words
     assert main(["train", "ring", "--set", "data=./nowhere", "--out", str(tmp_path/"b")]) == 2
     assert "there is no such file or folder" in capsys.readouterr().err
+
+
+# The lab
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    "In an empty folder, where no JupyterLab starts: what it would have been given, one list a call."
+    calls = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", calls.append)
+    return calls
+
+
+def test_the_lab_writes_a_notebook_to_start_from(opened, tmp_path, capsys):
+    import nbformat
+    assert main(["lab"]) == 0 and opened == [["start.ipynb"]]
+    assert capsys.readouterr().out == "start.ipynb: written, to start from\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["start.ipynb"]
+    nb = nbformat.read(tmp_path/"start.ipynb", 4)
+    nbformat.validate(nb)
+    first, *_ = nb.cells
+    assert first.cell_type == "code" and first.source.startswith("from gan_nb.playground import Playground\n")
+    assert nb.metadata.kernelspec.name == "python3"
+    assert "Lab(" in nb.cells[2].source and "data=" in nb.cells[3].source
+
+
+def test_the_lab_writes_over_nothing(opened, tmp_path, capsys):
+    (tmp_path/"start.ipynb").write_text("mine")
+    assert main(["lab"]) == 0 and opened == [["start.ipynb"]]
+    (tmp_path/"index.ipynb").write_text("{}")
+    assert main(["lab"]) == 0 and opened[1:] == [["index.ipynb"]]
+    assert (tmp_path/"start.ipynb").read_text() == "mine" and capsys.readouterr().out == ""
+
+
+def test_a_folder_in_the_place_of_the_starter(opened, tmp_path, capsys):
+    (tmp_path/"start.ipynb").mkdir()
+    assert main(["lab"]) == 2 and not opened
+    assert "start.ipynb: cannot be written (is there already)" in one_line(capsys.readouterr().err)
+
+
+def test_a_starter_that_cannot_be_written(opened, tmp_path, capsys, monkeypatch):
+    def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied", str(tmp_path))
+    monkeypatch.setattr("gan_nb.files.tempfile.TemporaryDirectory", refuse)
+    assert main(["lab"]) == 2 and not opened and not list(tmp_path.iterdir())
+    assert "start.ipynb: cannot be written (Permission denied)" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_the_lab_in_a_folder_without_permission(opened, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    try: assert main(["lab"]) == 2 and not opened
+    finally: tmp_path.chmod(0o700)
+    assert "start.ipynb: cannot be written (Permission denied)" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("line, given", {
+    "lab":                                     ["index.ipynb"],
+    "lab --":                                  ["index.ipynb"],
+    "lab other.ipynb":                         ["other.ipynb"],
+    "lab other.ipynb --":                      ["other.ipynb"],
+    "lab -- --no-browser --port 9":            ["index.ipynb", "--no-browser", "--port", "9"],
+    "lab other.ipynb -- --no-browser --port=9": ["other.ipynb", "--no-browser", "--port=9"],
+}.items(), ids=str)
+def test_what_follows_two_dashes_is_for_jupyterlab(opened, tmp_path, line, given):
+    for name in ("index.ipynb", "other.ipynb"): (tmp_path/name).write_text("{}")
+    assert main(line.split()) == 0 and opened == [given]
+
+
+def test_the_lab_opens_one_notebook(opened, tmp_path, capsys):
+    for name in ("a.ipynb", "b.ipynb"): (tmp_path/name).write_text("{}")
+    assert main(["lab", "a.ipynb", "b.ipynb"]) == 2 and not opened
+    assert "'b.ipynb' came; allowed is one notebook" in one_line(capsys.readouterr().err)

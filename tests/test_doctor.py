@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan_nb import Run
+from gan_nb import Run, checkup, doctor
 from gan_nb.core import Diverged
 from gan_nb.data import load
 from gan_nb.checkup import Aside, Evidence, Past, Ranking, examine, read_losses
@@ -392,7 +392,7 @@ def test_the_same_in_parts():
     *parts, found = diagnosing(run)
     assert found == diagnose(run) and len(parts) > 50 and not any(parts), "a round aside is a part of its own"
     assert len(list(diagnosing(Run(patient("healthy",
-        **tiny))))) < 6, "nothing is played aside where nothing can be named"
+        **tiny))))) < 12, "nothing is played aside where nothing can be named"
 
 
 def test_training_goes_on_between_the_parts():
@@ -400,6 +400,50 @@ def test_training_goes_on_between_the_parts():
     for found in diagnosing(run): run.step(); same.step()
     assert found[0].evidence["round"] == 201 < run.round and checked(found)
     assert all(run.state.params[p][k].equal(v) for p in ("gen", "disc") for k, v in same.state.params[p].items())
+
+
+def test_what_a_run_plays_itself_is_not_played_aside(monkeypatch):
+    "a run that goes on between the parts is its own future: the evidence is that of the run at rest, and one round is played aside"
+    run, rest = (Run(patient("oscillation", "fast adam", batch_size=64)).fit(201, progress=False) for _ in range(2))
+    expected, aside, play = diagnose(rest), [], checkup._play
+    monkeypatch.setattr(checkup, "_play", lambda *given: aside.append(1) or play(*given))
+    for found in diagnosing(run): run.step()
+    assert run.round > 251 and len(aside) == 1
+    assert [f.evidence for f in found] == [f.evidence for f in expected] and found[0].evidence["drift"] > .25
+
+
+@pytest.mark.parametrize("change", [lambda run: None, lambda run: run.edit(lr=.5), lambda run: run.reset(), lambda run: run.step("gen")])
+def test_a_run_that_rests_or_is_changed_is_followed_no_longer(change):
+    "what was examined is the run as it was"
+    run, rest = (Run(patient("oscillation", "fast adam", batch_size=64)).fit(201, progress=False) for _ in range(2))
+    parts = diagnosing(run)
+    for _ in range(22): next(parts); run.step()
+    change(run)
+    for found in parts: pass
+    assert run.round < 251 and found[0].evidence == diagnose(rest)[0].evidence
+
+
+def test_parts_that_come_seldom_still_need_no_rounds_aside(monkeypatch):
+    run, aside, play = Run(patient("oscillation", "fast adam", batch_size=64)).fit(200, progress=False), [], checkup._play
+    monkeypatch.setattr(checkup, "_play", lambda *given: aside.append(1) or play(*given))
+    for found in diagnosing(run): run.fit(9, progress=False)
+    assert len(aside) == 1 and [f.name for f in found] == ["oscillation"] and len(found[0].evidence["way"]) == 7
+
+
+def test_compiled_rounds_are_played_aside_compiled(monkeypatch):
+    run = Run(patient("oscillation", "fast adam", batch_size=64), compile=True).fit(201, progress=False)
+    expected, aside, play = diagnose(run.fork(), 50), [], checkup._play
+    monkeypatch.setattr(checkup, "_play", lambda *given: aside.append(1) or play(*given))
+    found = diagnose(run)
+    assert len(aside) == 1 and len(found[0].evidence["way"]) == 11
+    assert [f.name for f in found] == [f.name for f in expected]
+    assert np.allclose(found[0].evidence["way"], expected[0].evidence["way"], atol=.02)
+
+
+def test_the_calm_before_is_found_by_running_medians():
+    rng = np.random.default_rng(0)
+    norms = np.exp(rng.normal(size=400))
+    assert [m for _, m in doctor._medians(norms)] == [np.median(norms[:i]) for i in range(1, 400)]
 
 
 def test_an_old_finding_is_applied_as_of_now():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-views = {"controls", "lab", "population_lab", "playground", "portrait", "explorer"}
+views = {"server", "controls", "lab", "population_lab", "playground", "portrait", "explorer"}
 package = Path(__file__).resolve().parents[1]/"gan_nb"
 modules = ["gan_nb"] + [f"gan_nb.{p.stem}" for p in sorted(package.glob("*.py")) if p.stem not in views
     and p.stem[0] != "_"]
@@ -67,3 +67,20 @@ def test_the_guard_sees(tmp_path):
     assert seen["far"]["tried"] == ["the network"]
     assert seen["loud"]["printed"] == "hello\n"
     assert seen["json"] == dict(tried=[], printed="", error="")
+
+
+@pytest.mark.parametrize("lines", {
+    "quick":                "import gan_nb, sys; assert 'torch' not in sys.modules",
+    "the command line":     "import gan_nb.cli, sys; assert 'torch' not in sys.modules",
+    "listed":               "import gan_nb; assert set(gan_nb.__all__) <= set(dir(gan_nb))",
+    "by name":              "from gan_nb import Run, Recipe, recipe, recipes; assert recipe('ring') == Run('ring').recipe",
+    "all":                  "from gan_nb import *; assert 'ring' in recipes() and Run('ring').round == 0",
+    "after its room":       "from gan_nb.recipes import recipe; from gan_nb import recipes; assert 'ring' in recipes()",
+    "as a room's name":     "import gan_nb.recipes as recipes; assert 'ring' in recipes()",
+    "rooms":                "import gan_nb; assert gan_nb.training.Run is gan_nb.Run; from gan_nb import data; data.load",
+    "nothing else":         "import gan_nb; assert not hasattr(gan_nb, 'nowhere') and not hasattr(gan_nb, '_nowhere')",
+    "a room that is broken": "import gan_nb, sys; sys.modules['torch'] = None\ntry: gan_nb.Run\nexcept ImportError: pass\nelse: assert 0",
+}.items(), ids=lambda pair: pair[0])
+def test_what_the_package_offers_is_imported_when_it_is_asked_for(lines):
+    done = subprocess.run([sys.executable, "-c", lines[1]], capture_output=True, text=True, cwd=package.parent, timeout=300)
+    assert done.returncode == 0, done.stderr

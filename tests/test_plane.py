@@ -149,7 +149,7 @@ def test_numbers_come_in_any_kind_of_list_and_many_points_change_nothing():
 
 @pytest.mark.parametrize("strokes, message", [
     ([], "strokes: none came"), (np.zeros((0, 4, 2)), "strokes: none came"), (None, "strokes: NoneType came"),
-    (3., "strokes: float came"), ("0 0", "strokes: str came"), ({}, "strokes: dict came"),
+    (3., "strokes: float came"), (np.array(3.), "strokes: ndarray came"), (torch.tensor(3.), "strokes: Tensor came"), ("0 0", "strokes: str came"), ({}, "strokes: dict came"),
     ([[]], r"stroke 0: shape \(0,\) came"), ([np.zeros((0, 2))], r"stroke 0: shape \(0, 2\) came"),
     ([[0, 0]], r"stroke 0: shape \(2,\) came; allowed are numbers \(m, 2\)"), ([3], r"stroke 0: shape \(\) came"),
     ([[[0, 0], [1]]], r"stroke 0: \[\[0, 0\], \[1\]\] came"), ([[["a", "b"]]], "stroke 0: "), ([None], "stroke 0: None came"),

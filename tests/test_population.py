@@ -152,3 +152,55 @@ def test_a_population_that_is_stopped_in_a_round_plays_it_again(monkeypatch):
             assert torch.equal(a, b)
     np.testing.assert_array_equal(stopped.records(0)["loss_gen"], whole.records(0)["loss_gen"])
     assert stopped.trace("loss_gen")[1].shape == (8, 2)
+
+
+# The panel
+
+def test_the_panel_shows_what_the_population_is():
+    pytest.importorskip("anywidget")
+    from gan_nb.population_lab import PopulationLab
+    many = Population("ring", seeds=2, grid={"lr": [.1, 1e25]}, **small | dict(rule="sgd", clip=None, momentum=0.)).fit(12)
+    panel = PopulationLab(many, n=20)
+    try:
+        seen = panel.data()
+        np.testing.assert_allclose(seen["members"], many.all_samples(20).numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(seen["measures"][:, 1], many.records(0)["loss_disc"], rtol=1e-6)
+        assert seen["crossed"] == [2, 3] and seen["hues"][2:] == ["bad", "bad"] and "2 diverged" in seen["words"]["runs"]
+        assert seen["members"] is panel.data()["members"], "what did not change is not made or sent again"
+        panel.step()
+        panel.wait()
+        assert panel.data()["members"] is not seen["members"] and many.round == 13
+    finally: panel.close()
+
+
+def test_the_doctors_visits_take_their_share_and_end():
+    pytest.importorskip("anywidget")
+    from gan_nb.population_lab import PopulationLab
+    many = Population("ring", seeds=3, **small)
+    panel = PopulationLab(many)
+    try:
+        assert not panel.ward.is_wanted, "nothing has been played"
+        panel.play()
+        panel.wait(rounds=20)
+        panel.pause()
+        panel.diagnoses()
+        assert panel.ward.seen_at.tolist() == [many.round] * 3 and not panel.ward.is_wanted
+        assert all(isinstance(found, list) for found in panel.ward.findings)
+        assert not panel.playing and panel.result() is panel
+    finally: panel.close()
+
+
+def test_a_closed_panel_leaves_no_thread_and_no_visit():
+    pytest.importorskip("anywidget")
+    from gan_nb.population_lab import PopulationLab
+    many = Population("ring", seeds=4, **small).fit(150)
+    panel = PopulationLab(many)
+    panel.play()
+    panel.wait(rounds=1)
+    panel.open_member()
+    panel.wait()
+    panel.close()
+    wait = lambda thread: thread is None or (thread.join(20), not thread.is_alive())[1]
+    assert wait(panel._thread) and wait(panel.opened._thread)
+    at = many.round
+    assert many.fit(2).round == at + 2, "the population goes on without its panel"

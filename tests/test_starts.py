@@ -11,7 +11,7 @@ from gan_nb import Run
 from gan_nb.evaluation import evaluate
 from gan_nb.metrics import sliced_wasserstein
 from gan_nb.recipes import recipe
-from gan_nb.starts import start, starts
+from gan_nb.starts import open_start, starts
 from gan_nb.storage import read_checkpoint
 
 each = pytest.mark.parametrize("name", starts())
@@ -25,17 +25,17 @@ def test_there_is_one_for_each_set_within_the_window_and_all_are_small():
 
 @each
 def test_a_start_is_a_checkpoint_of_the_recipe_as_it_is_now(name):
-    run = start(name)
+    run = open_start(name)
     assert run.recipe.settings() == recipe("plane", data=name).settings()
     assert run.round == run.recipe.rounds and run.seed == 0 and run.edits == [] and run.folder is None
-    assert len(run.records) < 20 and run.records.total == run.round and np.isfinite(run.records["grad_norm_gen"]).all()
+    assert len(run.records) < 10 and run.records.total == run.round and np.isfinite(run.records["grad_norm_gen"]).all()
     about, _ = read_checkpoint(Path(gan_nb.__file__).parent/f"start_{name}.safetensors")
     assert about["data"]["name"] == name
 
 
 @each
 def test_a_start_has_learnt_its_data(name):
-    run = start(name)
+    run = open_start(name)
     data, fake = run.game.data, run.samples(2500)
     real = data.all("held_out", 2500)
     distance = lambda x: float(sliced_wasserstein(real.double(), x.double(), n_boot=0))
@@ -47,12 +47,13 @@ def test_a_start_has_learnt_its_data(name):
 
 
 @each
+@pytest.mark.filterwarnings("error")
 def test_a_start_goes_on(name, tmp_path):
-    run, before = start(name), start(name).samples(100)
+    run, before = open_start(name), open_start(name).samples(100)
     run.fit(15, progress=False)
     assert run.samples(100).isfinite().all() and not torch.equal(run.samples(100), before)
     assert all(math.isfinite(v) for v in run.records.table()[-1])
-    half = start(name).fit(5, progress=False)
+    half = open_start(name).fit(5, progress=False)
     half.save(tmp_path/"run")
     assert torch.equal(Run.load(tmp_path/"run").fit(10, progress=False).samples(100), run.samples(100))
     run.edit(lr=.1)
@@ -63,8 +64,8 @@ def test_a_start_goes_on(name, tmp_path):
 
 
 def test_an_unknown_start_and_other_settings_are_refused():
-    with pytest.raises(ValueError, match="start: 'blob' is unknown; did you mean 'blobs'"): start("blob")
-    with pytest.raises(ValueError, match="start: 'grid' is unknown; .*llowed are ring, line"): start("grid")
-    with pytest.raises(ValueError, match="start: 3 is unknown"): start(3)
-    with pytest.raises(ValueError, match="trained with another recipe: lr_gen"): start("ring", lr=.5)
-    assert start("ring", rounds=9000).recipe.rounds == 9000
+    with pytest.raises(ValueError, match="start: 'blob' is unknown; did you mean 'blobs'"): open_start("blob")
+    with pytest.raises(ValueError, match="start: 'grid' is unknown; .*llowed are ring, line"): open_start("grid")
+    with pytest.raises(ValueError, match="start: 3 is unknown"): open_start(3)
+    with pytest.raises(ValueError, match="trained with another recipe: lr_gen"): open_start("ring", lr=.5)
+    assert open_start("ring", rounds=9000).recipe.rounds == 9000

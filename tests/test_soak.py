@@ -1,0 +1,83 @@
+"""An hour of everything a person does to a panel, in a real browser; in `make test` it takes half a minute.
+
+`make soak` plays the hour: memory of the kernel and of the page must stay flat, no thread may be left, and no message
+may be lost."""
+import json
+import os
+import random
+import time
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+
+from browser import cell, chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+
+pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
+seconds = float(os.environ.get("SOAK", 25))
+is_long = seconds >= 600
+
+cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nrun = Run('ring', batch_size=64, hidden=(32, 32), threads=1)\nrun.step()",
+         "lab = Lab(run)\nlab",
+         "import gc, json, threading; gc.collect()\n"
+         "print('facts', json.dumps({'rss': int(open('/proc/self/statm').read().split()[1]) * 4096, 'threads': [t.name for t in threading.enumerate() if 'gan_nb' in t.name], 'round': run.round, 'edits': len(run.edits)}))",
+         "lab.close(); run.history.records.table(); print('closed')"]
+
+
+def facts(page):
+    run_cell(page, 2)
+    page.wait_for_function("() => document.querySelectorAll('.jp-CodeCell')[2].textContent.includes('facts {')")
+    time.sleep(.5)
+    return json.loads(cell(page, 2).locator(".jp-OutputArea-output pre").first.inner_text().split("facts ")[1])
+
+
+def heap(page, session):
+    session.send("HeapProfiler.collectGarbage")
+    return session.send("Runtime.getHeapUsage")["usedSize"]
+
+
+def hide(page, hidden): page.evaluate("hidden => { document.querySelector('.gnb').style.display = hidden ? 'none' : ''; }", hidden)
+
+
+def drag(page):
+    slider = page.get_by_role("slider", name="rate", exact=True).first
+    slider.focus()
+    for _ in range(8): page.keyboard.press(random.choice(["ArrowLeft", "ArrowRight"]))
+
+
+def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
+    random.seed(0)
+    with playwright.sync_playwright() as p, jupyter(tmp_path_factory.mktemp("soak")) as server:
+        browser = p.chromium.launch(executable_path=chromium, args=flags)
+        with notebook(browser, server, "soak", cells) as page:
+            run_cell(page, 0)
+            play = page.get_by_role("button", name="Play", exact=True)
+            run_until_it_shows(page, 1, play)
+            session, seen = page.context.new_cdp_session(page), []
+            page.evaluate("() => { window.lost = 0; document.querySelector('.gnb').gnb.greet = (own => function() { window.lost++; return own.call(this); })(document.querySelector('.gnb').gnb.greet); }")
+            until, turn = time.monotonic() + seconds, 0
+            while time.monotonic() < until:
+                turn += 1
+                press(page, "Play")
+                time.sleep(2 if not is_long else 10)
+                drag(page)
+                hide(page, True); time.sleep(.5); hide(page, False)
+                press(page, "Pause")
+                page.wait_for_function("() => document.querySelector('.gnb').dataset.doing === 'paused'")
+                press(page, "Step round")
+                press(page, "Back")
+                if turn % 3 == 0: press(page, "Reset")
+                if turn % 5 == 0: run_until_it_shows(page, 1, play)
+                if turn % 4 == 0 or not is_long: seen.append((heap(page, session), facts(page)))
+            said = facts(page)
+            rows = page.evaluate("() => document.querySelector('.gnb').gnb.held.round")
+            assert rows == said["round"]                                     # the page shows where the run is
+            run_cell(page, 3)
+            page.locator(".jp-CodeCell").nth(3).get_by_text("closed").wait_for()
+            assert page.locator(".gnb").count() == 0 and facts(page)["threads"] == []
+        browser.close()
+    late, early = seen[-len(seen) // 3:], seen[len(seen) // 3:2 * len(seen) // 3]
+    for name, of in {"page": lambda s: s[0], "kernel": lambda s: s[1]["rss"]}.items():
+        before, after = (sorted(map(of, part))[len(part) // 2] for part in (early, late)) if len(seen) > 2 else (1, 1)
+        print(f"{name}: {before / 2**20:.1f} MiB in the middle, {after / 2**20:.1f} at the end, {after / before - 1:+.1%}; {turn} turns")
+        assert after <= before * (1.05 if is_long else 1.5), name
