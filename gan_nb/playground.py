@@ -6,7 +6,7 @@
 __all__ = ['layers', 'sets', 'Meter', 'Pace', 'Moment', 'landscape_of', 'draw_landscape', 'PlaygroundControls', 'thumbnails',
            'fit_chart', 'playground_parts', 'without', 'Course', 'SlowPanel', 'begun', 'Playground']
 
-# %% ../nbs/68_playground.ipynb #4859f536
+# %% ../nbs/68_playground.ipynb #b232658e
 import math
 import time
 from collections import deque
@@ -29,12 +29,12 @@ from .recipes import expand, live, whole
 from .round import measured
 from .scores import modes_captured
 from .stage import Frame, draw_frame, frame_of, scene_of
-from .starts import start, starts
+from .starts import open_start, starts
 from .tour import boxes, flow_of, phases, tell
 from .training import Run
 from .words import say
 
-# %% ../nbs/68_playground.ipynb #e8f359c3
+# %% ../nbs/68_playground.ipynb #161133bb
 class Meter:
     "Measures now and then how well the generator fits data in the plane."
     def __init__(self, data:Data):
@@ -71,7 +71,7 @@ class Meter:
         k = len(self.data.modes)
         return say('captured', n=round(share * k), of=k)
 
-# %% ../nbs/68_playground.ipynb #62521e77
+# %% ../nbs/68_playground.ipynb #f840d8c4
 _full = 1000. # Rounds a second: no bound
 
 @dataclass
@@ -104,7 +104,7 @@ class Pace:
         "Seconds from round to round, at least."
         return 0. if self.rate >= _full else 1 / self.rate
 
-# %% ../nbs/68_playground.ipynb #65574d32
+# %% ../nbs/68_playground.ipynb #1fc98029
 class Moment(NamedTuple):
     "A run as it is, was, or is about to be."
     run:Run
@@ -114,7 +114,7 @@ class Moment(NamedTuple):
                                                 ('experiment', 'game', 'recipe', 'records', 'lock'))
     round = property(lambda self: self.state.round)
 
-# %% ../nbs/68_playground.ipynb #8e2a815b
+# %% ../nbs/68_playground.ipynb #18ca8a6a
 layers = ('real', 'fake', 'surface', 'arrows', 'moves', 'mesh')
 _n_arrows, _cells, _cells_of_a_thread = 60, 20, 120
 
@@ -142,7 +142,7 @@ def _ink(density):
     full = density.flatten().kthvalue(int(.9 * density.numel())).values.clamp(min=1e-30)
     return (density / full).clamp(0, 1).sqrt().nan_to_num(1.).numpy()
 
-# %% ../nbs/68_playground.ipynb #4598a2e3
+# %% ../nbs/68_playground.ipynb #9eacb4ed
 def draw_landscape(
     frame, # A `gan_nb.stage.Frame`
 ):
@@ -162,7 +162,7 @@ def _quiver(ax, points, vectors, limit, colour):
     usual = np.quantile(np.hypot(*vectors.T), .9) or 1.
     ax.quiver(*points.T, *(vectors / usual * .2 * limit).T, color=colour, angles='xy', scale_units='xy', scale=1, width=.003)
 
-# %% ../nbs/68_playground.ipynb #5cb8e842
+# %% ../nbs/68_playground.ipynb #09953d33
 _anew = ('hidden', 'z_dim', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
 
 class PlaygroundControls(Controls):
@@ -179,7 +179,7 @@ class PlaygroundControls(Controls):
         "What never changes, for the page."
         return super().about() | self.own
 
-# %% ../nbs/68_playground.ipynb #d6748ee1
+# %% ../nbs/68_playground.ipynb #b24368a7
 sets = tuple(mixtures)
 
 def thumbnails() -> list: # Of {'value', 'points'}
@@ -192,7 +192,7 @@ def _small(data):
     x = data.all('train', 70)
     return (x / x.abs().max()).mul(100).round().div(100).tolist()
 
-# %% ../nbs/68_playground.ipynb #4a478c02
+# %% ../nbs/68_playground.ipynb #8783f380
 def _part(part, look='', **about): return dict(part=part, **about, **({'class': look} if look else {}))
 def _texts(*says): return [_part('text', look, says=name) for name, look in says]
 def _title(key): return _part('text', 'gnb-title', text=key)
@@ -259,7 +259,7 @@ def without(
 
 def _names(part): return {part.get(key) for key in ('part', 'id', 'of', 'act', 'control', 'opens')} | set(part.get('class', '').split())
 
-# %% ../nbs/68_playground.ipynb #bf87a7b0
+# %% ../nbs/68_playground.ipynb #277675e3
 class Course:
     "Where somebody is in a lesson."
     def __init__(self,
@@ -299,7 +299,7 @@ class Course:
         "Which of its buttons cannot be pressed."
         return [*([] if self.is_done else ['next']), *(['hint'] if self.is_over else [])]
 
-# %% ../nbs/68_playground.ipynb #16d783bf
+# %% ../nbs/68_playground.ipynb #7df27046
 class SlowPanel(KeptPanel):
     "A panel that plays at the pace one likes, down to single phases of a round."
     def __init__(self, run, samples:int|None=None, **kwargs):
@@ -360,7 +360,7 @@ class SlowPanel(KeptPanel):
         self._next = max(self._next + self.pace.pause, now)
         self._rest_for(self._next - now)
 
-# %% ../nbs/68_playground.ipynb #09587384
+# %% ../nbs/68_playground.ipynb #aaf8fd3b
 def begun(
     data, # The name of a set, strokes of a pen as a list, or other points
     settings:dict, # Of the run
@@ -480,7 +480,7 @@ class Playground(SlowPanel):
         if not is_back: self._earlier.append(self.run)
         self._siblings.discard(self)
         self._join(_in_the_plane(run))
-        self.forked_at, self.strokes, self.meter = None, None, Meter(run.game.data)
+        self.forked_at, self._marks_of, self.strokes, self.meter = None, None, None, Meter(run.game.data)
         self.scene = scene_of(run, self._samples)
         if was_playing: self._start()
 
@@ -490,8 +490,8 @@ class Playground(SlowPanel):
         self._renew(changes) if is_new else super()._edit(changes)
 
     def _go_back(self):
-        if not self._earlier or self.run.edits: return super()._go_back()
-        self._stop()
+        super()._go_back()
+        if self.note != say('nothing_to_undo') or not self._earlier: return
         self._follow(self._earlier.pop(), is_back=True)
         self.note = say('former_run')
 
@@ -528,7 +528,7 @@ class Playground(SlowPanel):
     def _choose_start(self, is_wanted):
         name = self.run.game.data.name
         if not is_wanted: return self._follow(begun(name, {'seed': self.run.seed}))
-        self._follow(start(name))
+        self._follow(open_start(name))
         self._trained = self.run
 
     def _take_pen(self):
