@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['layers', 'sets', 'Meter', 'Pace', 'Moment', 'landscape_of', 'draw_landscape', 'PlaygroundControls', 'thumbnails',
-           'fit_chart', 'playground_parts', 'without', 'Course', 'SlowPanel', 'begun', 'Playground']
+           'fit_chart', 'playground_parts', 'without', 'Course', 'SlowPanel', 'new_run', 'Playground']
 
-# %% ../nbs/68_playground.ipynb #b232658e
+# %% ../nbs/68_playground.ipynb #97b1a714
 import math
 import time
 from collections import deque
@@ -34,7 +34,7 @@ from .tour import boxes, flow_of, phases, tell
 from .training import Run
 from .words import say
 
-# %% ../nbs/68_playground.ipynb #161133bb
+# %% ../nbs/68_playground.ipynb #6d38c2e5
 class Meter:
     "Measures now and then how well the generator fits data in the plane."
     def __init__(self, data:Data):
@@ -71,7 +71,7 @@ class Meter:
         k = len(self.data.modes)
         return say('captured', n=round(share * k), of=k)
 
-# %% ../nbs/68_playground.ipynb #f840d8c4
+# %% ../nbs/68_playground.ipynb #a22c1c8f
 _full = 1000. # Rounds a second: no bound
 
 @dataclass
@@ -104,7 +104,7 @@ class Pace:
         "Seconds from round to round, at least."
         return 0. if self.rate >= _full else 1 / self.rate
 
-# %% ../nbs/68_playground.ipynb #1fc98029
+# %% ../nbs/68_playground.ipynb #3e2702bb
 class Moment(NamedTuple):
     "A run as it is, was, or is about to be."
     run:Run
@@ -114,7 +114,7 @@ class Moment(NamedTuple):
                                                 ('experiment', 'game', 'recipe', 'records', 'lock'))
     round = property(lambda self: self.state.round)
 
-# %% ../nbs/68_playground.ipynb #18ca8a6a
+# %% ../nbs/68_playground.ipynb #528fe02b
 layers = ('real', 'fake', 'surface', 'arrows', 'moves', 'mesh')
 _n_arrows, _cells, _cells_of_a_thread = 60, 20, 120
 
@@ -142,7 +142,7 @@ def _ink(density):
     full = density.flatten().kthvalue(int(.9 * density.numel())).values.clamp(min=1e-30)
     return (density / full).clamp(0, 1).sqrt().nan_to_num(1.).numpy()
 
-# %% ../nbs/68_playground.ipynb #9eacb4ed
+# %% ../nbs/68_playground.ipynb #a805b4c8
 def draw_landscape(
     frame, # A `gan_nb.stage.Frame`
 ):
@@ -162,7 +162,7 @@ def _quiver(ax, points, vectors, limit, colour):
     usual = np.quantile(np.hypot(*vectors.T), .9) or 1.
     ax.quiver(*points.T, *(vectors / usual * .2 * limit).T, color=colour, angles='xy', scale_units='xy', scale=1, width=.003)
 
-# %% ../nbs/68_playground.ipynb #09953d33
+# %% ../nbs/68_playground.ipynb #02524976
 _anew = ('hidden', 'z_dim', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
 
 class PlaygroundControls(Controls):
@@ -179,7 +179,7 @@ class PlaygroundControls(Controls):
         "What never changes, for the page."
         return super().about() | self.own
 
-# %% ../nbs/68_playground.ipynb #b24368a7
+# %% ../nbs/68_playground.ipynb #97c55d23
 sets = tuple(mixtures)
 
 def thumbnails() -> list: # Of {'value', 'points'}
@@ -192,7 +192,7 @@ def _small(data):
     x = data.all('train', 70)
     return (x / x.abs().max()).mul(100).round().div(100).tolist()
 
-# %% ../nbs/68_playground.ipynb #8783f380
+# %% ../nbs/68_playground.ipynb #bf502570
 def _part(part, look='', **about): return dict(part=part, **about, **({'class': look} if look else {}))
 def _texts(*says): return [_part('text', look, says=name) for name, look in says]
 def _title(key): return _part('text', 'gnb-title', text=key)
@@ -259,7 +259,7 @@ def without(
 
 def _names(part): return {part.get(key) for key in ('part', 'id', 'of', 'act', 'control', 'opens')} | set(part.get('class', '').split())
 
-# %% ../nbs/68_playground.ipynb #277675e3
+# %% ../nbs/68_playground.ipynb #47ab37d3
 class Course:
     "Where somebody is in a lesson."
     def __init__(self,
@@ -299,7 +299,7 @@ class Course:
         "Which of its buttons cannot be pressed."
         return [*([] if self.is_done else ['next']), *(['hint'] if self.is_over else [])]
 
-# %% ../nbs/68_playground.ipynb #7df27046
+# %% ../nbs/68_playground.ipynb #6ca64fe1
 class SlowPanel(KeptPanel):
     "A panel that plays at the pace one likes, down to single phases of a round."
     def __init__(self, run, samples:int|None=None, **kwargs):
@@ -360,8 +360,8 @@ class SlowPanel(KeptPanel):
         self._next = max(self._next + self.pace.pause, now)
         self._rest_for(self._next - now)
 
-# %% ../nbs/68_playground.ipynb #aaf8fd3b
-def begun(
+# %% ../nbs/68_playground.ipynb #f5573c80
+def new_run(
     data, # The name of a set, strokes of a pen as a list, or other points
     settings:dict, # Of the run
 ) -> Run:
@@ -410,7 +410,7 @@ class Playground(SlowPanel):
     def _first_run(self, data, settings):
         "The lesson's own, if it has one."
         lesson = self.course and self.course.lesson
-        if not hasattr(lesson, 'start'): return begun(data, settings)
+        if not hasattr(lesson, 'start'): return new_run(data, settings)
         self.first_layers = tuple(lesson.layers)
         return lesson.start(**settings)
 
@@ -527,7 +527,7 @@ class Playground(SlowPanel):
 
     def _choose_start(self, is_wanted):
         name = self.run.game.data.name
-        if not is_wanted: return self._follow(begun(name, {'seed': self.run.seed}))
+        if not is_wanted: return self._follow(new_run(name, {'seed': self.run.seed}))
         self._follow(open_start(name))
         self._trained = self.run
 
@@ -559,13 +559,20 @@ class Playground(SlowPanel):
         super()._obey(order)
         if self.course and len(self._orders) == 1: self._ask()
 
+    def _fail(self, error):
+        super()._fail(error)
+        if self.course: self._ask() # a lesson may want to see it fail
+
     def _tasks(self):
         *first, pace = super()._tasks()
         asking = [self._asking.task(self._ask)] if self.course else []
         return [*first, self.meter.pacer.task(self._measure), *asking, pace]
 
     def _measure(self):
-        with self.run.lock: self.meter.look(self.run.experiment, self.run.state)
+        "What cannot be measured is left out: numbers near the end of their range, as before a divergence."
+        with self.run.lock:
+            try: self.meter.look(self.run.experiment, self.run.state)
+            except (ValueError, RuntimeError): pass
 
     def _is_restless(self): return self.meter.seen is not self.run.state
 
