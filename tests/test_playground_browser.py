@@ -1,33 +1,26 @@
 "The playground in a real JupyterLab and a real browser: what needs a page. The rest is tested in its notebook."
 import pytest
 
-from test_browser import browser, cell, patience, press, run_cell, run_until_it_shows, server  # noqa: F401: fixtures
-from test_browser import chromium, dismiss, playwright
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-import nbformat
+from browser import chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
+
 source = "from gan_nb.playground import Playground\npanel = Playground(hidden=(16, 16), threads=1)\npanel"
 asked = "import json; print('facts', json.dumps([panel.run.game.data.name, panel.round, panel.run.recipe.lr_disc, panel.pace.is_slow]))"
 
 
 @pytest.fixture(scope="module")
-def page(server, browser):
+def page(tmp_path_factory):
     "A notebook with a playground; its tests follow each other, as a person's doings do."
-    address, token, folder = server
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source), nbformat.v4.new_code_cell(asked)])
-    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(nb, folder/"playground.ipynb")
-    page = browser.new_page(viewport={"width": 1366, "height": 900})
-    page.set_default_timeout(patience)
-    page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dismiss(page, dialog))
-    page.goto(f"{address}/lab/workspaces/playground/tree/playground.ipynb?token={token}")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
-    run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
-    page.get_by_text("round 0", exact=True).wait_for()
-    yield page
-    page.close()
+    with jupyter(tmp_path_factory.mktemp("playground")) as server, playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=flags)
+        with notebook(browser, server, "playground", [source, asked]) as page:
+            run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
+            page.locator(".gnb[data-round='0']").wait_for()
+            yield page
+        browser.close()
 
 
 def facts(page):
