@@ -344,13 +344,17 @@ class Drawn {
     this.place.addEventListener("pointerleave", () => { this.pointer = null; this.tip.hidden = true; });
   }
 
-  head({ title, hint, key }) {
+  head({ title, hint, key, keys }) {
     if (!title) return;
-    const head = element("div", "gnb-head");
+    const head = element("div", `gnb-head ${keys ? "gnb-keys" : ""}`, { title: this.page.word(`${title}_tip`).replace(/^\w+_tip$/, "") });
     head.append(element("b", "", { text: this.page.word(title) }));
-    this.hint = element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" });
-    head.append(this.hint);
+    if (!keys) head.append(element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" }));
     for (const hue of key ?? []) head.append(element("span", `gnb-key gnb-${hue}`, { text: this.page.word(hue === "gen" ? "generator" : "discriminator") }));
+    this.keys = (keys ?? []).map(({ column, hue, look }) => {
+      const name = element("span", `gnb-key gnb-${hue} gnb-${look}`, { text: this.page.word(column) });
+      head.append(name);
+      return { column, name };
+    });
     this.node.append(head);
   }
 
@@ -654,6 +658,7 @@ class Chart extends Drawn {
     this.area = { left: 44, right: w - 10, top: 10, bottom: h - 16 };
     const { left, right, top, bottom } = this.area;
     ctx.font = "10.5px sans-serif";
+    this.name(found);
     const lines = found ? this.lines(found, Math.max(20, Math.floor((right - left) / 3)), log) : [];
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
@@ -681,6 +686,16 @@ class Chart extends Drawn {
       ctx.fillText(this.page.word("nothing_yet"), (left + right) / 2, (top + bottom) / 2);
     }
     this.say();
+  }
+
+  /** The key says the last value of each line, and nothing of lines that are not there. */
+  name(found) {
+    const names = found?.names ?? this.held[`${this.spec.of}_columns`] ?? [];
+    for (const { column, name } of this.keys) {
+      const at = names.indexOf(column), last = found?.table.data[(found.table.rows - 1) * found.table.columns + at];
+      name.hidden = at < 0;
+      setText(name, `${this.page.word(column)} ${last === undefined ? "" : short(+last.toPrecision(2))}`);
+    }
   }
 
   lines({ names, table }, bins, log) {
@@ -1173,7 +1188,7 @@ class Row extends Part {
     this.slider.disabled = this.value.disabled = !!now.off;
     if (this.isHeld || performance.now() < (this.deaf ?? 0) && !now.off) return void setTimeout(() => { this.now = null; this.show(); }, 450);
     if (now.number !== null && now.number !== undefined) this.slider.value = Math.round(1000 * toPart(now.number, this.limits()));
-    this.shown = now.off ? "–" : short(now.number);
+    this.shown = now.off ? "–" : now.said ?? short(now.number);
     if (document.activeElement !== this.value) this.value.value = this.shown;
     this.slider.setAttribute("aria-valuetext", this.shown);
     this.fill();
@@ -1291,7 +1306,7 @@ class Flow extends Part {
     this.node.setAttribute("aria-label", this.word("overview"));
     this.boxes = spec.boxes.map((id) => {
       const box = element("li", `gnb-flow-box gnb-flow-${id}`, { tabIndex: 0, title: this.word(`flow_${id}_tip`) });
-      const lines = ["a", "b", "c"].map((k) => element("span", `gnb-flow-${k}`));
+      const lines = ["a", "b", "c", "d"].map((k) => element("span", `gnb-flow-${k}`));
       lines[0].textContent = this.word(`flow_${id}`);
       box.append(...lines);
       this.node.append(box);
@@ -1304,10 +1319,10 @@ class Flow extends Part {
   show() {
     const said = this.held.flow ?? {}, lit = this.held.lit ?? "";
     for (const { id, box, lines } of this.boxes) {
-      setText(lines[1], said[id]?.[0] ?? "");
-      setText(lines[2], said[id]?.[1] ?? "");
+      lines.slice(1).forEach((line, i) => setText(line, said[id]?.[i] ?? ""));
       box.classList.toggle("gnb-lit", lit.split(" ").includes(id));
     }
+    this.node.classList.toggle("gnb-of-gen", lit.includes("of_gen"));
     this.back.className = `gnb-flow-back ${lit.includes("back_gen") ? "gnb-gen" : ""} ${lit.includes("back_disc") ? "gnb-disc" : ""}`;
   }
 }

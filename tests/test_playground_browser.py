@@ -1,0 +1,96 @@
+"The playground in a real JupyterLab and a real browser: what needs a page. The rest is tested in its notebook."
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+
+from browser import chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+
+pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
+
+source = "from gan_nb.playground import Playground\npanel = Playground(hidden=(16, 16), threads=1)\npanel"
+asked = "import json; print('facts', json.dumps([panel.run.game.data.name, panel.round, panel.run.recipe.lr_disc, panel.pace.is_slow]))"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    "A notebook with a playground; its tests follow each other, as a person's doings do."
+    with jupyter(tmp_path_factory.mktemp("playground")) as server, playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=flags)
+        with notebook(browser, server, "playground", [source, asked]) as page:
+            run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
+            page.locator(".gnb[data-round='0']").wait_for()
+            yield page
+        browser.close()
+
+
+def facts(page):
+    "What Python knows: data, round, rate, slow motion."
+    run_cell(page, 1)
+    return page.wait_for_function("""() => { const all = [...document.querySelectorAll('.jp-CodeCell')][1].innerText.match(/facts (\\[.*\\])/);
+        return all && JSON.parse(all[1]); }""").json_value()
+
+
+def text(page, selector): return page.locator(selector).first.inner_text()
+
+
+def place(page):
+    box = page.locator(".gnb-plane .gnb-place").bounding_box()
+    return lambda x, y: (box["x"] + x*box["width"], box["y"] + y*box["height"])
+
+
+def is_painted(page):
+    return page.evaluate("""() => { const c = document.querySelector('.gnb-plane canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }""")
+
+
+def test_it_shows_everything_in_its_place(page):
+    size = page.locator(".gnb-playground").evaluate("e => [e.clientHeight, e.scrollWidth - e.clientWidth]")
+    assert size[0] <= 618 and size[1] <= 0
+    assert page.locator(".gnb-flow-box").count() == 6 and page.locator(".gnb-choice").count() == 9
+    assert is_painted(page) > 1000
+
+
+def test_hover(page):
+    x, y = place(page)(.5, .5)
+    page.mouse.move(x, y)
+    page.wait_for_function("() => /^\\(.*\\)[^]*real, says the discriminator/.test(document.querySelector('.gnb-plane .gnb-tip').textContent)")
+
+
+def test_slow(page):
+    page.locator(".gnb-pace .gnb-check").check()
+    press(page, "Play")
+    page.wait_for_function("() => document.querySelector('.gnb-flow-box.gnb-lit')")
+    page.wait_for_function("() => document.querySelector('.gnb-flow-back').classList.contains('gnb-disc')")
+    assert "Discriminator's turn" in text(page, ".gnb-foot")
+    page.wait_for_function("() => document.querySelector('.gnb-flow-back').classList.contains('gnb-gen')")
+    press(page, "Pause")
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    page.locator(".gnb-pace .gnb-check").uncheck()
+    page.wait_for_function("() => !document.querySelector('.gnb-flow-box.gnb-lit')")
+
+
+def test_layers(page):
+    chip = page.get_by_role("button", name="manifold", exact=True)
+    chip.click()
+    page.wait_for_function("() => document.querySelector('.gnb-layer-mesh').getAttribute('aria-pressed') === 'true'")
+    chip.click()
+    page.wait_for_function("() => document.querySelector('.gnb-layer-mesh').getAttribute('aria-pressed') === 'false'")
+
+
+def test_draw(page):
+    page.locator(".gnb-choice").last.click()
+    page.get_by_role("button", name="Done", exact=True).wait_for()
+    at = place(page)
+    page.mouse.move(*at(.2, .7))
+    page.mouse.down()
+    for i in range(1, 11): page.mouse.move(*at(.2 + .06*i, .7 - .04*i))
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    press(page, "Done")
+    page.get_by_role("button", name="Done", exact=True).wait_for(state="hidden")
+    press(page, "Play")
+    page.wait_for_function("() => +document.querySelector('.gnb').dataset.round > 3")
+    press(page, "Pause")
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    name, round, *_ = facts(page)
+    assert name == "drawing" and round > 3
