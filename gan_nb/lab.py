@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['acts', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'losses_chart', 'norms_chart', 'view_of', 'row',
            'all_settings', 'lab_parts', 'levels_of', 'marks_of', 'opened', 'LivePanel', 'SteeredPanel', 'KeptPanel',
-           'save_all', 'Visits', 'Lab']
+           'save_all', 'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -198,17 +198,19 @@ def opened(
 
 class LivePanel(Worker, Stage):
     "A panel whose thread plays its run, and shows it."
+    rows, called, look, first_layers = Controls, 'lab', '', ('real', 'fake', 'surface') # another panel has others
+
     def __init__(self,
         run, # A `Run`, the name of a recipe, or the folder of a run
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
         fps:float=40, # Frames a second, at most
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
-        self.run, self.forked_at, self.controls, self.note = opened(run), None, Controls(), None
-        self.scene, self.layers, self.verdict = scene_of(self.run, samples), ['real', 'fake', 'surface'], Verdict()
+        self.run, self.forked_at, self.controls, self.note = opened(run), None, self.rows(), None
+        self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
         self._employ()
         self._speed, self._drawn = Speed(), Pacer(1 / 7 if fps <= 40 else 1 / 3, .9 / fps)
-        Stage.__init__(self, self.parts(), self.controls.about(), label='lab', classes='gnb-compact' if compact else '')
+        Stage.__init__(self, self.parts(), self.controls.about(), label=self.called, classes=f'{self.look} gnb-compact' if compact else self.look)
         with self.run.lock: self.answer() # it may be playing elsewhere
 
     def parts(self) -> list:
@@ -561,3 +563,19 @@ class Lab(KeptPanel):
         self._forget()
         said = [say('remedied', round=run.round), *([say('is_fork')] if is_fork else []), *([] if self.playing else [say('play_on')])]
         self.verdict.note(' '.join(said))
+
+# %% ../nbs/65_lab.ipynb #a050dbda
+def watch(
+    gen, # A `torch.nn.Module`
+    disc, # Another one
+    real, # Samples of the data: a tensor (n, *shape), a data set, a `DataLoader`, or `gan_nb.data.Data`
+    latents, # (m, ...) what `gen` takes, the same in every frame
+    shown:bool=True, # At once, below the cell; otherwise where its `panel` is put
+    **kwargs, # For `gan_nb.watching.Watch`
+): # A `Watch`, to be called once a round: look(loss_gen=..., loss_disc=...)
+    """Show a training loop of your own while it runs: its samples, its losses, and its gradients before and after clipping.
+
+    The norms come from hooks, without a line in the loop, if the steps are those of a `torch.optim` optimiser. Nothing of the loop
+    changes: no number, no mode, no buffer. Raises `ValueError` for what does not fit together."""
+    from gan_nb.watching import onto_stage
+    return onto_stage(gen, disc, real, latents, shown, **kwargs)
