@@ -229,7 +229,7 @@ def _foot():
     return _part('bar', 'gnb-foot', children=children)
 
 def _lesson_row():
-    task = _part('section', 'gnb-task', children=_texts(('lesson_at', 'gnb-strong'), ('lesson', 'gnb-wrap')))
+    task = _part('section', 'gnb-task', children=_texts(('place_in_lesson', 'gnb-strong'), ('lesson', 'gnb-wrap')))
     buttons = [_part('button', act='hint'), _part('button', 'gnb-main', act='next')]
     return _part('bar', 'gnb-lesson', children=[*_texts(('dots', 'gnb-dots')), task, *buttons])
 
@@ -291,9 +291,9 @@ class Course:
         "What its row says."
         n, now = len(self.lesson.steps), self.at + self.is_done
         dots = ' '.join('●' if i < now else '◉' if i == self.at else '○' for i in range(n))
-        if self.is_over: return dict(dots=dots, lesson_at=self.lesson.title, lesson=self.lesson.ending)
-        step, title = self.lesson.steps[self.at], say('lesson_at', title=self.lesson.title, at=self.at + 1, of=n)
-        return dict(dots=dots, lesson_at=title, lesson=step.hint if self.is_helping else step.text)
+        if self.is_over: return dict(dots=dots, place_in_lesson=self.lesson.title, lesson=self.lesson.ending)
+        step, title = self.lesson.steps[self.at], say('place_in_lesson', title=self.lesson.title, at=self.at + 1, of=n)
+        return dict(dots=dots, place_in_lesson=title, lesson=step.hint if self.is_helping else step.text)
 
     def off(self) -> list: # Of acts
         "Which of its buttons cannot be pressed."

@@ -101,7 +101,7 @@ _playground = {
     'fit': 'fit', 'fit_tip': "How far the generator's density is from the data's, both through the same narrow kernel, in nats: JS (Jensen-Shannon, from 0 to 0.69) and KL(data ‖ generator), cut at 1. Where there are modes: the share of them with a sample within 3 sigma, and the share of samples that are",
     'js': 'JS', 'kl': 'KL', 'modes': 'modes', 'sharp': 'sharp', 'captured': '{n} of {of} modes',
     'lesson': 'Lesson', 'hint': 'Hint', 'hint_tip': 'A little help; again: the task', 'next': 'Next', 'next_tip': 'On to the next step, when this one is done',
-    'lesson_at': '{title}, {at} of {of}.', 'what_is_drawn': 'what is drawn',
+    'place_in_lesson': '{title}, {at} of {of}.', 'what_is_drawn': 'what is drawn',
 }
 
 _lessons = {

@@ -16,7 +16,7 @@ from browser import chromium, flags, jupyter, notebook, run_until_it_shows
 
 folder = Path(__file__).resolve().parents[1]/"images"
 panels = { # name: (the cell, the rounds to play, picture taken in motion?)
-    "lab": ("from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(Run('plane', data='ring', hidden=(32, 32), clip_disc=('global_norm', .5)))\nlab", 900, True),
+    "lab": ("from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(Run('ring', clip_disc=('global_norm', .5), threads=1))\nlab", 2400, True),
     "lab_digits": ("from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(Run('article'))\nlab", 250, False),
     "playground": ("from gan_nb.playground import Playground\nlab = Playground()\nlab", 900, False),
     "population_lab": ("from gan_nb.population import Population\nfrom gan_nb.population_lab import PopulationLab\n"
@@ -51,7 +51,7 @@ def moving(taken, name, width, frames):
 
 def take(browser, name):
     cell, until, in_motion = panels[name]
-    with tempfile.TemporaryDirectory() as place, jupyter(Path(place)) as server, notebook(browser, server, name, [cell]) as page:
+    with tempfile.TemporaryDirectory() as place, jupyter(Path(place)) as server, notebook(browser, server, name, [cell], size=(1366, 1000)) as page:
         run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
         panel = page.locator(".gnb")
         panel.evaluate("e => e.scrollIntoView()")
