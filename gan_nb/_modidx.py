@@ -1053,6 +1053,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'gan_nb.playground._foot': ('nbs/playground.html#_foot', 'gan_nb/playground.py'),
                                    'gan_nb.playground._in_the_plane': ('nbs/playground.html#_in_the_plane', 'gan_nb/playground.py'),
                                    'gan_nb.playground._ink': ('nbs/playground.html#_ink', 'gan_nb/playground.py'),
+                                   'gan_nb.playground._latents_of': ('nbs/playground.html#_latents_of', 'gan_nb/playground.py'),
                                    'gan_nb.playground._lesson_row': ('nbs/playground.html#_lesson_row', 'gan_nb/playground.py'),
                                    'gan_nb.playground._names': ('nbs/playground.html#_names', 'gan_nb/playground.py'),
                                    'gan_nb.playground._part': ('nbs/playground.html#_part', 'gan_nb/playground.py'),

@@ -134,8 +134,15 @@ def _sheet(experiment, state):
     is_thread = experiment.game.pair.z_dim == 1
     made = manifold(experiment, state, _cells_of_a_thread if is_thread else _cells)
     if made is None: return {}
-    if is_thread: return dict(mesh=made.points[None].cpu().numpy())
-    return dict(mesh=made.points.cpu().numpy(), density=_ink(made.density.cpu()), folded=made.folded.byte().cpu().numpy())
+    own = _latents_of(made.latents.numel(), made.latents)
+    if is_thread: return dict(mesh=made.points[None].cpu().numpy(), mesh_from=own)
+    return dict(mesh=made.points.cpu().numpy(), mesh_from=own, density=_ink(made.density.cpu()), folded=made.folded.byte().cpu().numpy())
+
+_kept = {} # The latents are the same in each frame, and travel once
+
+def _latents_of(n, made):
+    if n not in _kept: _kept[n] = torch.nn.functional.pad(made[None] if made.ndim == 2 else made, (0, 2 - made.shape[-1])).float().cpu().numpy()
+    return _kept[n]
 
 def _ink(density):
     "Densities (k, k) in [0, 1]: the densest tenth is full."

@@ -245,9 +245,14 @@ class Page {
       this.isNew = false;
       for (const view of this.views) view.show(now);
       const isMoving = this.gap > 70 && now - this.came < this.gap && !calm.matches;
-      if (isMoving) this.draw();
+      if (isMoving || this.morphed(now) < 1) this.draw();
     });
   }
+
+  /** Let the sheet grow out of its latents once more. */
+  replay() { this.morphing = performance.now(); this.draw(); }
+
+  morphed(now) { return this.morphing && !calm.matches ? Math.min(1, (now - this.morphing) / morphTime) : 1; }
 
   /** How far the points have come from the frame before: all the way, unless frames are slow. */
   progress(now) { return this.gap > 70 && !calm.matches ? Math.min(1, (now - this.came) / Math.min(this.gap, 300)) : 1; }
@@ -259,6 +264,7 @@ class Page {
   }
 }
 
+const morphTime = 2000; // ms
 const calm = typeof matchMedia === "function" ? matchMedia("(prefers-reduced-motion: reduce)") : { matches: false };
 
 // ---------------------------------------------------------------- small tools of the page
@@ -406,7 +412,7 @@ class Plane extends Drawn {
     this.fake = held.fake ? between(this.page.before.fake, held.fake, this.page.progress(now)) : null;
     if (held.surface && shown("surface")) this.surface(ctx, to, colours);
     this.axes(ctx, to, colours);
-    if (held.mesh && shown("mesh")) this.mesh(ctx, to, colours);
+    if (held.mesh && shown("mesh")) this.mesh(ctx, to, colours, now);
     if (held.real && shown("real")) dots(ctx, held.real, to, colours.disc, 0.55, 1.7);
     if (this.fake && shown("fake")) dots(ctx, this.fake, to, colours.gen, 0.8, 2);
     if (held.arrows && this.fake && shown("arrows")) this.arrows(ctx, to, held.arrows, colours.gen, "arrows");
@@ -441,8 +447,17 @@ class Plane extends Drawn {
     for (const v of ticks(bottom, top, 5)) if (to.y(v) > 20 && to.y(v) < h - 44) ctx.fillText(short(v), 4, to.y(v) + 3);
   }
 
-  mesh(ctx, to, colours) {
-    const { data, shape: [rows, columns] } = this.held.mesh, { density, folded } = this.held;
+  /** The sheet, or on its way to it from the latents, which fill the plane. */
+  sheet(now) {
+    const { mesh, mesh_from: from, limits: [left, right, bottom, top] } = this.held, t = this.page.morphed(now);
+    if (t >= 1 || !from) return mesh;
+    const most = Math.max(...from.data.map(Math.abs)), half = [(right - left) * 0.45, (top - bottom) * 0.45];
+    const spread = from.data.map((v, i) => (i % 2 ? bottom + top : left + right) / 2 + (v / most) * half[i % 2]);
+    return between({ data: spread }, mesh, t * t * (3 - 2 * t));
+  }
+
+  mesh(ctx, to, colours, now) {
+    const { data, shape: [rows, columns] } = this.sheet(now), { density, folded } = this.held;
     const at = (i, j) => [to.x(data[2 * (i * columns + j)]), to.y(data[2 * (i * columns + j) + 1])];
     if (density && rows > 1) for (let i = 0; i + 1 < rows; i++) for (let j = 0; j + 1 < columns; j++) {
       const cell = i * (columns - 1) + j;
@@ -1310,6 +1325,7 @@ class Flow extends Part {
       lines[0].textContent = this.word(`flow_${id}`);
       box.append(...lines);
       this.node.append(box);
+      if (id === "generator") for (const event of ["pointerenter", "focus"]) box.addEventListener(event, () => this.page.replay());
       return { id, box, lines };
     });
     this.back = element("li", "gnb-flow-back", { role: "presentation" });

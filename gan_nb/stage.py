@@ -41,6 +41,7 @@ class Frame:
     arrows:np.ndarray|None = None # (m, 2) where the loss pushes the first m of `fake`
     moves:np.ndarray|None = None # (m, 2) what the next step does to them
     mesh:np.ndarray|None = None # (rows, columns, 2) the generator's manifold
+    mesh_from:np.ndarray|None = None # (rows, columns, 2) the latents that it is made of
     density:np.ndarray|None = None # (rows - 1, columns - 1) in [0, 1], of its cells
     folded:np.ndarray|None = None # (rows - 1, columns - 1) 0 or 1: is the cell turned over?
     pictures:np.ndarray|None = None # (n, h, w, 1 or 3) uint8

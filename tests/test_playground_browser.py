@@ -94,3 +94,17 @@ def test_draw(page):
     page.get_by_role("button", name="Play", exact=True).wait_for()
     name, round, *_ = facts(page)
     assert name == "drawing" and round > 3
+
+
+def test_morph(page):
+    "The sheet grows out of its latents when the generator is pointed at."
+    chip = page.get_by_role("button", name="manifold", exact=True)
+    chip.click()
+    page.wait_for_function("() => document.querySelector('.gnb').gnb.held.mesh_from")
+    drawn = "document.querySelector('.gnb-plane canvas').toDataURL()"
+    page.locator(".gnb-flow-generator").hover()
+    seen = page.evaluate(f"""() => new Promise(done => {{ const seen = new Set(), panel = document.querySelector('.gnb').gnb;
+        const look = now => {{ seen.add({drawn}); panel.morphed(now) < 1 ? requestAnimationFrame(look) : done(seen.size); }};
+        requestAnimationFrame(look); }})""")
+    assert seen >= 3
+    chip.click()
