@@ -13,6 +13,7 @@ from .history import History, edited
 from .recipes import Recipe, shorten
 from .records import Records
 from .round import tensors
+from .words import say
 
 # %% ../nbs/47_acts.ipynb #6fdd415f
 drag_moves = 200 # Between two edits of a drag, at most
@@ -37,17 +38,18 @@ class Drag:
 
     def in_words(self) -> str: # lr_disc 0.001 → 0.003, rounds 120 to 180
         "What was done, and when."
-        when = f'round {self.first:,}' if self.first == self.last else f'rounds {self.first:,} to {self.last:,}'
-        return f'{_what_in_words(self)}, {when}'
+        what = _what_in_words(self)
+        if self.first == self.last: return say('done_at', what=what, round=self.first)
+        return say('done_from_to', what=what, first=self.first, last=self.last)
 
 _no_settings = {'step', 'compiled', 'reset'}
 
 # %% ../nbs/47_acts.ipynb #d4b994f0
 def _what_in_words(drag):
     changes, was = drag.changes, shorten(drag.was)
-    if 'reset' in changes: return 'reset'
-    if 'step' in changes: return f"one step of the {dict(gen='generator', disc='discriminator')[changes['step']]}"
-    if 'compiled' in changes: return f"rounds are {'compiled' if changes['compiled'] else 'no longer compiled'}"
+    if 'reset' in changes: return say('a_reset')
+    if 'step' in changes: return say('one_step', player=say(dict(gen='generator', disc='discriminator')[changes['step']]))
+    if 'compiled' in changes: return say('are_compiled' if changes['compiled'] else 'compiled_no_more')
     now = shorten(changes)
     if not was.keys() <= now.keys(): now, was = changes, drag.was # the players had different values before
     return ', '.join(f"{name} {_from(was, name)}{_as_words(value)}" for name, value in now.items())

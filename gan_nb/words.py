@@ -27,6 +27,8 @@ _places = {
     'at_speed': '{speed} rounds/s', 'value': 'value', 'evidence': 'Evidence', 'evidence_tip': 'What the doctor saw, in numbers',
     'settings': 'All settings', 'settings_tip': 'Every setting that may change while the run is under way',
     'no_edits': 'no edits yet', 'one_edit': '1 edit: {last}', 'edits': '{n} edits, the last: {last}',
+    'done_at': '{what}, round {round}', 'done_from_to': '{what}, rounds {first} to {last}', 'a_reset': 'reset', 'one_step': 'one step of the {player}',
+    'are_compiled': 'rounds are compiled', 'compiled_no_more': 'rounds are no longer compiled',
     'fork': 'a fork from round {round}', 'saved_to': 'saved to {folder}',
     'idle_clip': 'a clip without effect, since a normaliser follows ({players})',
     'gone_back': 'back at round {round}; undone: {undone}', 'nothing_to_undo': 'nothing is left to undo', 'not_saved': 'not saved: {error}',
