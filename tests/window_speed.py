@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from browser import cell, chromium, flags, jupyter, notebook, run_cell, run_until_it_shows
 
-turns, seconds, alone = 6, 10, 4 # turns of play with the window, and seconds of each; seconds of play without
+turns, seconds, alone = 4, 10, 4 # turns of play with the window, and seconds of each; seconds of play without
 
 cases = { # name: (the panel, by our server?, is another process busy?)
     "lab, ring, 30": ("Lab(run := Run('ring', threads=1))", True, False),
@@ -31,6 +31,7 @@ cases = { # name: (the panel, by our server?, is another process busy?)
 
 setup = """from gan_nb import Run
 from gan_nb.lab import Lab
+from gan_nb.playground import Playground
 
 lab = {panel}
 lab"""
