@@ -203,13 +203,13 @@ class LivePanel(Worker, Stage):
     def __init__(self,
         run, # A `Run`, the name of a recipe, or the folder of a run
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
-        fps:float=40, # Frames a second, at most
+        fps:float=34, # Frames a second, at most
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
         self.run, self.forked_at, self.controls, self.note = opened(run), None, self.rows(), None
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
         self._employ()
-        self._speed, self._drawn = Speed(), Pacer(1 / 7 if fps <= 40 else 1 / 3, .9 / fps)
+        self._speed, self._drawn = Speed(), Pacer(1 / 7 if fps <= 34 else 1 / 3, .9 / fps)
         Stage.__init__(self, self.parts(), self.controls.about(), label=self.called, classes=f'{self.look} gnb-compact' if compact else self.look)
         with self.run.lock: self.answer() # it may be playing elsewhere
 
