@@ -41,7 +41,7 @@ class Meter:
         self.data, self.glass = data, frosted(data)
         self.columns = ['round', 'js', 'kl', *(['modes', 'sharp'] if data.modes is not None else [])]
         self.rows, self.table, self.seen = [], None, None # of the last state
-        self.pacer = Pacer(.05, least=.3)
+        self.pacer = Pacer(.03, least=.6)
 
     def look(self, experiment, state:State):
         "Add a row for a state; rows of later rounds, from before a reset, are dropped."
