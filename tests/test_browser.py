@@ -367,3 +367,28 @@ def test_click_latency(panel):
     everything = sum(took.values(), [])
     print(f"all {len(everything)} clicks: median {statistics.median(everything):.0f} ms")
     assert max(everything) < 60_000
+
+
+own = """import numpy as np
+from gan_nb.stage import Frame, Stage
+class Own(Stage):
+    heard = []
+    def hear(self, message): self.heard.append(message)
+stage = Own([dict(part='histogram', id='norms', of='values', hue='disc', label='histogram')])
+level = dict(y=1., value=1., drag='clip_disc', hue='disc', text='≤ 1')
+stage.show(Frame(round=7, values=10**np.random.default_rng(0).normal(size=400).astype('float32'), said=dict(levels=dict(norms=[level]))))
+stage"""
+
+
+def test_a_stage_of_ones_own_and_a_bound_in_a_histogram(server, browser):
+    with notebook(browser, server, "own", [own, "print('heard', stage.heard[-1]['control'], stage.heard[-1]['number'], stage.heard[-1]['dragging'])"]) as page:
+        handle = page.locator(".gnb-histogram .gnb-handle")
+        run_until_it_shows(page, 0, handle)
+        assert page.locator(".gnb").get_attribute("data-round") == "7" and min(page.evaluate(ink)) > 500
+        box = handle.bounding_box()
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
+        page.mouse.down()
+        for k in range(1, 6): page.mouse.move(box["x"] + 5 - 12 * k, box["y"] + 5)
+        page.mouse.up()
+        run_cell(page, 1)
+        page.get_by_text(re.compile(r"heard clip_disc 0\.\d+ False")).wait_for()
