@@ -19,7 +19,7 @@ from browser import cell, chromium, flags, jupyter, notebook, run_cell, run_unti
 turns, seconds, alone = 4, 10, 4 # turns of play with the window, and seconds of each; seconds of play without
 
 cases = { # name: (the panel, by our server?, is another process busy?)
-    "lab, ring, 30": ("Lab(run := Run('ring', threads=1))", True, False),
+    "lab, ring": ("Lab(run := Run('ring', threads=1))", True, False),
     'lab, ring, 60 asked for': ("Lab(run := Run('ring', threads=1), fps=60)", True, False),
     'lab, ring, a server of Jupyter': ("Lab(run := Run('ring', threads=1))", False, False),
     'lab, ring, another process busy': ("Lab(run := Run('ring', threads=1))", True, True),
