@@ -19,7 +19,7 @@ import torch
 from .controls import Controls, Entry
 from .core import check_number
 from .data import Data, drawn, load
-from .driving import Pacer
+from .driving import Pacer, drive
 from .games import State
 from .lab import KeptPanel, acts, losses_chart, norms_chart, opened, row
 from .landscape import displacements, divergences, frosted, latents, manifold, pushes
@@ -28,7 +28,7 @@ from .plots import PLAYERS
 from .recipes import expand, live, whole
 from .round import measured
 from .scores import modes_captured
-from .stage import Frame, draw_frame, frame_of, scene_of
+from .stage import Frame, button, draw_frame, frame_of, part, scene_of, text
 from .starts import open_start, starts
 from .tour import boxes, flow_of, phases, tell
 from .training import Run
@@ -200,60 +200,59 @@ def _small(data):
     return (x / x.abs().max()).mul(100).round().div(100).tolist()
 
 # %% ../nbs/68_playground.ipynb #bf502570
-def _part(part, look='', **about): return dict(part=part, **about, **({'class': look} if look else {}))
-def _texts(*says): return [_part('text', look, says=name) for name, look in says]
-def _title(key): return _part('text', 'gnb-title', text=key)
+def _texts(*says): return [text(name, look) for name, look in says]
+def _title(key): return part('text', 'gnb-title', text=key)
 
 def fit_chart() -> dict:
     "Divergences, and modes where there are any."
     lines = [dict(column='modes', hue='gen', look='solid'), dict(column='sharp', hue='gen', look='faint'),
              dict(column='kl', hue='ink', look='faint'), dict(column='js', hue='ink', look='solid')]
-    return _part('chart', id='fit', title='fit', of='measures', range=[0, 1], quiet=True, keys=lines, lines=lines)
+    return part('chart', id='fit', title='fit', of='measures', range=[0, 1], quiet=True, keys=lines, lines=lines)
 
 def _transport():
-    buttons = [_part('button', 'gnb-main' if act in ('play', 'pause') else '', act=act) for act in acts]
-    pace = _part('section', 'gnb-pace', children=[row('pace')])
-    return _part('bar', 'gnb-transport', children=[*buttons, pace, *_texts(('round', 'gnb-clock'))])
+    buttons = [button(act, 'gnb-main' if act in ('play', 'pause') else '') for act in acts]
+    pace = part('section', 'gnb-pace', children=[row('pace')])
+    return part('bar', 'gnb-transport', children=[*buttons, pace, *_texts(('round', 'gnb-clock'))])
 
 def _side(controls):
-    choices = _part('choices', control='data', label='data', options=thumbnails())
-    chips = _part('chips', 'gnb-tall', layers=list(layers))
-    clip = _part('section', 'gnb-narrow gnb-bare', children=[row('clip_disc')])
-    choose = _part('section', 'gnb-pairs', children=[row('loss'), row('method')])
-    data = _part('section', 'gnb-side-data', id='data', children=[_title('data'), choices, _part('section', 'gnb-pairs', children=[row('start')])])
-    return _part('section', 'gnb-side', children=[
+    choices = part('choices', control='data', label='data', options=thumbnails())
+    chips = part('chips', 'gnb-tall', layers=list(layers))
+    clip = part('section', 'gnb-narrow gnb-bare', children=[row('clip_disc')])
+    choose = part('section', 'gnb-pairs', children=[row('loss'), row('method')])
+    data = part('section', 'gnb-side-data', id='data', children=[_title('data'), choices, part('section', 'gnb-pairs', children=[row('start')])])
+    return part('section', 'gnb-side', children=[
         data, _title('what_is_drawn'), chips,
         _title('clip_the_discriminator'), clip, choose])
 
 def _board(controls):
-    pen = _part('bar', 'gnb-drawbar', children=[*_texts(('draw', '')), _part('button', act='draw_clear'), _part('button', 'gnb-main', act='draw_done')])
-    view = _part('grid', 'gnb-view', children=[_part('plane', label='plane'), pen])
-    charts = _part('grid', 'gnb-charts gnb-three', children=[losses_chart(), norms_chart(), fit_chart()])
-    return _part('grid', 'gnb-board', children=[_side(controls), view, charts])
+    pen = part('bar', 'gnb-drawbar', children=[*_texts(('draw', '')), button('draw_clear'), button('draw_done', 'gnb-main')])
+    view = part('grid', 'gnb-view', children=[part('plane', label='plane'), pen])
+    charts = part('grid', 'gnb-charts gnb-three', children=[losses_chart(), norms_chart(), fit_chart()])
+    return part('grid', 'gnb-board', children=[_side(controls), view, charts])
 
 def _foot():
-    children = [*_texts(('log', 'gnb-grow gnb-soft'), ('speed', 'gnb-speed')), _part('button', act='back'), _part('button', act='save'), _part('opener', opens='settings')]
-    return _part('bar', 'gnb-foot', children=children)
+    children = [*_texts(('log', 'gnb-grow gnb-soft'), ('speed', 'gnb-speed')), button('back'), button('save'), part('opener', opens='settings')]
+    return part('bar', 'gnb-foot', children=children)
 
 def _lesson_row():
-    task = _part('section', 'gnb-task', children=_texts(('place_in_lesson', 'gnb-strong'), ('lesson', 'gnb-wrap')))
-    buttons = [_part('button', act='hint'), _part('button', 'gnb-main', act='next')]
-    return _part('bar', 'gnb-lesson', children=[*_texts(('dots', 'gnb-dots')), task, *buttons])
+    task = part('section', 'gnb-task', children=_texts(('place_in_lesson', 'gnb-strong'), ('lesson', 'gnb-wrap')))
+    buttons = [button('hint'), button('next', 'gnb-main')]
+    return part('bar', 'gnb-lesson', children=[*_texts(('dots', 'gnb-dots')), task, *buttons])
 
-def _player(player): return _part('text', f'gnb-strong gnb-dot gnb-{player}', text=PLAYERS[player][0].capitalize())
+def _player(player): return part('text', f'gnb-strong gnb-dot gnb-{player}', text=PLAYERS[player][0].capitalize())
 
 def _sheet_of_settings(controls):
-    anew = _part('section', 'gnb-anew', children=[_part('text', 'gnb-soft gnb-wrap', text='begins_anew'), *map(row, (*_anew, 'seed'))])
-    columns = [_part('section', children=[_player(p), *map(row, [*controls.of_player[p], *controls.rest[p]])]) for p in ('gen', 'disc')]
-    children = [_part('columns', children=columns), *map(row, controls.rest['']), anew]
-    return _part('sheet', id='settings', title='settings', children=children)
+    anew = part('section', 'gnb-anew', children=[part('text', 'gnb-soft gnb-wrap', text='begins_anew'), *map(row, (*_anew, 'seed'))])
+    columns = [part('section', children=[_player(p), *map(row, [*controls.of_player[p], *controls.rest[p]])]) for p in ('gen', 'disc')]
+    children = [part('columns', children=columns), *map(row, controls.rest['']), anew]
+    return part('sheet', id='settings', title='settings', children=children)
 
 def playground_parts(
     controls:PlaygroundControls,
     lesson=None, # What is taught, if anything
 ) -> list:
     "The whole playground."
-    parts = [_transport(), _part('flow', boxes=list(boxes)), _board(controls), _foot(), *([_lesson_row()] if lesson else []), _sheet_of_settings(controls)]
+    parts = [_transport(), part('flow', boxes=list(boxes)), _board(controls), _foot(), *([_lesson_row()] if lesson else []), _sheet_of_settings(controls)]
     return without(parts, set(lesson.hides) if lesson else set())
 
 def without(
@@ -350,8 +349,7 @@ class SlowPanel(KeptPanel):
         state, experiment, slow, at = self._tour
         self._tour = (state, experiment, slow, at + 1) if at + 1 < len(slow) else None
         if self._tour: return
-        self.run.step()
-        for task in self._tasks(): task()
+        drive(self.run, until=self.round + 1, most=lambda: 1, tasks=self._tasks())
 
     def _rest_for(self, seconds) -> bool: # False if an order came
         "Wait, as long as there is no order."
@@ -428,7 +426,7 @@ class Playground(SlowPanel):
     # -- what it shows --
     def frame(self):
         "What is to be seen now."
-        at, doing = self.moment(), 'playing' if self.playing else 'paused'
+        at, doing = self.moment(), self.doing
         with self.run.lock:
             said, measures = self.said(), self.meter.table
             if self.strokes is not None: return Frame(self.round, doing, _paper, tuple(self.layers), records=self.run.records, measures=measures, said=said)
@@ -487,7 +485,7 @@ class Playground(SlowPanel):
         if not is_back: self._earlier.append(self.run)
         self._siblings.discard(self)
         self._join(_in_the_plane(run))
-        self.forked_at, self._marks_of, self.strokes, self.meter = None, None, None, Meter(run.game.data)
+        self.forked_at, self.strokes, self.meter = None, None, Meter(run.game.data)
         self.scene = scene_of(run, self._samples)
         if was_playing: self._start()
 
@@ -503,11 +501,11 @@ class Playground(SlowPanel):
         self.note = say('former_run')
 
     # -- what a person does --
-    def act(self, name):
-        "What a button does."
+    def deeds(self):
+        "What its buttons do."
         more = {'draw_clear': self._clear, 'draw_done': self._done}
         if self.course: more |= {'hint': self.course.help, 'next': lambda: self.course.go_on(self)}
-        self._order(more[name]) if name in more else super().act(name)
+        return super().deeds() | {name: lambda do=do: self._order(do) for name, do in more.items()}
 
     def hear(self, message):
         if message['kind'] == 'stroke': self.draw(message['points'])
@@ -521,12 +519,11 @@ class Playground(SlowPanel):
         "A stroke of the pen, (m, 2) points; `act('draw_done')` begins a run on what was drawn."
         self._order(lambda: self._draw(points))
 
-    def _take_up(self, control):
+    def _move(self, control, value, number):
         own = {'data': self._choose, 'start': self._choose_start, 'seed': lambda seed: self._renew({'seed': seed})}
-        if control not in own and control != 'pace': return super()._take_up(control)
-        if control not in self._moved: return # a newer value came, and was taken
-        value, number = self._moved.pop(control)
-        self.pace.set(value, number) if control == 'pace' else own[control](value)
+        if control == 'pace': self.pace.set(value, number)
+        elif control in own: own[control](value)
+        else: super()._move(control, value, number)
 
     def _choose(self, data):
         if data == 'draw': return self._take_pen()

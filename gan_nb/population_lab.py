@@ -19,13 +19,13 @@ from ipywidgets import VBox
 
 from .doctor import diagnosing, diseases, line
 from .driving import Pacer
-from .lab import Lab, Speed
+from .lab import Lab, Panel
 from .plots import BAD, CHOSEN, FAKE, FRAME, GOOD, REAL, ROWS, Picture, tile
 from .population import Population
-from .stage import Frame, Stage, as_pixels
+from .stage import Frame, as_pixels, button, part, text
 from .studies import in_short
 from .words import say
-from .worker import Worker, wait_until
+from .worker import wait_until
 
 # %% ../nbs/75_population_lab.ipynb #a0e9b2c7
 def places(
@@ -288,36 +288,32 @@ class Ward:
         return say('runs', n=len(self.population), said=', '.join(say('so_many', n=names[name], what=name) for name in ranked))
 
 # %% ../nbs/75_population_lab.ipynb #d5a629a3
-def _button(act, look=''): return dict(part='button', act=act, **{'class': look})
-
-def _text(says, look=''): return dict(part='text', says=says, **{'class': look})
-
 def _above():
-    buttons = _button('play', 'gnb-main'), _button('pause', 'gnb-main'), _button('step_round')
-    bar = dict(part='bar', children=[*buttons, _text('speed', 'gnb-speed'), _text('round', 'gnb-clock')])
-    return [bar, dict(part='bar', children=[_text('runs', 'gnb-grow')], **{'class': 'gnb-low'})]
+    buttons = button('play', 'gnb-main'), button('pause', 'gnb-main'), button('step_round')
+    bar = part('bar', children=[*buttons, text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
+    return [bar, part('bar', 'gnb-low', children=[text('runs', 'gnb-grow')])]
 
 def _beside():
     "The losses of all, and the chosen one in words."
-    losses = dict(part='chart', id='traces', title='traces', hint='traces_hint', each=True, of='measures')
-    head = dict(part='bar', children=[_text('member', 'gnb-strong gnb-grow'), _text('verdict', 'gnb-verdict')], **{'class': 'gnb-one-head'})
-    about = [head, _text('why', 'gnb-wrap gnb-soft'), dict(part='facts', says='facts')]
-    return [losses, dict(part='section', label='the_chosen', children=about, **{'class': 'gnb-one'})]
+    losses = part('chart', id='traces', title='traces', hint='traces_hint', each=True, of='measures')
+    head = part('bar', 'gnb-one-head', children=[text('member', 'gnb-strong gnb-grow'), text('verdict', 'gnb-verdict')])
+    about = [head, text('why', 'gnb-wrap gnb-soft'), part('facts', says='facts')]
+    return [losses, part('section', 'gnb-one', label='the_chosen', children=about)]
 
 def population_parts(
     columns:int, # Of the table of members
     rows:int,
 ) -> list:
     "The whole panel."
-    members, foot = dict(part='multiples', label='multiples'), [_text('log', 'gnb-grow gnb-soft'), _button('open')]
+    members, foot = part('multiples', label='multiples'), [text('log', 'gnb-grow gnb-soft'), button('open')]
     if columns <= 1.5 * rows:
-        beside = dict(part='grid', children=_beside(), **{'class': 'gnb-many-side'})
-        body = [dict(part='grid', children=[members, beside], **{'class': 'gnb-many'})]
-    else: body = [dict(members, ratio=columns / rows), dict(part='grid', children=_beside(), **{'class': 'gnb-many-below'})]
-    return [*_above(), *body, dict(part='bar', children=foot, **{'class': 'gnb-foot'})]
+        beside = part('grid', 'gnb-many-side', children=_beside())
+        body = [part('grid', 'gnb-many', children=[members, beside])]
+    else: body = [members | {'ratio': columns / rows}, part('grid', 'gnb-many-below', children=_beside())]
+    return [*_above(), *body, part('bar', 'gnb-foot', children=foot)]
 
 # %% ../nbs/75_population_lab.ipynb #ef7b67c2
-class PopulationLab(Worker, Stage):
+class PopulationLab(Panel):
     """A panel for a population: play, pause, look at all members, open one in a lab.
 
     Its buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them."""
@@ -329,14 +325,12 @@ class PopulationLab(Worker, Stage):
         if not isinstance(population, Population):
             came = type(population).__name__
             raise ValueError(f"population: {came} came; allowed is a Population; for a single run there is Lab")
-        self.population, self.chosen, self.opened, self.note = population, 0, None, None
+        self.population, self.chosen, self.opened = population, 0, None
         self.n, self.ward, self._traces = n or shown_of_each(population), Ward(population), Traces(population)
         self._table, self._ground, self._drawn_at = places(population), ground(population, self.n), None
         self._names = [_named(member, member) for member in population.members]
-        self._employ()
-        self._speed, self._drawn = Speed(), Pacer(1 / 7, 1 / fps)
         columns, rows, _ = self._table
-        Stage.__init__(self, population_parts(columns, len(rows)), label='population_lab')
+        self._open(population_parts(columns, len(rows)), fps, label='population_lab')
         self.room = VBox() # for a lab that is opened
         self._whole = VBox([self, self.room])
         self.answer()
@@ -386,7 +380,7 @@ class PopulationLab(Worker, Stage):
             self._drawn_at = self.round
             self._crowd, self._measures = crowd(self.population, self.n), self._traces.table()
         real, limits = self._ground
-        return Frame(round=self.round, doing='playing' if self.playing else 'paused', limits=limits, real=real,
+        return Frame(round=self.round, doing=self.doing, limits=limits, real=real,
                      members=self._crowd, measures=self._measures, said=self.said())
 
     def said(self) -> dict:
@@ -394,7 +388,7 @@ class PopulationLab(Worker, Stage):
         columns, rows, heads = self._table
         opinions = [self.ward.opinion(i) for i in range(len(self.population))]
         now, gone = opinions[self.chosen], ['play' if self.playing else 'pause']
-        hue = {'verdict': now.hue if now.hue != 'line' else '', 'log': 'bad' if self.error is not None else ''}
+        hue = {'verdict': now.hue if now.hue != 'line' else '', 'log': 'bad' if self.trouble() else ''}
         return dict(words=self.words(now), hue=hue, acts=dict(gone=gone), facts=now.facts, chosen=self.chosen,
                     grid=dict(columns=columns, rows=rows, heads=heads), hues=[opinion.hue for opinion in opinions],
                     verdicts=[opinion.name if opinion.hue != 'line' else '' for opinion in opinions],
@@ -406,51 +400,33 @@ class PopulationLab(Worker, Stage):
         now:Opinion, # Of the chosen member
     ) -> dict:
         "What it says in words."
-        speed = say('at_speed', speed=f'{self._speed.at(self.round):,.0f}') if self.playing else say('paused')
         about = self._about(self.chosen)
         alt = say('alt_multiples', n=len(self.population), round=self.round, chosen=about)
-        return dict(round=say('at_round', round=self.round), speed=speed, runs=self.ward.summary(), log=self._log(),
+        return dict(round=say('at_round', round=self.round), speed=self.speed(), runs=self.ward.summary(), log=self._log(),
                     member=about, verdict=now.name, why=now.why, alt_multiples=alt)
 
     def _about(self, i): return say('the_member', i=i, about=self._names[i])
 
-    def _log(self):
-        if self.error is not None: return str(self.error) or type(self.error).__name__
-        return self.note or say('how_to_choose')
+    def _log(self): return self.trouble() or self.note or say('how_to_choose')
 
     def _levels(self):
         "Where no discriminator can win, if that is the same for all."
         at = {e.game.loss_pair.equilibrium['disc'] for e in self.population.experiments}
         return [dict(y=value, hue='soft') for value in at if len(at) == 1 and abs(value) < 1e9]
 
-    def data(self) -> dict:
-        "What is shown now, by name."
-        frame = self.frame()
-        return {**{name: value for name, value in vars(frame).items() if name != 'said'}, **frame.said}
-
     def figure(self) -> Picture:
         "What is shown now, on paper."
         return draw_members(self.population, self.chosen, self.n, hues=self.data()['hues'])
 
-    def answer(self):
-        "Show at once what was asked for."
-        self.show(self.frame(), urgent=True)
-
     # -- the page --
+    def deeds(self): return super().deeds() | {'step_round': self.step, 'open': self.open_member}
+
     def hear(self, message):
         "What a person did there."
-        kind = message['kind']
-        if kind == 'act': {'play': self.play, 'pause': self.pause, 'step_round': self.step, 'open': self.open_member}[message['act']]()
-        elif kind == 'choose': self.choose(message['member'])
-        elif kind == 'broken': self._order(lambda: self._say_broken(message['error']))
-
-    def _say_broken(self, error): raise RuntimeError(f"{say('cannot_draw')}: {error}")
+        if message['kind'] == 'choose': self.choose(message['member'])
+        else: super().hear(message)
 
     # -- the thread --
-    def _start(self):
-        super()._start()
-        self._speed.forget()
-
     def _step_once(self):
         self._stop()
         self.population.several(1)
@@ -467,18 +443,6 @@ class PopulationLab(Worker, Stage):
         self.opened = Lab(self.population.run(self.chosen))
         self.room.children, self.room.layout.margin = [self.opened], '10px 0 0 0'
         self.note = say('opened_below', i=self.chosen)
-
-    def _obey(self, order):
-        self.note = None
-        super()._obey(order)
-        self.answer()
-
-    def _fail(self, error):
-        super()._fail(error)
-        self.answer()
-
-    def _is_looked_at(self): return self.is_wanted
-    def _draw_next(self): self.show(self.frame())
 
     # -- the doctor --
     def _tasks(self): return [*super()._tasks(), self.ward.pacer.task(self.ward.go_on)]

@@ -120,7 +120,7 @@ export function range(values, log = false) {
   let low = Math.min(...found);
   if (log) return [Math.floor(low * 2) / 2, Math.max(Math.ceil(high * 2) / 2, Math.floor(low * 2) / 2 + 1)];
   if (low >= 0 && low < 0.5 * high) low = 0;
-  const step = niceStep(Math.max(high - low, 1e-6 * Math.max(1, Math.abs(high))) / 4);
+  const step = niceStep(Math.max(high - low, 0.02 * Math.abs(high), 1e-6) / 4); // one level alone has room around it
   return [Math.floor(low / step) * step, Math.max(Math.ceil(high / step) * step, Math.floor(low / step) * step + step)];
 }
 
@@ -149,11 +149,6 @@ export function fromPart(part, { least, most, log, whole }) {
   if (log) return +(least * (most / least) ** part).toPrecision(3);
   const value = least + part * (most - least);
   return whole ? Math.round(value) : +value.toPrecision(4);
-}
-
-/** Words with their numbers put in: `round {round}`. */
-export function filled(text, values) {
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
 /** How many frames a page has room for: what it draws in a second and a half, so that a slow page slows the picture. */

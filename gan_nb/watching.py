@@ -9,45 +9,33 @@ __all__ = ['watch_parts', 'scene_of_loop', 'frame_of_loop', 'Watch', 'onto_stage
 import weakref
 
 import numpy as np
-import torch
 from IPython.display import display
 
 from .doctor import explained
 from .driving import Pacer
-from .lab import Speed, Verdict, losses_chart, norms_chart
+from .lab import Speed, Verdict, doctors_line, evidence_sheet, losses_chart, norms_chart, views_of
+from .landscape import shade
 from .onlooker import Onlooker, examining_loop
 from .plots import PLAYERS
-from .stage import Frame, Scene, Stage, as_pixels, cells, draw_frame
+from .stage import Frame, Scene, Stage, as_pixels, as_points, cells, draw_frame, part, text
 from .words import say
 
 # %% ../nbs/69_watching.ipynb #7246dd7c
-def _text(says, look): return dict(part='text', says=says, **{'class': look})
-
 def watch_parts(is_image:bool) -> list:
     "What the page of somebody's own loop is made of."
-    head = dict(part='bar', children=[dict(part='text', text='own_loop', **{'class': 'gnb-strong'}), _text('speed', 'gnb-speed'), _text('round', 'gnb-clock')])
-    doctor = dict(part='bar', children=[_text('verdict', 'gnb-verdict'), _text('why', 'gnb-grow'), _text('age', 'gnb-age'), dict(part='opener', opens='evidence')],
-                  **{'class': 'gnb-low'})
-    view = dict(part='pictures', label='pictures') if is_image else dict(part='plane', label='plane')
-    charts = dict(part='grid', children=[dict(losses_chart(), hint=''), dict(norms_chart(), hint='watch_norms_hint')], **{'class': 'gnb-charts'})
-    views = dict(part='grid', children=[dict(part='grid', children=[view], **{'class': 'gnb-view'}), charts], **{'class': 'gnb-views'})
-    foot = dict(part='bar', children=[_text('log', 'gnb-grow gnb-soft')], **{'class': 'gnb-foot'})
-    evidence = [_text('more', 'gnb-wrap'), dict(part='facts', says='facts')]
-    return [head, doctor, views, foot, dict(part='sheet', id='evidence', title='evidence', children=evidence)]
+    head = [part('text', 'gnb-strong', text='own_loop'), text('speed', 'gnb-speed'), text('round', 'gnb-clock')]
+    charts = losses_chart() | {'hint': ''}, norms_chart() | {'hint': 'watch_norms_hint'}
+    foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft')])
+    return [part('bar', children=head), doctors_line(), views_of(is_image, charts=charts), foot, evidence_sheet()]
 
 # %% ../nbs/69_watching.ipynb #30b6b868
 def scene_of_loop(look:Onlooker) -> Scene:
     "What stays from frame to frame."
     real = look.real(500)
     if look.is_image: return Scene(look.latents[:64], real, None, None, 0)
-    shown = _as_points(real)
+    shown = as_points(real)
     reach = 1.3 * float(np.abs(shown).max())
     return Scene(look.latents[:1000], real, shown, (-reach, reach, -reach, reach), 40 if look.shape == (2,) else 0)
-
-def _as_points(x):
-    "The first two numbers of each sample."
-    flat = x.flatten(1).float().cpu().numpy()
-    return np.pad(flat[:, :2], ((0, 0), (0, max(0, 2 - flat.shape[1]))))
 
 def frame_of_loop(
     look:Onlooker,
@@ -59,14 +47,8 @@ def frame_of_loop(
     about = dict(round=look.round, doing=doing, records=look.records, said=said or {})
     fake = look.samples(len(scene.z))
     if look.is_image: return Frame(**about, pictures=as_pixels(fake * 2 - 1 if look.is_from_0 else fake))
-    surface = _tendency(look, scene) if scene.k else None
-    return Frame(**about, real=scene.shown, fake=_as_points(fake), limits=scene.limits, layers=('real', 'fake', 'surface'), surface=surface)
-
-def _tendency(look, scene):
-    "(k, k) in [0, 1]: real, says the discriminator."
-    side = ((torch.arange(scene.k) + .5) / scene.k * 2 - 1) * scene.limits[1]
-    y, x = torch.meshgrid(side, side, indexing='ij')
-    return torch.sigmoid(look.score(torch.stack([x, y], -1).reshape(-1, 2))).reshape(scene.k, scene.k).cpu().numpy()
+    surface = shade(look.score, scene.limits[1], scene.k).numpy() if scene.k else None
+    return Frame(**about, real=scene.shown, fake=as_points(fake), limits=scene.limits, layers=('real', 'fake', 'surface'), surface=surface)
 
 # %% ../nbs/69_watching.ipynb #06b31db0
 class Watch:
@@ -160,8 +142,7 @@ class Watch:
 
     def data(self) -> dict:
         "What is shown now, by name."
-        frame = self.frame()
-        return {**{name: value for name, value in vars(frame).items() if name != 'said'}, **frame.said}
+        return self.frame().data()
 
     def figure(self):
         "What is shown now, on paper."

@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, Credit, filled, fromPart, grown, logTicks, merge, range, short, ticks, toPart, usual } = stage;
+const { asArray, between, binned, Credit, fromPart, grown, logTicks, merge, range, short, ticks, toPart, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -97,8 +97,6 @@ test("a slider finds the value that it shows", () => {
   }
   assert.equal(toPart(0, { least: 1e-5, most: 10, log: true }), 0);
 });
-
-test("words have their numbers put in", () => assert.equal(filled("round {n} of {m}", { n: 3 }), "round 3 of "));
 
 test("credit is told seldom, and follows the rate at which a page draws", () => {
   const quick = new Credit(0), slow = new Credit(0);
