@@ -43,7 +43,10 @@ def moving(taken, name, width, frames):
     last = taken[-1][0]
     chosen = [min(taken, key=lambda t: abs(t[0] - last * (i / (frames - 1)) ** 1.5))[1] for i in range(frames)]
     small = [image.resize((width, round(image.height * width / image.width)), Image.LANCZOS) for image in chosen]
-    palette = small[-1].quantize(64)
+    some = small[:: max(1, frames // 6)] # colours of early and late frames
+    together = Image.new("RGB", (width, sum(image.height for image in some)))
+    for i, image in enumerate(some): together.paste(image, (0, i * image.height))
+    palette = together.quantize(128, Image.Quantize.MAXCOVERAGE)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small]
     flat[0].save(folder/f"{name}.gif", save_all=True, append_images=flat[1:], duration=[120] * (frames - 1) + [2500], loop=0, optimize=True)
     return (folder/f"{name}.gif").stat().st_size
