@@ -173,7 +173,7 @@ def _why_diverged(s):
 
 _diverged = Disease('diverged', lambda s: s.has_diverged, _why_diverged, goes_back=True)
 
-# %% ../nbs/56_doctor.ipynb #add09868
+# %% ../nbs/56_doctor.ipynb #672d804e
 def _has_no_variety(s): return _below(s.variety, 1e-5)
 
 def _why_no_variety(s): return "the data are all the same, up to rounding; there is nothing to be learned from them"
@@ -263,7 +263,7 @@ def _why_oscillates(s):
 
 _oscillates = Disease('oscillation', _wanders, _why_oscillates)
 
-# %% ../nbs/56_doctor.ipynb #fb7a9d73
+# %% ../nbs/56_doctor.ipynb #4604d782
 def _knows_by_heart(s): return s.is_ripe and _above(s.nearer, .8)
 
 def _why_by_heart(s):
@@ -310,7 +310,7 @@ def _why_collapsed(s): return f"{'partial, ' if s.coverage.is_partial else ''}{_
 
 _collapsed = Disease('mode_collapse', _has_collapsed, _why_collapsed)
 
-# %% ../nbs/56_doctor.ipynb #d412bb37
+# %% ../nbs/56_doctor.ipynb #6d5d9617
 def _is_between(s):
     c = s.coverage
     if not s.is_finished or c.is_a_spot or c.is_copied: return False
@@ -351,7 +351,7 @@ def _so_far(s):
     if s.since_edit is not None: return f"{s.since_edit:,} rounds after the last edit"
     return f"{s.round:,} of {s.rounds:,} rounds" if s.round < s.rounds else f"{s.round:,} rounds"
 
-# %% ../nbs/56_doctor.ipynb #f2d7ce11
+# %% ../nbs/56_doctor.ipynb #6936f53b
 _dates = {'certain': 'the discriminator has been certain', 'vanishing': "the generator's gradient has been next to nothing",
           'exploding_gen': "the generator's gradient has been a hundredfold", 'exploding_disc': "the discriminator's gradient has been a hundredfold"}
 
@@ -361,9 +361,9 @@ def _in_time(s):
     return ''.join(f" Since round {round:,} {what}." for round, what in dated)
 
 # %% ../nbs/56_doctor.ipynb #130f357f
-_causes = _vanished, _saturated, _exploded, _oscillates, _memorised, _too_small
+_causes = _vanished, _not_learning, _saturated, _exploded, _oscillates, _memorised, _too_small
 _effects = _collapsed, _between, _not_converged
-_known = _diverged, _no_variety, _not_learning, *_causes, *_effects
+_known = _diverged, _no_variety, *_causes, *_effects
 diseases = {disease.name: disease for disease in _known}
 finding_names = (*diseases, 'healthy', 'too_early')
 
@@ -375,8 +375,9 @@ def decide(
         if alone.sign(seen): return [alone.name]
     if not seen.is_settled: return ['too_early']
     if seen.coverage.is_well: return [_memorised.name] if _memorised.sign(seen) else ['healthy']
-    if _not_learning.sign(seen): return [_not_learning.name]
-    return [disease.name for disease in (*_causes, *_effects) if disease.sign(seen)] or ['too_early']
+    named = [disease.name for disease in (*_causes, *_effects) if disease.sign(seen)]
+    if _not_learning.name in named: named = [name for name in named if diseases[name] not in _effects] # it has not begun
+    return named or ['too_early']
 
 # %% ../nbs/56_doctor.ipynb #7019c7e1
 _long, _batch = 3000, 256 # Rounds of a remedy; samples in a batch of points

@@ -204,12 +204,12 @@ def truths(seen):
     if seen['radius'] < 1e-5: return ['no_variety']
     names = []
     share, spread = seen['reached'] / seen['modes'], seen['spread'] / seen['radius']
-    if seen['moved'] < .02: return ['not_learning']
     if seen.get('nearer_to_training', 0) > .8: names.append('memorisation')
     if seen['near'] >= .8 and share >= .95: return names or ['healthy']
-    if share <= .7 and seen['near'] >= .6 or spread < .1: names.append('mode_collapse')
-    if share >= .9 and seen['near'] < .4: names.append('between_modes')
-    if share <= .7 and seen['near'] < .4 and spread >= .1: names.append('not_converged')
+    if seen['moved'] < .02: names.append('not_learning')
+    elif share <= .7 and seen['near'] >= .6 or spread < .1: names.append('mode_collapse')
+    elif share >= .9 and seen['near'] < .4: names.append('between_modes')
+    elif share <= .7 and seen['near'] < .4: names.append('not_converged')
     first, last = [max(look['norms'][p] for look in seen['looks'][:2]) for p in (0, 1)], seen['looks'][-10:]
     mostly = lambda sign: np.mean([sign(look) for look in last]) >= .5
     ways = np.hypot(*np.diff([look['mean'] for look in last], axis=0).T) / seen['radius']
