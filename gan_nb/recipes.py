@@ -181,6 +181,7 @@ _networks = dict(
     name=setting('custom', one_line, 'what to call it', **_beside),
     data=setting('digits', data_set,
                  'a data set by name; or your own array, or the path of one or of a folder of pictures', **_beside),
+    standardize=setting(True, yes_or_no, 'shall networks see your own points with mean 0 and deviation 1?', **_fixed),
     model=setting('mlp', one_of(models.builders), 'the kind of networks', **_fixed),
     z_dim=setting(100, whole(1), 'numbers in a latent', **_fixed),
     hidden=setting((128, 128), widths, 'widths of the fully connected layers', **_fixed),
