@@ -317,6 +317,7 @@ def resume_run(
         except OSError as error: raise _cannot_write(folder, error) from None
         store.tidy()
         run = _open_run(folder, store, compile=compile, data=data)
+        if not run.game.data.is_here: run.game.data.refuse()
         if settings: run.edit(**dict(settings))
         return _go_on(run, rounds, Path(folder), asked, autosave)
 

@@ -9,6 +9,7 @@ __all__ = ['judged', 'few', 'Evaluation', 'judge_for', 'Stacked', 'stack', 'eval
 import math
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -173,15 +174,16 @@ def _channel_judge(data):
     raise ValueError(f"{data.name}: {came}, and no judge names those; allowed is {allowed}")
 
 # %% ../nbs/53_evaluation.ipynb #441a1ca8
-def _other(data, fake, n_boot):
-    train = _some(data, 'train')
-    real, other = (train[::2], train[1::2]) if data.held_out is None else (_some(data, 'held_out'), train)
+def _other(data, fake, n_boot, unit=None):
+    seen = (lambda x: x) if unit is None else unit.inward # as the networks see them
+    train, fake = seen(_some(data, 'train')), seen(fake.flatten(1).double())
+    real, other = (train[::2], train[1::2]) if data.held_out is None else (seen(_some(data, 'held_out')), train)
     if min(len(real), len(other)) < 10:
         came = f"{len(real):,} and {len(other):,} real samples are too few to compare with"
         raise ValueError(f"{data.name}: {came}; allowed are 10 or more of each")
     order = torch.randperm(len(other), generator=stream(0))[:len(fake)]
     axes = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh[:64].T
-    along = (x @ axes for x in (real, other[order], fake.flatten(1).double()))
+    along = (x @ axes for x in (real, other[order], fake))
     return _compare(*along, n_boot, **{'sliced Wasserstein': sliced_wasserstein})
 
 def _some(data, split, most=5000): # (n, d) float64
@@ -204,6 +206,8 @@ def evaluate(
     not_a_path(run)
     data = run.game.data
     measure, usual = _measured(data)
+    unit = getattr(run.game, 'unit', None) if measure is _other else None
+    if unit: measure = partial(_other, unit=unit.to('cpu'))
     n = usual if n is None else check_count('n', n, 10)
     fake = run.samples(n, seed).cpu()
     if not fake.isfinite().all():
@@ -214,6 +218,7 @@ def evaluate(
         found = measure(data, fake, n_boot)
         for score in found['scores'].values(): score.interval, score.perfect # worked out here
     notes = _noted([str(w.message) for w in said], n, may_repeat=measure is _stacked)
+    if unit: notes = (*notes, "distances are in deviations of the data, along each coordinate")
     return Evaluation(run.recipe.name, run.round, data.name, n, seed, **found, notes=notes)
 
 def _noted(said, n, may_repeat):

@@ -68,7 +68,12 @@ class Experiment:
         buffers:Tree,
         x:Tensor,
     ) -> Tensor:
-        "What a player's network makes of `x` when it is not in training. It borrows the network: one at a time."
-        self.game.nets[player].eval()
-        try: return self.game.call(player, params, buffers, x)[0]
-        finally: self.game.nets[player].train()
+        """What a player's network makes of `x` when it is not in training. It borrows the network: one at a time.
+
+        Samples are in the data's own units, those that are judged and those that are made."""
+        unit, net = getattr(self.game, 'unit', None), self.game.nets[player]
+        if unit and player == 'disc': x = unit.inward(x)
+        net.eval()
+        try: made = self.game.call(player, params, buffers, x)[0]
+        finally: net.train()
+        return unit.outward(made) if unit and player == 'gen' else made

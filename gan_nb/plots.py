@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from .history import clip_age
-from .landscape import leaning, shade
+from .landscape import leaning, shade, window, window_of
 from .records import lately_clipped
 
 # %% ../nbs/60_plots.ipynb #1d6a3803
@@ -140,7 +140,7 @@ def draw_points(
     real:Tensor, # (n, 2)
     fake:Tensor, # (m, 2)
     score=None, # The discriminator: points (k, 2) -> logits (k,)
-    limits:float|None=None, # The plane is drawn from -limits to limits; None: a quarter more than `real` reaches
+    limits=None, # The plane is drawn from -limits to limits; or (left, right, bottom, top); None: a quarter more than `real` reaches
     title:str|None=None, # Above, left of the words real and fake
     width:float=3.2, # Of the figure in inches
     resolution:int=48, # Points of the surface along each side
@@ -150,14 +150,14 @@ def draw_points(
 
     Raises `ValueError` for data that is not 2-D."""
     real, fake = _plane('real', real), _plane('fake', fake)
-    if limits is None: limits = 1.25 * float(np.abs(real).max())
+    limits = window((1.25 * float(np.abs(real).max()) or 1.) if limits is None else limits)
     fig = Picture(figsize=(width, width), dpi=100)
     ax = _axes(fig, [0, 0, 1, 1], title or '', (.3, .25, .03, .22))
     if score is not None: surface = shade(score, limits, resolution).numpy()
     if surface is not None: _paint(ax, surface, limits)
     ax.plot(*real.T, '.', color=REAL, markersize=3, alpha=.35)
     ax.plot(*fake.T, '.', color=FAKE, markersize=3, alpha=.7)
-    ax.set(xlim=(-limits, limits), ylim=(-limits, limits))
+    ax.set(xlim=limits[:2], ylim=limits[2:])
     _key(ax, [('real', REAL), ('fake', FAKE)], left=.78)
     return fig
 
@@ -169,7 +169,7 @@ def _plane(name, x):
 
 # %% ../nbs/60_plots.ipynb #04de72fb
 def _paint(ax, surface, limits):
-    where = dict(origin='lower', extent=(-limits, limits) * 2, aspect='auto')
+    where = dict(origin='lower', extent=limits, aspect='auto')
     ax.imshow(surface, cmap=BELIEF, vmin=0, vmax=1, interpolation='bilinear', **where)
 
 # %% ../nbs/60_plots.ipynb #2d21553b
@@ -378,10 +378,11 @@ def draw_latest(
     if fake.ndim == 4:
         grey_or_colour = fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None]
         return draw_samples(grey_or_colour, **kwargs)
-    real = run.real(n)
+    real = run.real(n) if run.game.data.is_here else fake
     tells = fake.shape[1] == 2
     score = leaning(run.game.loss_pair, run.score, torch.cat([real, fake])) if tells else None
-    return draw_points(_in_plane(real), _in_plane(fake), score, **kwargs)
+    if run.game.unit: kwargs = {'limits': window_of(_in_plane(real), 1.25), **kwargs}
+    return draw_points(_in_plane(real if run.game.data.is_here else real[:0]), _in_plane(fake), score, **kwargs)
 
 def _in_plane(x): return torch.nn.functional.pad(x[:, :2], (0, max(0, 2 - x.shape[1])))
 

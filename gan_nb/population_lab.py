@@ -20,6 +20,7 @@ from ipywidgets import VBox
 from .doctor import diagnosing, diseases, line
 from .driving import Pacer
 from .lab import Lab, Panel
+from .landscape import window_of
 from .plots import BAD, CHOSEN, FAKE, FRAME, GOOD, REAL, ROWS, Picture, tile
 from .population import Population
 from .stage import Frame, as_pixels, button, part, text
@@ -64,6 +65,7 @@ def ground(
     data = population.data
     if len(data.shape) == 3: return None, None
     real = _flat(data.all('train', n if data.train is None else min(n, len(data.train)))).float().cpu()
+    if population.experiments[0].game.unit: return real.numpy(), window_of(real, 1.15)
     reach = 1.15 * float(real.abs().max())
     return real.numpy(), (-reach, reach, -reach, reach)
 
@@ -83,10 +85,11 @@ def _lay_images(ax, population, columns):
 
 def _lay_points(ax, population, columns, n):
     fake, (real, limits) = torch.from_numpy(crowd(population, n)), ground(population, 300)
-    reach = limits[1]
+    left, right, bottom, top = limits
+    middle, reach = torch.tensor([left + right, bottom + top]) / 2, torch.tensor([right - left, top - bottom]) / 2
     corners = torch.tensor([[i % columns, i // columns] for i in range(len(population))])[:, None]
     def lay(points, **look):
-        moved = points.clamp(-reach, reach) / reach * torch.tensor([.48, -.48]) + .5 + corners
+        moved = ((points - middle) / reach).clamp(-1, 1) * torch.tensor([.48, -.48]) + .5 + corners
         ax.plot(*moved.reshape(-1, 2).T.numpy(), '.', mew=0, **look)
     lay(torch.from_numpy(real).expand(len(population), -1, -1), color=REAL, ms=3, alpha=.35)
     lay(fake, color=FAKE, ms=2, alpha=.5)

@@ -22,7 +22,7 @@ import torch
 from traitlets import Dict, Unicode
 
 from .core import nearest
-from .landscape import latents, surface
+from .landscape import latents, surface, window_of
 from .plots import BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
 from .records import columns
 from .words import languages, say
@@ -81,7 +81,8 @@ def scene_of(
     if len(shape) == 3: return Scene(z, real, None, None, 0)
     shown = as_points(real)
     reach = 1.3 * float(np.abs(shown).max())
-    return Scene(z, real, shown, (-reach, reach, -reach, reach), k if shape == (2,) else 0)
+    limits = window_of(torch.from_numpy(shown), 1.3) if run.game.unit else (-reach, reach, -reach, reach)
+    return Scene(z, real, shown, limits, k if shape == (2,) else 0)
 
 def as_points(
     x:torch.Tensor, # (n, d)
@@ -116,7 +117,7 @@ def frame_of(
 
 def _says(run, scene, fake):
     points = torch.cat([scene.real[:100], fake[:100]]) # enough for a median
-    return surface(run.experiment, run.state, scene.limits[1], scene.k, points).numpy()
+    return surface(run.experiment, run.state, scene.limits, scene.k, points).numpy()
 
 # %% ../nbs/61_stage.ipynb #3d889ca6
 def draw_frame(
@@ -128,7 +129,7 @@ def draw_frame(
         x = torch.from_numpy(frame.pictures).movedim(-1, 1).float() / 127.5 - 1
         return draw_samples(x, title=title)
     if frame.fake is not None:
-        return draw_points(torch.from_numpy(frame.real), torch.from_numpy(frame.fake), limits=frame.limits[1], title=title, surface=frame.surface)
+        return draw_points(torch.from_numpy(frame.real), torch.from_numpy(frame.fake), limits=frame.limits, title=title, surface=frame.surface)
     return draw_losses(frame.records)
 
 # %% ../nbs/61_stage.ipynb #dc444268

@@ -47,7 +47,7 @@ def frame_of_loop(
     about = dict(round=look.round, doing=doing, records=look.records, said=said or {})
     fake = look.samples(len(scene.z))
     if look.is_image: return Frame(**about, pictures=as_pixels(fake * 2 - 1 if look.is_from_0 else fake))
-    surface = shade(look.score, scene.limits[1], scene.k).numpy() if scene.k else None
+    surface = shade(look.score, scene.limits, scene.k).numpy() if scene.k else None
     return Frame(**about, real=scene.shown, fake=as_points(fake), limits=scene.limits, layers=('real', 'fake', 'surface'), surface=surface)
 
 # %% ../nbs/69_watching.ipynb #06b31db0

@@ -136,7 +136,7 @@ def test_mixture_draws_every_mode_evenly_with_its_width(name):
     (torch.zeros(4, 2, dtype=torch.float16), (2,)),
     (np.zeros((3, 8, 9), np.uint8), (1, 8, 9)), (np.zeros((3, 3, 8, 9), np.uint8), (3, 8, 9)),
     (torch.full((3, 8, 8), -1.), (1, 8, 8)),
-    (np.ones((3, 2, 8, 8)), (2, 8, 8)), (np.zeros((3, 8, 8), bool), (1, 8, 8)),
+    (np.ones((3, 2, 8, 8)), (2, 8, 8)), (np.ones((3, 8, 8), bool), (1, 8, 8)),
 ])
 def test_own_arrays(array, shape):
     data = load(array)
@@ -175,12 +175,13 @@ def test_bad_arrays_are_refused(array, error, message):
 
 def test_own_array_is_copied():
     for array in (np.zeros((3, 2), np.float32), torch.zeros(3, 2), np.zeros((3, 4, 4), np.uint8),
-            torch.zeros(3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)):
+            torch.full((3, 4, 4), -1.), torch.zeros(3, 4, 4, dtype=torch.uint8)):
         data = load(array)
+        before = data.train.clone()
         array += 1
-        assert not data.train.any()
+        assert torch.equal(data.train, before)
         data.all().add_(1)
-        assert not data.train.any()
+        assert torch.equal(data.train, before)
 
 
 # Drawing
