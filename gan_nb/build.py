@@ -168,7 +168,8 @@ def build_game(
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
     check_memory(recipe, real.shape)
     pair = build_pair(recipe, real.shape, seed)
-    return Gan(real, pair, device=device, precision=recipe.precision, **game_settings(recipe))
+    unit = real.unit if recipe.standardize else None
+    return Gan(real, pair, device=device, precision=recipe.precision, unit=unit, **game_settings(recipe))
 
 # %% ../nbs/32_build.ipynb #137f3c3d
 def build(

@@ -23,7 +23,7 @@ from .divergence import first_not_finite
 from .games import State
 from .gan import players
 from .history import Edit, History, Point, begun
-from .recipes import Recipe, as_text, expand, live, local
+from .recipes import Recipe, as_text, expand, live, local, pairs
 from .records import Records, columns
 from .round import tensors
 from .storage import Damaged, pack
@@ -82,13 +82,15 @@ def upgrade(
     if about['version'] < 4: # it was told to the run, and the last two were kept
         said = {'on_divergence': about['on_divergence']} if 'on_divergence' in about else {}
         about = {**about, 'keep': 2, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
-    if about['version'] < 5: # both players had the same layers
-        about = {**about, **{name: _of_each_player(about[name]) for name in ('recipe', 'start_recipe')}}
+    if about['version'] < 5: # both players had the same layers, and no data were standardised
+        about = {**about, **{name: _as_it_was(about.get(name)) for name in ('recipe', 'start_recipe')}}
     return {**about, 'version': 5}, flat
 
-def _of_each_player(settings):
-    if not isinstance(settings, dict) or 'hidden' not in settings: return settings
-    return {**{name: value for name, value in settings.items() if name != 'hidden'}, **expand({'hidden': settings['hidden']})}
+def _as_it_was(settings):
+    if not isinstance(settings, dict): return settings
+    shared = {name: value for name, value in settings.items() if name in pairs}
+    own = {name: value for name, value in settings.items() if name not in pairs}
+    return {'standardize': False, **expand(shared), **own}
 
 def _with_state_of_average(about, flat):
     "Averages had no state of their own, and Adam counted the rule's steps."
@@ -140,6 +142,14 @@ def _check_words(about, need):
     need(isinstance(device, str) and device.isidentifier(), 'device', 'a name such as cpu')
     described = isinstance(data, dict) and {'name', 'fingerprint'} <= set(data) and all(map(_is_text, map(str, data.values())))
     need(data is None or described, 'data', 'what was known of the data')
+    need(about.get('unit') is None or _is_unit(about['unit']), 'unit', 'a mean and a deviation above 0 for each coordinate')
+
+def _is_unit(unit):
+    if not isinstance(unit, dict) or set(unit) != {'mean', 'deviation'}: return False
+    mean, deviation = unit['mean'], unit['deviation']
+    if not isinstance(mean, list) or not isinstance(deviation, list) or len(mean) != len(deviation): return False
+    are_numbers = all(type(n) in (int, float) and math.isfinite(n) for n in (*mean, *deviation))
+    return are_numbers and all(n > 0 for n in deviation)
 
 def _is_best(best):
     if not isinstance(best, dict) or best.get('is') not in extremes: return False
@@ -273,6 +283,7 @@ def describe_data(
     data, # A Data
 ) -> dict: # What JSON can hold
     "What a checkpoint says of its data."
+    if isinstance(data, sets.Absent): return data.about
     kept = data.train is not None
     samples, kind = (len(data.train), str(data.train.dtype)[6:]) if kept else (None, None)
     return {'name': data.name, 'shape': list(data.shape), 'samples': samples, 'type': kind, 'fingerprint': data.fingerprint}
@@ -291,6 +302,10 @@ def in_words(value):
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 # %% ../nbs/44_checkpoints.ipynb #e7b6be20
+def _unit_in_words(unit):
+    "Numbers that JSON holds exactly."
+    return unit and {name: numbers.tolist() for name, numbers in unit._asdict().items()}
+
 def saved_settings(recipe:Recipe) -> dict:
     "The settings as a checkpoint has them: of your own array it says that it was one."
     return {**recipe.settings(), **({} if isinstance(recipe.data, str) else {'data': None})}
@@ -313,7 +328,7 @@ def content(
         'seed': state.seed, 'round': state.round, 'moves': state.moves, 'seconds': history.seconds,
         'recipe': saved_settings(history.recipe), 'start_recipe': saved_settings(start_recipe),
         'edits': [dataclasses.asdict(e) for e in history.edits], 'rollbacks': list(history.rollbacks),
-        'fingerprint': game.data.fingerprint, 'data': describe_data(game.data),
+        'fingerprint': game.data.fingerprint, 'data': describe_data(game.data), 'unit': _unit_in_words(game.unit),
         'total': history.records.total, 'unlogged': unlogged, 'keep': keep, 'diverged': history.diverged,
         'back': [{'round': p.state.round, 'moves': p.moves, 'edits': p.edits} for p in back], **more}
     return pack(about, flatten(tree))
@@ -350,20 +365,41 @@ def read_history(
     with refusing():
         about, flat = upgrade(about, flat)
         check_about(about, flat)
+    if data is None and about['start_recipe']['data'] is None: data = _absent(about)
     first, at = _recipes(about, data, here or {})
     real = sets.load(first.data, folder=first.data_folder or None)
-    if real.fingerprint != about['fingerprint']:
-        then = {**(about['data'] or {}), 'fingerprint': about['fingerprint']}
-        raise ValueError(f"trained on other data: {differences(then, describe_data(real))}")
+    if real.fingerprint != about['fingerprint']: raise ValueError(_other_data(about, real))
     with refusing(): check_sizes(first, real.shape, flat)
     check_memory(at, real.shape)
-    fresh = begun(build(first, about['seed'], real), about['seed'])
+    experiment = build(first, about['seed'], real)
+    if about.get('unit'): experiment.game.unit = _unit(about).to(experiment.device) # to the last bit
+    fresh = begun(experiment, about['seed'])
     with refusing(): return first, _restored(fresh, at, about, flat), about
+
+def _absent(about):
+    "What is known of somebody's own data, which need not be there for samples."
+    known, unit = about['data'], about.get('unit')
+    shape = known and known.get('shape')
+    if not shape: raise ValueError(f"trained on your own array; {_give_again}")
+    with refusing():
+        are_sizes = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n < 2**31 for n in shape)
+        if not are_sizes or unit and len(unit['mean']) != shape[0]: raise ValueError(f"data: shape {brief(shape)} came")
+    return sets.Absent(known, unit and _unit(about))
+
+def _unit(about): return sets.Unit(**{name: torch.tensor(x, dtype=torch.float64) for name, x in about['unit'].items()})
+
+_give_again = "give it again, as data= in Python, as --data in the shell"
+
+def _other_data(about, real):
+    then, now = {**(about['data'] or {}), 'fingerprint': about['fingerprint']}, describe_data(real)
+    said = f"trained on other data: {differences(then, now)}"
+    if len(real.shape) == 1 or real.name != then.get('name') or 'unit' in about: return said
+    once = "pictures from 0 to 1 and four channels were read as they are"
+    return f"{said}; once, {once}: for such a run pass Data({real.name!r}, (c, h, w), train=tensor)"
 
 def _recipes(about, data, here):
     "The recipe that it began with, and the present one."
     named = about['start_recipe']['data']
-    if named is None and data is None: raise ValueError("trained on your own array; give it again as data=")
     if named is not None and data is not None:
         raise ValueError(f"trained on the data set {brief(named)}; allowed is data= for a run on your own array alone")
     own = lambda name: {'data': data} if about[name]['data'] is None else {}

@@ -375,7 +375,7 @@ def _followed(run, now, looks): # Yields None, and returns {rounds after now: st
 # %% ../nbs/55_checkup.ipynb #d2f1c01d
 def _look_ahead(run, now, rounds, own): # Yields None after each part, and at last an Aside
     "Ten looks at how far the samples have wandered in the next rounds, which are played aside where the run did not."
-    unit, start = _radius(run.real(500, seed=4).flatten(1)), _means(run, now)
+    unit, start = _radius(_as_seen(run, run.real(500, seed=4)).flatten(1)), _means(run, now)
     later, ways = now, [(0., 0.)]
     yield
     to_come = [at for at in _looks(rounds) if at > max(own, default=0)]
@@ -421,13 +421,18 @@ def _plays_compiled(run):
     engine = run.engines.at_hand
     return engine is not None and engine.is_compiled and engine.experiment is run.experiment
 
+def _as_seen(run, x):
+    "As the networks see it."
+    return run.game.unit.inward(x) if run.game.unit else x
+
 def _radius(x): return (x - x.mean(0)).square().sum(1).mean().sqrt()
 
 def _most(way): return max(way) if all(map(math.isfinite, way)) else None
 
 @torch.no_grad()
 def _means(run, state): # -> (2, d)
-    "The mean of the samples that the run shows, and of the generator's own: they differ where it is averaged."
+    """The mean of the samples that the run shows, and of the generator's own, in the networks' units: they differ where it
+    is averaged."""
     z = _latents(run, 500)
     with run.lock, run.experiment.computing():
         both = run.experiment.shown(state), state.params['gen']
@@ -451,7 +456,7 @@ def _generate(run, state, z):
 @torch.no_grad()
 def _journey(run, state):
     "How far the samples have come since round 0, in the data's radius."
-    unit = _radius(run.real(500, seed=4).flatten(1))
+    unit = _radius(_as_seen(run, run.real(500, seed=4)).flatten(1))
     if not unit > 0: return None
     z = _latents(run, 500)
     with run.lock, run.experiment.computing():

@@ -137,7 +137,8 @@ _WITHIN = 1 - float(np.exp(-4.5)) # Of a round Gaussian in the plane, within thr
 def _modes(run, fake): # Yields None, and returns what it finds
     centers, sigma = run.game.data.modes.cpu(), torch.as_tensor(run.game.data.sigma, dtype=torch.float64).cpu()
     widest = sigma.max() # distances count as they would if all modes were as wide as this one
-    distance, which = (torch.cdist(fake.cpu(), centers) / (sigma / widest)).min(1)
+    apart = torch.cdist(fake.cpu(), centers, compute_mode='donot_use_mm_for_euclid_dist') # far from 0 the short cut is wrong
+    distance, which = (apart / (sigma / widest)).min(1)
     near = distance < (torch.pdist(centers).min() / 4 if sigma.ndim == 0 else 3 * widest)
     names = [f"({', '.join(f'{v:.2g}' for v in c)})" for c in (centers + 0.).tolist()]
     yield
@@ -258,7 +259,8 @@ def _grain(run):
     data = run.game.data
     if data.centers is not None: return torch.as_tensor(data.sigma, dtype=torch.float64).min().item() / 30
     if len(data.shape) == 3: return 1 / 127.5
-    return run.real(1000, seed=7).std().item() / 1000
+    x = run.real(1000, seed=7).double()
+    return (x - x.mean(0)).std().item() / 1000
 
 # %% ../nbs/54_coverage.ipynb #ca9736dd
 def cover(

@@ -47,7 +47,7 @@ def _sha256(*parts):
         digest.update(part.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
 
-# %% ../nbs/11_data.ipynb #77404d20
+# %% ../nbs/11_data.ipynb #94aa982d
 class Unit(NamedTuple):
     "How points in their own units become what a network sees, and back."
     mean:Tensor # (d,) float64
@@ -208,7 +208,7 @@ def _component(x, centers, sigma):
     if not isinstance(sigma, Tensor): return distance.argmin(1)
     return ((distance / sigma)**2 / 2 + x.shape[1] * sigma.log()).argmin(1)
 
-# %% ../nbs/11_data.ipynb #9f45b667
+# %% ../nbs/11_data.ipynb #854b0d4b
 class Absent(Data):
     "What is known of data that are not here. Who draws from them gets a `ValueError` that says how to bring them."
     def __init__(self,
@@ -322,7 +322,7 @@ def _on_white(x):
     colour, opacity = x[:, :3].int(), x[:, 3:].int()
     return ((colour * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
 
-# %% ../nbs/11_data.ipynb #be440673
+# %% ../nbs/11_data.ipynb #7e0846c4
 def _labelled(x, y):
     "Own samples with a label for each."
     data, names = _own(x), np.asarray(y.cpu() if isinstance(y, Tensor) else y)
@@ -335,7 +335,7 @@ def _labelled(x, y):
     classes, labels = np.unique(names.astype(np.int64) if is_whole else names, return_inverse=True)
     return replace(data, labels=torch.from_numpy(labels.astype(np.int64)).to(data.device), classes=tuple(map(str, classes.tolist())))
 
-# %% ../nbs/11_data.ipynb #76dac55a
+# %% ../nbs/11_data.ipynb #98a3b697
 def mixture(
     centers, # (k, d), the modes
     sigma, # Standard deviation around each centre: a number above 0, or (k,)

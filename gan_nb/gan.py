@@ -130,9 +130,10 @@ class Gan(Networks):
         dragan:float=0.0, # And around real samples
         noise:float=0.0, # Deviation of the noise on all that the discriminator sees
         precision:str='float32', # 'bf16': the networks compute in 16 bits, their weights and everything else stay in 32
+        unit=None, # A data.Unit, through which the networks see the data; None: as they are
     ):
         super().__init__(pair, device, precision)
-        self.data = data
+        self.data, self.unit = data, unit
         self._take(loss=loss, batch_size=batch_size, r1=r1, r2=r2, wgan_gp=wgan_gp, dragan=dragan, noise=noise)
 
     def _take(self, **settings):
@@ -160,12 +161,17 @@ class Gan(Networks):
         "A batch: latents, and real data unless nobody needs them."
         n, drawn = self.batch_size, {'generator': rng, 'device': self.device}
         batch = {'z': draw_latents(self.pair, n, **drawn)}
-        if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self.data.draw(n, rng)
+        if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self._real(n, rng)
         if 'disc' in who: batch |= self.penalties | _drawn_for(self.penalties, n, batch['real'], drawn)
         if self.noise:
             noise = torch.randn(2, n, *self.pair.shape, **drawn)
             batch['noise'] = self.deviation['noise'].to(noise.dtype) * noise
         return batch
+
+    def _real(self, n, rng):
+        "Real samples as the networks see them."
+        x = self.data.draw(n, rng)
+        return self.unit.inward(x) if self.unit else x
 
     def loss(self,
         player:str, # 'gen' or 'disc'

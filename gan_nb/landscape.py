@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['latents', 'Arrows', 'pushes', 'displacements', 'Manifold', 'manifold', 'Glass', 'frosted', 'Divergences',
-           'divergences', 'leaning', 'shade', 'surface']
+           'divergences', 'leaning', 'window', 'window_of', 'shade', 'surface']
 
 # %% ../nbs/57_landscape.ipynb #0e434e8f
 import math
@@ -329,14 +329,37 @@ def leaning(
         return lambda x: torch.logit(score(x) / (2 * pair.undecided), eps=1e-3)
     return lambda x: score(x) - pair.undecided
 
+def window(
+    limits, # A number above 0, for a square around 0; or (left, right, bottom, top)
+) -> tuple: # (left, right, bottom, top)
+    "A part of the plane. Raises `ValueError` for one that is empty."
+    if not isinstance(limits, (tuple, list)):
+        reach = check_number('limits', limits, above=0)
+        return -reach, reach, -reach, reach
+    is_one = len(limits) == 4 and all(map(math.isfinite, limits)) and limits[0] < limits[1] and limits[2] < limits[3]
+    if not is_one: raise ValueError(f"limits: {brief(limits)} came; allowed are a number above 0 and (left, right, bottom, top)")
+    return tuple(limits)
+
+def window_of(
+    x:Tensor, # (n, 2)
+    wide:float, # By how much it is larger than the points need
+) -> tuple: # (left, right, bottom, top)
+    "A window in which points lie in the middle, wherever they are."
+    low, high = x.detach().cpu().double().amin(0), x.detach().cpu().double().amax(0)
+    middle, half = (low + high) / 2, (high - low) / 2 * wide
+    half = torch.where(half > 0, half, middle.abs() + 1)
+    (left, bottom), (right, top) = (middle - half).tolist(), (middle + half).tolist()
+    return left, right, bottom, top
+
 def shade(
     score, # Points (k * k, 2) -> logits (k * k,)
-    limits:float, # The plane is looked at from -limits to limits
+    limits, # The plane is looked at from -limits to limits; or (left, right, bottom, top)
     k:int=40, # Places along each side
 ) -> Tensor: # (k, k) float32 on the CPU, from 0 to 1, rows upwards
-    "The sigmoid of answers at the centres of the cells of a square grid."
-    side = (torch.arange(k) + .5) / k * 2 * limits - limits
-    y, x = torch.meshgrid(side, side, indexing='ij')
+    "The sigmoid of answers at the centres of the cells of a grid."
+    left, right, bottom, top = window(limits)
+    def side(low, high): return (torch.arange(k) + .5) / k * (high - low) + low
+    y, x = torch.meshgrid(side(bottom, top), side(left, right), indexing='ij')
     answers = torch.as_tensor(score(torch.stack([x, y], -1).reshape(-1, 2)))
     return torch.sigmoid(answers.detach().float().cpu()).reshape(k, k)
 
@@ -344,13 +367,13 @@ def shade(
 def surface(
     experiment:Experiment,
     state:State,
-    limits:float, # The plane is looked at from -limits to limits
+    limits, # The plane is looked at from -limits to limits; or (left, right, bottom, top)
     k:int=40, # Places along each side
     points:Tensor=None, # (m, 2) real and generated ones, whose median is the middle for some losses; None: 64 of each
 ) -> Tensor: # (k, k) float32 on the CPU, from 0 (fake) to 1 (real), .5 is undecided, rows upwards
     "What the discriminator says. Raises `ValueError` for data that are not points in the plane, and for bad limits."
     _check_plane(experiment)
-    limits, k = check_number('limits', limits, above=0), check_whole('k', k, 1)
+    limits, k = window(limits), check_whole('k', k, 1)
     score = lambda x: _answers(experiment, state, x.to(experiment.device))
     with experiment.computing(), torch.no_grad():
         if points is None:

@@ -14,7 +14,7 @@ from .recipes import Recipe
 
 # %% ../nbs/58_patients.ipynb #c01d496c
 _ring = Data('wide ring', (2,), centers=load('ring').centers, sigma=.07) # eleven deviations from mode to mode
-_small = dict(data=_ring, z_dim=2, hidden=(32, 32), batch_size=128, rounds=400, halflife=0., device='cpu', threads=1)
+_small = dict(data=_ring, standardize=False, z_dim=2, hidden=(32, 32), batch_size=128, rounds=400, halflife=0., device='cpu', threads=1)
 _adam = dict(rule='adam', momentum=.5)
 _ends_early = dict(schedule='linear', rounds=300)
 _well = dict(loss='r3', r1=.1, r2=.1, hidden=(64, 64, 64), schedule='linear', rounds=2000)

@@ -162,7 +162,7 @@ def draw_landscape(
         for line in (*frame.mesh, *(frame.mesh.swapaxes(0, 1) if len(frame.mesh) > 1 else ())):
             ax.plot(*line.T, color=gen, linewidth=.5, alpha=.5, zorder=1)
     for vectors, colour in ((frame.arrows, gen), (frame.moves, 'black')):
-        if vectors is not None: _quiver(ax, frame.fake[:len(vectors)], vectors, frame.limits[1], colour)
+        if vectors is not None: _quiver(ax, frame.fake[:len(vectors)], vectors, (frame.limits[1] - frame.limits[0]) / 2, colour)
     return fig
 
 def _quiver(ax, points, vectors, limit, colour):

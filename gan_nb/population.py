@@ -24,6 +24,7 @@ from .driving import drive
 from .engines import Mapped
 from .gan import players
 from .history import adopted
+from .models import draw_latents
 from .recipes import Recipe, fades_at_zero, local, pairs, recipe, structure
 from .records import Records, columns
 from .round import measured

@@ -181,6 +181,7 @@ _networks = dict(
     name=setting('custom', one_line, 'what to call it', **_beside),
     data=setting('digits', data_set,
                  'a data set by name; or your own array, or the path of one or of a folder of pictures', **_beside),
+    standardize=setting(True, yes_or_no, 'shall networks see your own points with mean 0 and deviation 1?', **_fixed),
     model=setting('mlp', one_of(models.builders), 'the kind of networks', **_fixed),
     z_dim=setting(100, whole(1), 'numbers in a latent', **_fixed),
     latent=setting('normal', one_of(models.latent_kinds), 'how latents are distributed: normal, or uniform from -1 to 1', **_fixed),

@@ -293,7 +293,7 @@ class Run:
     @classmethod
     def load(cls,
         path, # A run folder or a checkpoint
-        data=None, # Your own array or its path, if it was trained on one
+        data=None, # Your own array or its path, if it was trained on one; None: samples are all it can give then
         compile=None, # As of `Run`; None: as it was, for the same bits
         of=None, # A Recipe, or the name of one, that the run must have
         store:Store=None, # The folder, if it is locked already
