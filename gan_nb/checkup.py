@@ -469,14 +469,15 @@ def _variety(run):
     x = run.real(1000, seed=4).flatten(1).double()
     return float(_radius(x) / x.abs().max().clamp(min=1e-300))
 
-def _heart(run, most=1000):
+def _heart(run, n=500, most=5000):
     "The chance that a sample is nearer to the training data than these are to each other; None where each draw is fresh."
     data = run.game.data
-    if data.train is None or not 4 <= len(data.train) <= 20 * most: return None
-    x = torch.unique(data.all('train', min(len(data.train), most)).flatten(1).cpu().double(), dim=0)
-    if len(x) < 4: return None
-    apart = torch.cdist(x, x).fill_diagonal_(math.inf).min(1).values
-    far = torch.cdist(run.samples(500, seed=6).flatten(1).cpu().double(), x).min(1).values
+    if data.train is None or not 4 <= len(data.train) <= most: return None
+    x = data.all('train').flatten(1).cpu().double()
+    x, middle = (x - x.mean(0)).float(), x.mean(0) # far from 0 the digits would not do
+    alone = torch.cdist(x[torch.linspace(0, len(x) - 1, min(n, len(x))).long()], x)
+    apart = alone.masked_fill(alone < 1e-6 * x.abs().max(), math.inf).min(1).values # to another one
+    far = torch.cdist((run.samples(n, seed=6).flatten(1).cpu().double() - middle).float(), x).min(1).values
     return float((far[:, None] < apart).double().mean())
 
 def _narrowest(run):

@@ -249,7 +249,7 @@ def _is_put_to_rest(s):
     return _at_least(awake, 10) or _at_least(awake, 1.5) and _at_least(s.swing, .5)
 
 def _wanders(s):
-    is_somewhere = _at_least(s.coverage.high_quality, .6) and not s.coverage.is_a_spot
+    is_somewhere = _quality(s.coverage) >= .6 and not s.coverage.is_a_spot
     return s.is_ripe and not is_somewhere and (_drifts(s) or _is_put_to_rest(s))
 
 def _why_oscillates(s):

@@ -14,7 +14,8 @@ What the samples are like at the end, from 4,000 of them:
   hardly any spread, less than 10 % of the data's radius;
 - *between modes*: 90 % of the modes are reached, and less than 40 % of the samples lie within three deviations of one;
 - *not converged*: at most 70 % are reached, less than 40 % of the samples lie near one, and they do have spread;
-- *memorisation*: samples are nearer to the training data than to as many held-out ones in more than 80 % of all cases;
+- *memorisation*: samples have spread, and are nearer to the training data than to as many held-out ones in more than 80 %
+  of all cases;
 - *no variety*: the data have hardly any spread themselves;
 - *diverged*: training raised `Diverged`.
 
@@ -211,7 +212,7 @@ def truths(seen):
     if seen['radius'] < 1e-5: return ['no_variety']
     names = []
     share, spread = seen['reached'] / seen['modes'], seen['spread'] / seen['radius']
-    if seen.get('nearer_to_training', 0) > .8: names.append('memorisation')
+    if seen.get('nearer_to_training', 0) > .8 and spread >= .1: names.append('memorisation')
     if seen['near'] >= .8 and share >= .95: return names or ['healthy']
     if seen['moved'] < .02: names.append('not_learning')
     elif share <= .7 and seen['near'] >= .6 or spread < .1: names.append('mode_collapse')

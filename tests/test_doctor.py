@@ -8,7 +8,7 @@ import torch
 
 from gan_nb import Run, checkup, doctor
 from gan_nb.core import Diverged
-from gan_nb.data import load
+from gan_nb.data import Data, load
 from gan_nb.checkup import Aside, Evidence, Past, Ranking, examine, read_losses
 from gan_nb.coverage import Coverage, cover
 from gan_nb.doctor import Finding, apply, decide, diagnose, diagnosing, diseases, finding_names, line, steady
@@ -19,7 +19,7 @@ from gan_nb.recipes import Recipe
 
 
 tiny = dict(hidden=(16, 16), batch_size=32)
-images = dict(next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000,
+images = dict(patience=1000, next_round_finite=True, kind="classes", reached=10, of=10, covered=.3, moves=2000, round=2000,
               rounds=3000, since_edit=None, told_apart=.98, flatness=1.5, logit_spread=1.,
               first_gen=1., gradient_gen=1., lately_gen=1., growth_gen=1., growth_disc=1., drift=.05, own_drift=.05)
 
@@ -38,7 +38,7 @@ def evidence(**plain):
 
 def points(x):
     "A run that never trained, whose samples and whose present are put in by hand."
-    run = Run(patient("healthy", **tiny))
+    run = Run(patient("healthy", rounds=600, **tiny))
     run.samples = lambda n=64, seed=0: x(n, seed)
     return run
 
@@ -61,7 +61,8 @@ def put_records(run, n=600, **columns):
 def hold(run):
     "Keep the networks as they are from now on, as if it had always been so: no edit is on record."
     run.edit(lr=1e-9)
-    put(run, edits=())
+    moved = {name: 3 * w + .1 for name, w in run.state.params["gen"].items()}   # away from where it began
+    put(run, edits=(), state=dataclasses.replace(run.state, params={**run.state.params, "gen": moved}))
 
 
 def checked(findings):
@@ -70,7 +71,7 @@ def checked(findings):
         assert finding.name in finding_names
         assert json.loads(json.dumps(finding.evidence, allow_nan=False)) == finding.evidence
         assert "nan" not in finding.why.split() and "None" not in finding.why and "\n" not in line([finding])
-        assert bool(finding.remedy) == finding.is_ill == bool(finding.rounds)
+        assert bool(finding.remedy or finding.advice) == finding.is_ill and bool(finding.remedy) == bool(finding.rounds)
         finding.figure().canvas.draw()
     return [finding.name for finding in findings]
 
@@ -90,7 +91,7 @@ def test_a_loaded_run_is_diagnosed_like_the_run_itself(tmp_path):
     run = Run(patient("diverged", **tiny))
     with pytest.raises(Diverged): run.fit(400, progress=False)
     run.save(tmp_path/"run")
-    loaded = Run.load(tmp_path/"run", device="cpu")
+    loaded = Run.load(tmp_path/"run", device="cpu", data=run.game.data)
     assert diagnose(loaded) == diagnose(run)
     assert apply(loaded, diagnose(loaded)[0]).round == diagnose(run)[0].back
 
@@ -170,34 +171,115 @@ def test_even_shares_with_chance_are_no_collapse():
     for data in ("ring", "grid"):
         for seed in range(5):
             def share(run, n, rng):
-                return at(run, torch.randint(len(run.game.data.centers), (n,), generator=rng), 2., rng)
+                return at(run, torch.randint(len(run.game.data.centers), (n,), generator=rng), 1.3, rng)
             def half(run, n, rng):   # one mode gets half of its share, which is no disease either
                 which = torch.randint(len(run.game.data.centers), (n,), generator=rng)
-                return at(run, torch.where((which == 0) & (torch.rand(n, generator=rng) < .5), 1, which), 2., rng)
+                return at(run, torch.where((which == 0) & (torch.rand(n, generator=rng) < .5), 1, which), 1.3, rng)
             for samples in (share, half):
                 assert checked(diagnose(resting(lambda run, n,
                     rng: samples(run, n, rng.manual_seed(rng.initial_seed() + seed)), data))) == ["healthy"]
 
 
-def test_too_wide_is_not_healthy_and_has_no_name():
+def test_too_wide_is_not_healthy():
     run = resting(lambda run, n, rng: at(run, torch.arange(n) % 8, 15., rng))
     found = diagnose(run)
-    assert checked(found) == ["too_early"]
-    assert line(found).startswith("Undecided: 600 rounds, and no disease that is known here matches: the samples reach 8 of 8 modes, but only 2.0% of them")
-    assert "too few" not in found[0].why and found[0].title == "Undecided"
+    assert checked(found) == ["between_modes"]
+    assert line(found).startswith("Between modes: the samples reach 8 of 8 modes, and 2.0% of them lie where data are")
 
 
-def test_past_its_plan_no_run_is_called_too_young():
-    def astray(run, n, rng):
-        return torch.where(torch.rand(n, 1, generator=rng) < .15, at(run, torch.arange(n) % 8, rng=rng),
-            .3 * torch.randn(n, 2, generator=rng))
+def astray(run, n, rng):
+    "Six samples in seven lie in the middle of the ring."
+    return torch.where(torch.rand(n, 1, generator=rng) < .15, at(run, torch.arange(n) % 8, rng=rng), .3 * torch.randn(n, 2, generator=rng))
+
+
+def test_past_its_plan_every_run_is_judged():
     found = diagnose(resting(astray, rounds=5000))
-    assert checked(found) == ["too_early"]
-    assert "too few" not in found[0].why
-    assert "no disease that is known here matches" in found[0].why
-    assert "% of them lie at one" in found[0].why
-    assert "were not played" in diagnose(resting(lambda run, n, rng: at(run, torch.arange(n) % 4, rng=rng)),
-        ahead=0)[0].why
+    assert checked(found) == ["between_modes"] and "too few" not in found[0].why
+    few = resting(lambda run, n, rng: at(run, torch.arange(n) % 4, rng=rng))
+    assert checked(diagnose(few, ahead=0)) == ["mode_collapse"]
+    assert decide(evidence(**images | dict(patience=1000, moves=600, round=600, rounds=600, high_quality=0., reached=4))) == ["not_converged"]
+
+
+def test_before_its_end_a_run_that_is_not_sharp_yet_is_waited_for():
+    run = resting(astray)
+    run.edit(rounds=1200)
+    put(run, edits=())
+    found = diagnose(run)
+    assert checked(found) == ["too_early"] and "The rest of the plan will decide" in found[0].why
+
+
+def rotated_grid(turn=.3):
+    "Sixteen modes, a few of which face each other along no axis."
+    grid = torch.cartesian_prod(torch.arange(4.), torch.arange(4.)) - 1.5
+    c, s = np.cos(turn), np.sin(turn)
+    return Data("grid", (2,), centers=grid @ torch.tensor([[c, -s], [s, c]], dtype=torch.float32), sigma=.07)
+
+
+@pytest.mark.parametrize("given", ["centres", "array"])
+@pytest.mark.parametrize("share, name", [(.15, "between_modes"), (.95, "healthy"), (1., "mode_collapse")])
+def test_mass_between_the_modes_is_no_collapse_however_the_data_came(given, share, name):
+    grid = rotated_grid()
+    def bridging(run, n, rng):
+        k = 16 if share < 1 else 10
+        which, other = torch.randint(k, (n,), generator=rng), torch.randint(k, (n,), generator=rng)
+        on = torch.rand(n, 1, generator=rng) < share
+        between = torch.lerp(grid.centers[which], grid.centers[other], torch.rand(n, 1, generator=rng))
+        return torch.where(on, grid.centers[which], between) + grid.sigma * torch.randn(n, 2, generator=rng)
+    found = diagnose(resting(bridging, grid if given == "centres" else grid.draw(2000, torch.Generator().manual_seed(0)).numpy()))
+    assert checked(found) == [name], found
+
+
+@pytest.mark.parametrize("rate", [1e-12, 1e-8])
+def test_a_run_in_which_nothing_moves_has_not_collapsed(rate):
+    for which in ({"lr": rate}, {"lr_gen": rate}):
+        run = Run(patient("healthy", rounds=300, **tiny | which)).fit(300, progress=False)
+        names = checked(diagnose(run))
+        assert names[0] == "not_learning" and not {"mode_collapse", "healthy", "between_modes", "not_converged"} & set(names)
+
+
+def test_what_nobody_could_learn_is_said_at_once():
+    for x in (np.full((50, 2), 3.), np.full((50, 1, 8, 8), .25, "float32"), 7 + 1e-7 * np.random.default_rng(0).normal(size=(90, 2))):
+        run = Run(patient("healthy", data=x.astype("float32"), **tiny)).fit(5, progress=False)
+        found = diagnose(run)
+        assert checked(found) == ["no_variety"] and not found[0].remedy and "data" in found[0].advice
+
+
+def test_samples_off_the_data_are_never_healthy_whatever_the_discriminator_says():
+    seen = images | dict(round=3000, moves=3000, told_apart=1., high_quality=.3)
+    assert "healthy" not in decide(evidence(**seen)) and "discriminator_saturated" in decide(evidence(**seen))
+
+
+def test_a_saturated_discriminator_is_named_beside_what_it_does():
+    run = Run(patient("healthy", loss="minimax", rule="adam", normalize=None, n_disc=50, lr_gen=1e-4, lr_disc=1e-2, r1=0., r2=0., rounds=200, **tiny)).fit(200, progress=False)
+    assert {"discriminator_saturated", "generator_gradient_vanished"} & set(checked(diagnose(run)))
+
+
+def test_too_few_units_get_no_remedy_that_cannot_help():
+    run = Run(patient("low_capacity", rounds=200, hidden_gen=(2,))).fit(200, progress=False)
+    found = diagnose(run)
+    assert checked(found)[0] == "low_capacity" and not found[0].remedy and "hidden=" in found[0].advice
+    with pytest.raises(ValueError, match="no remedy"): apply(run, found[0])
+
+
+def test_what_a_schedule_put_to_rest_is_seen_in_the_records():
+    run = Run(patient("oscillation", "fast adam", schedule="linear", rounds=800, batch_size=64, n_gen=2)).fit(800, progress=False)
+    found = diagnose(run)
+    assert checked(found)[0] == "oscillation" and found[0].evidence["drift"] < .1 < 1.5 < found[0].evidence["awake"]
+    assert "rest only because the rates have ended" in found[0].why
+
+
+def test_what_came_first_is_told_from_the_records():
+    run = put_records(points(lambda n, seed: torch.randn(n, 2, generator=torch.Generator().manual_seed(seed)) * .3 + 5),
+        logit_real=np.where(np.arange(600) < 100, 1., 20.), grad_norm_gen=np.where(np.arange(600) < 300, 1., 1e-4))
+    hold(run)
+    why = diagnose(run)[0].why
+    assert why.index("the discriminator has been certain") < why.index("gradient has been next to nothing")
+
+
+def test_what_it_prescribes_it_can_judge():
+    found = Finding("oscillation", {}, steady(run := Run(patient("oscillation", "fast adam", **tiny)).fit(30, progress=False)), rounds=50)
+    apply(run, found).fit(50, progress=False)
+    assert run.round == run.recipe.rounds and diagnose(run)[0].name != "too_early"
 
 
 def test_what_is_still_coming_is_waited_for():
@@ -312,9 +394,8 @@ vanished = dict(next_round_finite=True, kind="modes", reached=0, of=8, missing=l
     ahead=50, lead_changes=0, flatness=1., logit_spread=7.5)
 
 @pytest.mark.parametrize("changes, there, absent", [
-    (dict(flatness=.01), "0.01 of the strength", "deviate"),
-    (dict(logit_spread=.01), "logits deviate by 0.01", "strength"),
-    (dict(gradient_gen=1e-3, lately_gen=1e-3), "shrunk to 0.0065 of what it was", "says nearly the same")], ids=str)
+    (dict(flatness=.01), "0.01 of the strength", "shrunk"),
+    (dict(gradient_gen=1e-3, lately_gen=1e-3), "shrunk to 0.0065 of what it was", "strength")], ids=str)
 def test_a_vanished_gradient_is_told_by_the_sign_that_fired(changes, there, absent):
     why = diseases["generator_gradient_vanished"].why(evidence(**{**vanished, **changes}))
     assert there in why and absent not in why
@@ -346,7 +427,7 @@ def test_the_remedy_begins_with_a_full_step_however_old_the_run_is():
     run = Run(patient("healthy", n_gen=3, schedule="linear", **tiny)).fit(30, progress=False)
     run.edit(**steady(run)); run.step()
     begun = int(run.state.rules["gen"]["step"]) - 1
-    assert begun == 30 and run.recipe.rounds >= 830
+    assert begun == 30 and run.recipe.rounds == 3030
     assert np.isclose(run.recipe.lr_gen * (1 - begun / run.recipe.rounds), .02, rtol=.01)
 
 
@@ -360,8 +441,11 @@ def test_other_data(data):
     found = diagnose(run)
     assert "mode_collapse" in checked(found) and found[0].evidence["reached"] <= 1
     if data == "digits": assert len(found[0].evidence["missing"]) == 9
-    run.samples = lambda n=64, seed=0: run.real(n, seed + 50)
+    fresh = run.game.data.all("held_out") if data == "digits" else torch.from_numpy(np.random.default_rng(1).normal(size=(3000, 5)).astype("float32"))
+    run.samples = lambda n=64, seed=0: fresh[torch.randperm(len(fresh), generator=torch.Generator().manual_seed(seed))[:n]]
     assert checked(diagnose(run)) == ["healthy"]
+    run.samples = lambda n=64, seed=0: run.real(n, seed + 50)
+    assert checked(diagnose(run)) == ["memorisation"], "they are the training data themselves"
 
 
 def test_every_patient_can_be_built():
@@ -468,10 +552,11 @@ def test_what_wanders_below_an_average_is_no_collapse(halflife):
 @pytest.mark.parametrize("changes, names", [
     # a discriminator that leads is no disease of images
     ({}, ["healthy"]), (dict(told_apart=1.), ["healthy"]),
-    (dict(covered=.05), ["too_early"]),                                    # a judge finds all classes in noise
+    (dict(high_quality=.05), ["too_early"]),                               # a judge finds all classes in noise
+    (dict(high_quality=.05, round=3000), ["between_modes"]),
     (dict(reached=7), ["mode_collapse"]), (dict(reached=7, own_drift=.5), ["too_early"]),
     (dict(reached=7, rounds=9000), ["too_early"]),
-    (dict(reached=7, drift=.5, own_drift=.5), ["oscillation"]),
+    (dict(reached=7, high_quality=.2, drift=.5, own_drift=.5), ["oscillation"]),
     (dict(reached=7, drift=.5, rounds=9000), ["too_early"]), (dict(reached=7, moves=900), ["too_early"]),
     (dict(reached=1, told_apart=.999, covered=.01), ["discriminator_saturated", "mode_collapse"])], ids=str)
 def test_rules_for_images(changes, names): assert decide(evidence(**{**images, **changes})) == names
