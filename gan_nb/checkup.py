@@ -475,8 +475,10 @@ def _heart(run, n=500, most=5000):
     if data.train is None or not 4 <= len(data.train) <= most: return None
     x = data.all('train').flatten(1).cpu().double()
     x, middle = (x - x.mean(0)).float(), x.mean(0) # far from 0 the digits would not do
-    alone = torch.cdist(x[torch.linspace(0, len(x) - 1, min(n, len(x))).long()], x)
-    apart = alone.masked_fill(alone < 1e-6 * x.abs().max(), math.inf).min(1).values # to another one
+    some = torch.linspace(0, len(x) - 1, min(n, len(x))).long()
+    alone = torch.cdist(x[some], x)
+    alone[torch.arange(len(some)), some] = math.inf
+    apart = alone.masked_fill(alone < 1e-3 * alone.median(), math.inf).min(1).values # to another one
     far = torch.cdist((run.samples(n, seed=6).flatten(1).cpu().double() - middle).float(), x).min(1).values
     return float((far[:, None] < apart).double().mean())
 

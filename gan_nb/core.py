@@ -192,16 +192,80 @@ def first_line(error) -> str: # At most 200 characters
     return (str(error).splitlines() or [''])[0][:200] or type(error).__name__
 
 # %% ../nbs/00_core.ipynb #ef684cb5
+_meanings = { # what users of other libraries type -> what it is called here
+    'lr': 'learning_rate learn_rate step_size stepsize eta alpha base_lr initial_lr',
+    'lr_gen': 'generator_lr gen_lr g_lr lr_g lrg glr generator_learning_rate learning_rate_g lr_generator',
+    'lr_disc': 'discriminator_lr disc_lr d_lr lr_d lrd dlr critic_lr discriminator_learning_rate learning_rate_d lr_discriminator lr_critic',
+    'rounds': 'epochs n_epochs num_epochs max_epochs epoch steps n_steps num_steps max_steps total_steps iterations n_iter iters num_iterations niter kimg total_kimg',
+    'batch_size': 'bs batch batchsize minibatch mini_batch_size n_batch batch_gpu train_batch_size',
+    'rule': 'optimizer optimiser optim opt solver updater', 'rule_gen': 'optimizer_g g_optimizer opt_g optim_g generator_optimizer gen_optimizer',
+    'rule_disc': 'optimizer_d d_optimizer opt_d optim_d discriminator_optimizer critic_optimizer disc_optimizer',
+    'momentum': 'beta beta1 beta_1 betas adam_beta1 mu', 'weight_decay': 'wd l2 l2_penalty decay',
+    'clip': 'grad_clip gradient_clip gradient_clipping clip_grad clip_grad_norm max_grad_norm clip_norm clipnorm gradient_clip_val clip_value clipvalue clipping',
+    'normalize': 'normalise gradient_normalization normalization grad_norm normalize_gradient',
+    'project': 'weight_clip weight_clipping clip_weights clamp', 'wgan_gp': 'gp gradient_penalty lambda_gp gp_weight gp_lambda lambda_ grad_penalty gp_coef',
+    'r1': 'r1_gamma gamma r1_weight r1_penalty lambda_r1', 'r2': 'r2_gamma r2_weight r2_penalty', 'smoothing': 'label_smoothing label_smooth smooth',
+    'noise': 'instance_noise input_noise noise_std', 'n_disc': 'n_critic critic_iters d_steps disc_steps n_d num_d_steps k critic_steps discriminator_steps d_iters',
+    'n_gen': 'g_steps gen_steps n_g num_g_steps generator_steps g_iters', 'z_dim': 'latent_dim latent_size latent_dims nz noise_dim noise_size zdim dim_z z_size z code_dim',
+    'latent': 'latent_distribution noise_type prior z_distribution', 'hidden': 'hidden_size hidden_sizes hidden_dim hidden_dims hidden_layers layers units n_hidden num_layers layer_sizes neurons',
+    'width': 'ngf ndf channels base_channels nf fmap_base filters n_filters', 'model': 'arch architecture network networks net backbone cfg',
+    'loss': 'criterion loss_fn loss_type objective gan_mode gan_loss lossfn', 'schedule': 'scheduler lr_scheduler lr_schedule decay_schedule lr_policy sched',
+    'warmup': 'warmup_steps warm_up num_warmup_steps warmup_iters', 'halflife': 'ema ema_decay ema_beta ema_kimg moving_average polyak_averaging swa',
+    'precision': 'dtype amp fp16 mixed_precision half bf16 float16', 'threads': 'num_threads n_threads num_workers workers n_jobs cpus',
+    'device': 'gpu gpus cuda accelerator use_cuda use_gpu devices ngpu', 'data': 'dataset data_path dataroot data_dir x train_data input path root',
+    'data_folder': 'data_root download_dir cache_dir', 'run_folder': 'outdir output_dir out_dir log_dir logdir save_dir checkpoint_dir results_dir',
+    'spectral': 'spectral_norm sn spectral_normalization use_spectral_norm', 'pack': 'packing pac pacgan', 'method': 'algorithm update_method training_method',
+    'lookahead': 'look_ahead slow_weights', 'standardize': 'standardise scale rescale scaler whiten', 'on_divergence': 'on_nan detect_anomaly nan_policy',
+    'name': 'title run_name experiment experiment_name', 'seed': 'random_seed manual_seed random_state rng',
+    'cuda': 'gpu nvidia', 'mps': 'metal apple m1 m2', 'cpu': 'none_gpu processor',
+    'adam': 'adamw adam_w radam nadam', 'sgd': 'momentum_sgd gradient_descent gd vanilla_sgd msgd', 'rmsprop': 'rms_prop rms',
+    'non_saturating': 'ns nsgan bce vanilla standard original logistic binary_cross_entropy gan nonsaturating', 'minimax': 'saturating min_max mm',
+    'wasserstein': 'wgan w wgangp wgan_gp emd', 'least_squares': 'lsgan mse ls l2', 'hinge': 'hinge_loss geometric sngan', 'r3': 'rpgan relativistic r3gan rgan',
+    'global_norm': 'norm l2 l2_norm total_norm clip_by_global_norm by_norm', 'value': 'clip_by_value clamp elementwise by_value linf', 'adaptive': 'agc',
+    'orthogonal': 'muon newton_schulz ns5', 'sign': 'signsgd lion sign_sgd', 'cosine': 'cosine_annealing cos cosineannealinglr', 'constant': 'none_schedule fixed',
+    'linear': 'linear_decay poly linearlr', 'conv': 'cnn dcgan convnet convolutional deconv', 'mlp': 'fc dense linear fully_connected',
+    'bf16': 'bfloat16 fp16 half float16 amp', 'float32': 'fp32 full float single', 'tf32': 'tensorfloat32',
+    'digits': 'mnist_small sklearn_digits', 'fashion_mnist': 'fashion fashionmnist', 'ring': 'mog mixture_of_gaussians 8gaussians gaussians circle eight_gaussians',
+    'grid': '25gaussians 25_gaussians gaussian_grid', 'two_gaussians': '2gaussians', 'moons': 'two_moons make_moons', 'recommended': 'default best auto',
+    'ema': 'exponential', 'extragradient': 'eg extra_gradient', 'optimistic': 'omd ogda oadam', 'simultaneous': 'simgd sim', 'alternating': 'altgd alternate',
+}
+_meant = {}
+for _name, _others in _meanings.items():
+    for _other in _others.split(): _meant.setdefault(_other, []).append(_name)
+
+def _likeliest(name, allowed):
+    "The allowed name that means the same, or is spelt alike; None if there is none."
+    if not isinstance(name, str): return None
+    plain = name.strip().lower().replace('-', '_').replace(' ', '_')[:200]
+    def spelt(names, cutoff): return difflib.get_close_matches(plain, names, n=1, cutoff=cutoff)
+    same = {a.lower().replace('-', '_').replace(' ', '_'): a for a in reversed(allowed)}
+    known = {other: next(n for n in names if n in allowed) for other, names in _meant.items() if set(names) & set(allowed)}
+    close = spelt([*same, *known], .8) or spelt(same, .6)
+    return None if not close else same.get(close[0]) or known[close[0]]
+
+_longest = 195 # Characters of a message
+
 def nearest(
     what:str, # What kind of name it is
     name, # What came
     allowed, # What could have come
 ) -> ValueError: # To be raised
-    "An error that names the nearest allowed name."
-    allowed = [str(a) for a in allowed]
-    close = difflib.get_close_matches(name, allowed, n=1) if isinstance(name, str) else []
-    hint = f"did you mean {close[0]!r}? Allowed are" if close else "allowed are"
-    return ValueError(f"{what}: {brief(name)} is unknown; {hint} {', '.join(allowed)}")
+    "An error that names the nearest allowed name, by meaning and by spelling. Of a long list it shows the likeliest."
+    allowed = list(dict.fromkeys(str(a) for a in allowed))
+    likeliest = _likeliest(name, allowed)
+    hint = f"did you mean {likeliest!r}? Allowed are" if likeliest else "allowed are"
+    told = f"{what}: {brief(name)} is unknown; {hint} "
+    return ValueError(told + _shown(allowed, name, _longest - len(told)))
+
+def _shown(allowed, name, room):
+    "As many as there is room for; where not for all, those that are spelt most alike, and how many there are."
+    if len(listed := ', '.join(allowed)) <= room: return listed
+    plain = name.lower()[:200] if isinstance(name, str) else ''
+    alike = {a: difflib.SequenceMatcher(None, plain, a.lower()).ratio() for a in allowed}
+    order, kept = sorted(allowed, key=alike.get, reverse=True), []
+    end = f", ... ({len(allowed)} in all)"
+    while order and len(', '.join([*kept, order[0]])) <= room - len(end): kept.append(order.pop(0))
+    return ', '.join(kept or order[:1]) + end
 
 # %% ../nbs/00_core.ipynb #01a0993e
 def check_number(

@@ -341,7 +341,7 @@ def expand(
     "Write out the names that stand for both players. Raises `ValueError` for an unknown name."
     out = {}
     for name, value in changes.items():
-        if name not in pairs and name not in settings: raise nearest('setting', name, [*settings, *pairs])
+        if name not in pairs and name not in settings: raise nearest('setting', name, [*pairs, *settings])
         out |= dict.fromkeys(pairs.get(name, (name,)), value)
     return out
 
