@@ -66,7 +66,7 @@ def test_metrics_and_verdict_agree(a, b):
         low, high = score.interval
         assert low <= second.scores[name].value <= high, name
     assert any("deviations of the data" in note for note in second.notes)
-    assert [f.disease for f in diagnose(one)] == [f.disease for f in diagnose(other)]
+    assert [f.name for f in diagnose(one)] == [f.name for f in diagnose(other)]
     assert abs(cover(one).reached - cover(other).reached) < .1
 
 
@@ -172,4 +172,4 @@ def test_data_made_by_hand_are_own():
 def test_one_kind_of_note_once():
     run = run_on(X[:50])
     with warnings.catch_warnings(record=True): notes = evaluate(run, 20, n_boot=0).notes
-    assert sum("few" in note for note in notes) == 1, notes
+    assert sum("are too few" in note for note in notes) == 1, notes
