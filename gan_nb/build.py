@@ -139,9 +139,10 @@ def build_pair(
     seed:int=0, # Decides the initial weights
 ) -> models.Pair:
     "The networks."
-    size = {'hidden': recipe.hidden} if recipe.model == 'mlp' else {'width': recipe.width}
+    size = {'width': recipe.width}
+    if recipe.model == 'mlp': size = {'hidden': recipe.hidden_gen, 'hidden_disc': recipe.hidden_disc}
     return models.pair(recipe.model, shape, seed, spectral=recipe.spectral, gn=recipe.gn, pack=recipe.pack,
-                       z_dim=recipe.z_dim, **size)
+                       latent=recipe.latent, z_dim=recipe.z_dim, **size)
 
 # %% ../nbs/32_build.ipynb #11b6cbca
 def check_memory(
@@ -151,7 +152,7 @@ def check_memory(
     "Raise `ValueError` if the weights, their gradients and one batch alone need more memory than there is."
     with torch.device('meta'): pair = build_pair(recipe, shape)
     weights = sum(p.numel() for net in (pair.generator, pair.discriminator) for p in net.parameters())
-    units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden) if recipe.model == 'mlp' else 0)
+    units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden_gen + recipe.hidden_disc) // 2 if recipe.model == 'mlp' else 0)
     numbers = 3 * weights + recipe.batch_size * units # weights before and after a step, and gradients
     sizes = f"networks of {weights:,} weights and batches of {recipe.batch_size:,}"
     check_room(f"{sizes} (hidden, width, z_dim, batch_size)", numbers, pick_device(recipe.device))

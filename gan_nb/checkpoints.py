@@ -23,7 +23,7 @@ from .divergence import first_not_finite
 from .games import State
 from .gan import players
 from .history import Edit, History, Point, begun
-from .recipes import Recipe, as_text, live, local
+from .recipes import Recipe, as_text, expand, live, local, pairs
 from .records import Records, columns
 from .round import tensors
 from .storage import Damaged, pack
@@ -82,12 +82,15 @@ def upgrade(
     if about['version'] < 4: # it was told to the run, and the last two were kept
         said = {'on_divergence': about['on_divergence']} if 'on_divergence' in about else {}
         about = {**about, 'keep': 2, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
-    about = {**about, **{name: _as_it_was(about.get(name)) for name in ('recipe', 'start_recipe')}}
-    return {**about, 'version': 4}, flat
+    if about['version'] < 5: # both players had the same layers, and no data were standardised
+        about = {**about, **{name: _as_it_was(about.get(name)) for name in ('recipe', 'start_recipe')}}
+    return {**about, 'version': 5}, flat
 
 def _as_it_was(settings):
-    "Before there was the setting, no data were standardised."
-    return {'standardize': False, **settings} if isinstance(settings, dict) else settings
+    if not isinstance(settings, dict): return settings
+    shared = {name: value for name, value in settings.items() if name in pairs}
+    own = {name: value for name, value in settings.items() if name not in pairs}
+    return {'standardize': False, **expand(shared), **own}
 
 def _with_state_of_average(about, flat):
     "Averages had no state of their own, and Adam counted the rule's steps."
@@ -265,8 +268,9 @@ def check_sizes(
     flat:dict,
 ):
     "Raise `ValueError` if the recipe's networks are not those of the tensors. Nothing of their size is made."
-    if made.model == 'mlp' and len(made.hidden) > len(flat):
-        raise ValueError(f"hidden: {len(made.hidden)} layers came; the file has fewer tensors")
+    layers = max(len(made.hidden_gen), len(made.hidden_disc))
+    if made.model == 'mlp' and layers > len(flat):
+        raise ValueError(f"hidden: {layers} layers came; the file has fewer tensors")
     try:
         with torch.device('meta'): pair = build_pair(made, shape)
     except (RuntimeError, OverflowError, MemoryError, TypeError) as error:

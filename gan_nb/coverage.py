@@ -7,8 +7,14 @@ __all__ = ['Coverage', 'cover', 'covering', 'lacking']
 
 # %% ../nbs/54_coverage.ipynb #dce7aaaa
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from .evaluation import judge_for
 from .judges import to_bytes
@@ -18,19 +24,25 @@ from .metrics import density_coverage
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
     "What `cover` finds; None for what this kind of data does not have."
-    kind:str # 'modes', 'classes' or 'points'
-    reached:float # How many modes or classes; of points the share of what a second real batch covers
+    kind:str # 'modes', 'classes', 'clusters' or 'points'
+    reached:float # How many modes, classes or clusters; of points the share of the data whose cells are reached
     of:int # How many there are; 1 for points
     missing:list = field(default_factory=list) # Names of those that get less than a tenth of their share
     starved:list|None = None # Names of those that get clearly less than a quarter of it
-    shares:list = field(default_factory=list) # Of the samples, for each mode or class
+    shares:list = field(default_factory=list) # Of the samples, for each mode, class or cluster
     uneven:float|None = None # Reverse KL of the shares, less its floor, in nats
     near:float|None = None # Share of the samples that are at a mode
-    sharp:float|None = None # Share within three standard deviations of a mode
+    high_quality:float|None = None # Share of the samples that lie where data are, of what real ones do, 0 to 1
     covered:float|None = None # Of what a second real batch covers in the judge's features, 0 to 1
     judge:str|None = None # Name and version of the judge who named the classes
+    spread:float|None = None # Of the samples around their mean, over that of the data
     duplicates:float = 0. # Share of the samples that are copies of others
     duplicates_real:float = 0. # The same of real ones
+
+    @property
+    def reach(self) -> float: # 0 to 1
+        "The share of modes, classes, clusters or data that is reached."
+        return self.reached / self.of
 
     @property
     def lacking(self) -> list: # Names
@@ -39,8 +51,8 @@ class Coverage:
 
     @property
     def is_partial(self) -> bool:
-        "Is at least half of the modes or classes there?"
-        return self.kind != 'points' and self.reached >= self.of / 2
+        "Is at least half of it there?"
+        return self.reach >= .5
 
     @property
     def is_uneven(self) -> bool:
@@ -53,16 +65,19 @@ class Coverage:
         return 1 - self.duplicates < .1 * (1 - self.duplicates_real)
 
     @property
+    def is_a_spot(self) -> bool:
+        "Have the samples hardly any spread?"
+        return self.spread is not None and self.spread < .1
+
+    @property
     def is_sharp(self) -> bool:
-        "Is a fifth of the samples at a mode and a twentieth as close as the data's own? Of images: is a tenth covered?"
-        measured = (self.near, .2), (self.sharp, .05), (self.covered, .1)
-        return all(value is None or value >= least for value, least in measured)
+        "Do four samples in five lie where data are?"
+        return self.high_quality is None or self.high_quality >= .8
 
     @property
     def is_full(self) -> bool:
-        "Is every mode or class reached, none starved, and all fairly even? Of points: is half of them covered?"
-        if self.kind == 'points': return self.reached >= .5
-        return self.reached == self.of and not self.starved and not self.is_uneven
+        "Is nearly everything reached, nothing starved, and all fairly even? Of data in cells nine tenths are enough."
+        return self.reach >= (.9 if self.kind == 'points' else .95) and not self.starved and not self.is_uneven
 
     @property
     def is_well(self) -> bool:
@@ -76,17 +91,18 @@ class Coverage:
 # %% ../nbs/54_coverage.ipynb #8560f00f
 _FAIR, _STARVED = .1, .25 # Of its fair share: less is missing; clearly less is starved
 
-def _reached(which, names, n):
-    "What `n` samples reach; `which` is the mode or class of each of them that is at any."
+def _reached(which, names, n, fair=None):
+    "What `n` samples reach; `which` is the mode or class of each that is at any, and `fair` what each should get."
     k = len(names)
+    fair = torch.full((k,), 1 / k, dtype=torch.float64) if fair is None else fair
     counts = torch.bincount(which, minlength=k).double()
-    missing = counts < _FAIR * max(len(which), n / 5) / k # by a fifth of all, where fewer are at any
-    starved = [not gone and _is_starved(count, len(which), k) for gone, count in zip(missing, counts.long().tolist())]
+    missing = counts < _FAIR * fair * max(len(which), n / 5) # of a fifth of all, where fewer are at any
+    starved = ~missing & torch.tensor([_is_starved(count, len(which), p) for count, p in zip(counts.long().tolist(), fair.tolist())])
     def named(signs): return [name for name, sign in zip(names, signs) if sign]
     return {'reached': int((~missing).sum()), 'of': k, 'missing': named(missing), 'starved': named(starved),
-            'shares': (counts / n).tolist(), 'uneven': _unevenness(counts)}
+            'shares': (counts / n).tolist(), 'uneven': _unevenness(counts, fair)}
 
-def _is_starved(count, n, k): return _at_most(count, n, _STARVED / k) < .05
+def _is_starved(count, n, fair): return _at_most(count, n, _STARVED * fair) < .05
 
 def _at_most(k, n, p):
     "The probability of at most `k` hits in `n`."
@@ -94,12 +110,12 @@ def _at_most(k, n, p):
     return torch.distributions.Binomial(n, torch.tensor(p, dtype=torch.float64)).log_prob(hits).exp().sum().item()
 
 # %% ../nbs/54_coverage.ipynb #93e0c4b4
-def _unevenness(counts):
+def _unevenness(counts, fair):
     "The reverse KL of the shares, less what chance gives a perfect generator: (k - 1) / 2n."
     n, k = counts.sum(), len(counts)
     if not n: return 0.
     p = counts / n
-    return max((torch.xlogy(p, p * k).sum() - (k - 1) / (2 * n)).item(), 0.)
+    return max((torch.xlogy(p, p / fair).sum() - (k - 1) / (2 * n)).item(), 0.)
 
 # %% ../nbs/54_coverage.ipynb #b0d5ac73
 _known, _most_known = {}, 64 # What was measured of real samples, the last of them
@@ -116,6 +132,8 @@ def _once(run, what, n, make=lambda: None):
     return made
 
 # %% ../nbs/54_coverage.ipynb #ad5cd4ff
+_WITHIN = 1 - float(np.exp(-4.5)) # Of a round Gaussian in the plane, within three deviations
+
 def _modes(run, fake): # Yields None, and returns what it finds
     centers, sigma = run.game.data.modes.cpu(), torch.as_tensor(run.game.data.sigma, dtype=torch.float64).cpu()
     widest = sigma.max() # distances count as they would if all modes were as wide as this one
@@ -125,21 +143,67 @@ def _modes(run, fake): # Yields None, and returns what it finds
     names = [f"({', '.join(f'{v:.2g}' for v in c)})" for c in (centers + 0.).tolist()]
     yield
     return {'kind': 'modes', **_reached(which[near], names, len(fake)),
-            'near': near.double().mean().item(), 'sharp': (distance < 3 * widest).double().mean().item()}
+            'near': near.double().mean().item(), 'high_quality': _of_real((distance < 3 * widest).double().mean().item())}
+
+def _of_real(share): return min(share / _WITHIN, 1.)
 
 # %% ../nbs/54_coverage.ipynb #eae45578
+class _Ground(NamedTuple):
+    "Where data are."
+    axes:torch.Tensor # (numbers in a datum, d) along which they are seen
+    tree:cKDTree # Of the points (m, d)
+    reach:float # From a point to where data end
+    group:np.ndarray # (m,) cluster or cell of each point
+    fair:torch.Tensor # (k,) their shares
+    names:list|None # Of clusters; None: they are cells
+
 def _points(run, fake): # Yields None, and returns what it finds
-    axes, real, best = _once(run, 'points', len(fake), lambda: _held_against(run, len(fake)))
+    ground = _once(run, 'ground', 0, lambda: _surveyed(run))
     yield
-    covered = min(_ball_share(real, fake.flatten(1).cpu().double() @ axes) / best, 1.)
-    return {'kind': 'points', 'reached': covered, 'of': 1}
+    far, at = ground.tree.query((fake.flatten(1).cpu().double() @ ground.axes).clamp(-1e100, 1e100).numpy())
+    is_there = far <= ground.reach
+    which, names = torch.from_numpy(ground.group[at[is_there]]).long(), ground.names
+    found = _reached(which, names or range(len(ground.fair)), len(fake), ground.fair)
+    quality = {'high_quality': _of_real(float(is_there.mean()))}
+    if names: return {'kind': 'clusters', **found, **quality}
+    is_reached = torch.ones(len(ground.fair), dtype=torch.bool)
+    is_reached[found['missing']] = False
+    return {'kind': 'points', 'reached': ground.fair[is_reached].sum().item(), 'of': 1, **quality}
 
-def _held_against(run, n):
-    "The axes that points are seen along, a real batch, and what another one covers of it."
-    real, other = (run.real(n, seed=s).flatten(1).cpu().double() for s in (1, 2))
-    axes = torch.linalg.svd(real - real.mean(0), full_matrices=False).Vh[:8].T
-    return axes, real @ axes, _ball_share(real @ axes, other @ axes)
+def _surveyed(run, most=2000):
+    data = run.game.data
+    n = most if data.train is None else min(len(data.train), most)
+    x = torch.unique(data.all('train', n).flatten(1).cpu().double(), dim=0)
+    axes = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:8].T
+    seen = (x @ axes).numpy()
+    tree = cKDTree(seen)
+    if len(seen) < 2: return _Ground(axes, tree, 0., np.zeros(1, int), torch.ones(1).double(), None)
+    apart = tree.query(seen, 2)[0][:, 1]
+    reach = float(np.quantile(apart, _WITHIN))
+    if len(seen) < _FEW: reach = min(reach, 3 * float(np.median(apart))) # one that stands alone would decide
+    return _Ground(axes, tree, reach, *_grouped(x.numpy(), seen, tree, reach))
 
+_GROUPS, _CELLS, _FEW = 64, 16, 200 # Clusters that are counted, at most; cells; points
+
+def _grouped(x, seen, tree, reach):
+    "The cluster or cell of each point, their shares, and the names of clusters."
+    linked = tree.query_pairs(reach, output_type='ndarray')
+    graph = coo_array((np.ones(len(linked)), linked.T), shape=(len(seen), len(seen)))
+    group = connected_components(graph, directed=False)[1]
+    large = np.flatnonzero(np.bincount(group) >= max(.01 * len(seen), 4))
+    is_in = np.isin(group, large)
+    if not (2 <= len(large) <= _GROUPS and is_in.mean() >= .9): return *_cells(seen), None
+    centers = np.stack([seen[group == g].mean(0) for g in large])
+    group = np.where(is_in, np.searchsorted(large, group), cKDTree(centers).query(seen)[1])
+    names = [f"({', '.join(f'{v:.2g}' for v in x[group == g].mean(0)[:3])}{', ...' * (x.shape[1] > 3)})" for g in range(len(large))]
+    return group, torch.from_numpy(np.bincount(group) / len(group)), names
+
+def _cells(seen):
+    group = np.arange(len(seen)) if len(seen) <= _CELLS else kmeans2(seen, _CELLS, minit='++', seed=0, missing='raise')[1]
+    group = np.unique(group, return_inverse=True)[1]
+    return group, torch.from_numpy(np.bincount(group) / len(group))
+
+# %% ../nbs/54_coverage.ipynb #3699f373
 def _ball_share(real, fake):
     "Coverage; with fewer than ten points, the share of them that are the nearest to a sample."
     fake = fake.cpu()
@@ -153,8 +217,14 @@ def _classes(run, fake): # Yields None, and returns what it finds
     critic, n = judge_for(run.game.data), len(fake)
     made = yield from _features(critic, fake)
     real, best = yield from _best_in_features(run, critic, n)
-    covered = min(_ball_share(real, made) / best, 1.)
-    return {'kind': 'classes', **_named(critic, made), 'covered': covered, 'judge': f'{critic.name} {critic.version}'}
+    covered, quality = min(_ball_share(real, made) / best, 1.), _among(real, made)
+    return {'kind': 'classes', **_named(critic, made), 'covered': covered, 'high_quality': quality, 'judge': f'{critic.name} {critic.version}'}
+
+def _among(real, made):
+    "The share of samples that are no farther from a real one than real ones are from each other, of what real ones do."
+    tree = cKDTree(real.numpy())
+    reach = np.quantile(tree.query(real.numpy(), 2)[0][:, 1], _WITHIN)
+    return _of_real(float((tree.query(made.double().clamp(-1e100, 1e100).numpy())[0] <= reach).mean()))
 
 def _named(critic, made): return _reached(critic.net['head'](made).argmax(1), critic.classes, len(made))
 
@@ -214,7 +284,13 @@ def covering(
     copies, n = _copies(run, fake), len(fake)
     yield
     real = _once(run, 'copies', n, lambda: _copies(run, run.real(n, seed=7)))
-    yield Coverage(**found, duplicates=copies, duplicates_real=real)
+    yield Coverage(**found, spread=_spread(run, fake), duplicates=copies, duplicates_real=real)
+
+def _spread(run, fake):
+    "Of the samples, over that of the data; None where the data have none."
+    def radius(x): return (x - x.mean(0)).square().sum(1).mean().sqrt().item()
+    own = _once(run, 'radius', 0, lambda: radius(run.real(1000, seed=7).flatten(1).double().cpu()))
+    return radius(fake.flatten(1).double().cpu()) / own if own else None
 
 def lacking(
     run, # A `gan_nb.training.Run`
@@ -224,10 +300,10 @@ def lacking(
     critic, fake = judge_for(run.game.data), fake.nan_to_num()
     if run.game.data.modes is not None: found = yield from _modes(run, fake)
     elif critic: found = _named(critic, (yield from _features(critic, fake)))
-    else: return None
-    return [*found['missing'], *found['starved']]
+    else: found = yield from _points(run, fake)
+    return [*found['missing'], *found['starved']] if 'missing' in found else None
 
 def _counted(data): # -> (the function that counts, samples)
     if data.modes is not None: return _modes, 2500
     if judge_for(data): return _classes, 400
-    return _points, 1000 if len(data.shape) == 1 else 400
+    return _points, 2000 if len(data.shape) == 1 else 400

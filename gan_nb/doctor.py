@@ -14,7 +14,7 @@ from math import exp
 
 import numpy as np
 
-from .checkup import Evidence, examining
+from .checkup import Evidence, examining, roused
 from .gan import players
 from .recipes import Recipe, live, written
 
@@ -26,6 +26,7 @@ class Finding:
     evidence: dict # The numbers it rests on; can be written as JSON
     remedy: dict = field(default_factory=dict) # Settings for `Run.edit`; empty: nothing to do
     why: str = '' # In plain words; the first sentence alone says what is the matter
+    advice: str = '' # What an edit of this run cannot do, in plain words
     rounds: int = 0 # Within how many the remedy should show
     back: int|None = None # Where the remedy starts; None: from the present state
     picture: dict = field(default_factory=dict, repr=False, compare=False) # What `figure` draws
@@ -61,7 +62,7 @@ class Finding:
 
     def __repr__(self):
         remedy = f' Remedy: {self.prescription}.' if self.remedy else ''
-        return f"Finding({self.name}: {self.why}{remedy})"
+        return f"Finding({self.name}: {self.why}{remedy}{self.advice and ' '}{self.advice})"
 
 # %% ../nbs/56_doctor.ipynb #9056db51
 def _player_numbers(p, who):
@@ -83,7 +84,11 @@ _NUMBERS = { # words -> how to read it from the evidence
     'unevenness (reverse KL less its floor)': lambda s: f'{s.coverage.uneven:.2g}',
     'judged by': lambda s: s.coverage.judge,
     'samples that lie at a mode': lambda s: f'{s.coverage.near:.1%}',
-    'samples within three deviations of a mode': lambda s: f'{s.coverage.sharp:.1%}',
+    'samples where data are, of what real ones do': lambda s: f'{s.coverage.high_quality:.1%}',
+    "spread of the samples, in the data's": lambda s: f'{s.coverage.spread:.2g}',
+    'samples nearer to the training data than these to each other (by chance: 50 %)': lambda s: f'{s.nearer:.0%}',
+    "moved since round 0, in the data's radius": lambda s: f'{s.moved:.2g}',
+    "units in the generator's narrowest layer": lambda s: f'{s.narrowest:,}',
     'samples that are copies (real ones)': lambda s: f'{s.coverage.duplicates:.0%} ({s.coverage.duplicates_real:.0%})',
     'real ranked above generated (a coin: 50 %)': lambda s: f'{s.ranking.told_apart:.1%}',
     "strength of the generator's loss (undecided: 1)": lambda s: f'{s.ranking.flatness:.3g}',
@@ -91,6 +96,8 @@ _NUMBERS = { # words -> how to read it from the evidence
     **_player_numbers('gen', 'generator'), **_player_numbers('disc', 'discriminator'),
     'changes of the lead in 200 rounds': lambda s: f'{s.lead_changes}',
     "wandering, in the data's radius": lambda s: f'{s.aside.drift:.2g} in the next {s.aside.ahead} rounds',
+    'and with a part of the rates that the schedule took away': lambda s: f'{s.aside.awake:.2g}',
+    'swing of the answers to generated samples, in their distance from those to real ones': lambda s: f'{s.swing:.2g}',
     'what came in these rounds': lambda s: ', '.join(s.aside.come) or 'nothing of what is missing',
     "what the generator's loss says": lambda s: s.read['gen'],
     "what the discriminator's loss says": lambda s: s.read['disc'],
@@ -108,7 +115,7 @@ def _read(read, seen):
     except (AttributeError, TypeError): return None # of None, which is what was not measured
 
 def _how_many(c):
-    if c.kind == 'points': return f'{c.reached:.0%} of what a real batch covers'
+    if c.kind == 'points': return f'{c.reached:.0%} of the data'
     return f'{c.reached} of {c.of} {c.kind}'
 
 # %% ../nbs/56_doctor.ipynb #1f52f803
@@ -119,6 +126,7 @@ class Disease:
     sign: Callable # Evidence -> is it there? What was not measured is no sign
     why: Callable # Evidence -> the reason in words
     goes_back: bool = False # Does the remedy start in the calm before?
+    advice: Callable|None = None # Evidence -> what to do, where no edit of a run that is under way can help
 
 def _at_least(value, bound): return value is not None and value >= bound
 
@@ -128,21 +136,19 @@ def _below(value, bound): return value is not None and value < bound
 
 # %% ../nbs/56_doctor.ipynb #9f68d005
 def _reach(c): # Coverage
-    if c.kind == 'points': return f"the samples cover {c.reached:.0%} of what a real batch covers{_copies_too(c)}"
-    if not c.reached: return f"the samples reach none of the {c.of} {c.kind}"
+    if c.kind == 'points': return f"the samples reach {c.reached:.0%} of the data{_copies_too(c)}{_how_close(c)}"
+    if not c.reached: return f"the samples reach none of the {c.of} {c.kind}{_how_close(c)}"
     without = f", without {_listed(c.missing)}" if c.missing else ''
     starved = f", with next to nothing at {_listed(c.starved)}" if c.starved else ''
     uneven = ''
     if c.is_uneven and not c.missing: uneven = f", as unevenly as if there were {c.of * exp(-c.uneven):.2g} of them"
-    return f"the samples reach {c.reached} of {c.of} {c.kind}{without}{starved}{uneven}{_copies_too(c)}{_unsharp(c)}"
+    return f"the samples reach {c.reached} of {c.of} {c.kind}{without}{starved}{uneven}{_copies_too(c)}{_how_close(c)}"
 
 def _copies_too(c): return f", {c.duplicates:.0%} of them copies of others" if c.is_copied else ''
 
-def _unsharp(c):
-    if _below(c.near, .2): return f", but only {_percent(c.near)} of them lie at one"
-    if _below(c.sharp, .05): return f", but only {c.sharp:.1%} of them lie within three standard deviations of one"
-    if _below(c.covered, .1): return f", but cover {c.covered:.0%} of what a real batch covers"
-    return ''
+def _how_close(c):
+    if c.high_quality is None: return ''
+    return f", and {_percent(c.high_quality)} of them lie where data are"
 
 def _listed(names, most=10):
     if len(names) > most: names = [*names[:most - 1], f'and {len(names) - most + 1} more']
@@ -167,10 +173,26 @@ def _why_diverged(s):
 
 _diverged = Disease('diverged', lambda s: s.has_diverged, _why_diverged, goes_back=True)
 
-# %% ../nbs/56_doctor.ipynb #ebdbe285
-def _is_flat(s): return _below(s.ranking.flatness, .05)
+# %% ../nbs/56_doctor.ipynb #672d804e
+def _has_no_variety(s): return _below(s.variety, 1e-5)
 
-def _says_the_same(s): return _below(s.ranking.logit_spread, .02)
+def _why_no_variety(s): return "the data are all the same, up to rounding; there is nothing to be learned from them"
+
+_no_variety = Disease('no_variety', _has_no_variety, _why_no_variety, advice=lambda s:
+    "No setting helps: look at the data, and at what they were read from.")
+
+def _has_not_moved(s): return s.is_ripe and _below(s.moved, .02)
+
+def _why_not_moved(s):
+    return (f"the generator's samples have moved by {_percent(s.moved)} of the data's radius since round 0, which is next to nothing; "
+            f"its rate, or what reaches it of a gradient, is too small. {_capital(_reach(s.coverage))}.")
+
+_not_learning = Disease('not_learning', _has_not_moved, _why_not_moved)
+
+# %% ../nbs/56_doctor.ipynb #ebdbe285
+def _tells(s): return _above(s.ranking.told_apart, .9)
+
+def _is_flat(s): return _below(s.ranking.flatness, .05)
 
 def _has_shrunk(s):
     first, lately = s.past['gen'].first, s.past['gen'].lately
@@ -180,9 +202,6 @@ def _which_sign(s):
     if _is_flat(s):
         return ("where the generated samples are, the generator's loss reacts with "
                 f"{s.ranking.flatness:.2g} of the strength that it has when the discriminator is undecided")
-    if _says_the_same(s):
-        return ("the discriminator says nearly the same of all samples, real and generated "
-                f"(its logits deviate by {s.ranking.logit_spread:.2g})")
     shrunk = s.past['gen'].lately / s.past['gen'].first
     return f"the generator's gradient has shrunk to {shrunk:.2g} of what it was in the first rounds"
 
@@ -191,7 +210,7 @@ def _now_and_once(s):
     first = s.past['gen'].first
     return f"{s.gradient['gen']:.2g}", '' if first is None else f", and was {first:.2g} in the first rounds"
 
-def _has_vanished(s): return _is_flat(s) or _says_the_same(s) or _has_shrunk(s)
+def _has_vanished(s): return _tells(s) and (_is_flat(s) or _has_shrunk(s))
 
 def _why_vanished(s):
     now, once = _now_and_once(s)
@@ -200,9 +219,7 @@ def _why_vanished(s):
 _vanished = Disease('generator_gradient_vanished', _has_vanished, _why_vanished)
 
 # %% ../nbs/56_doctor.ipynb #9a0319e9
-def _wanders(s): return s.aside is not None and _at_least(s.aside.drift, .25)
-
-def _is_saturated(s): return _above(s.ranking.told_apart, .99) and not _is_flat(s) and not _wanders(s)
+def _is_saturated(s): return _above(s.ranking.told_apart, .99)
 
 def _why_saturated(s):
     now, once = _now_and_once(s)
@@ -225,22 +242,61 @@ def _why_exploded(s):
 _exploded = Disease('exploding_gradient', _has_grown, _why_exploded, goes_back=True)
 
 # %% ../nbs/56_doctor.ipynb #e5c2c823
+def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in (s.aside.drift, s.aside.own_drift))
+
+def _is_put_to_rest(s):
+    awake = s.aside.awake if s.aside is not None else None
+    return _at_least(awake, 10) or _at_least(awake, 1.5) and _at_least(s.swing, .5)
+
+def _wanders(s):
+    is_somewhere = _at_least(s.coverage.high_quality, .6) and not s.coverage.is_a_spot
+    return s.is_ripe and not is_somewhere and (_drifts(s) or _is_put_to_rest(s))
+
 def _why_oscillates(s):
-    wander = f"in the next {s.aside.ahead} rounds they wander by {s.aside.drift:.2g} of the data's radius"
+    most = max(way or 0 for way in (s.aside.drift, s.aside.own_drift))
+    wander = f"in the next {s.aside.ahead} rounds they wander by {most:.2g} of the data's radius"
+    if not _drifts(s): wander = (f"they rest only because the rates have ended: with {roused:.0%} of the first rates they wander by "
+                                 f"{s.aside.awake:.2g} of the data's radius in {s.aside.ahead} rounds")
     return (f"{_reach(s.coverage)}, and {wander}. The lead changed {s.lead_changes} times in the last 200 rounds; "
             "where players chase each other, the generator goes where the discriminator is wrong at the moment, "
             "and the discriminator follows.")
 
-_oscillates = Disease('oscillation', lambda s: s.is_ripe and _wanders(s), _why_oscillates)
+_oscillates = Disease('oscillation', _wanders, _why_oscillates)
+
+# %% ../nbs/56_doctor.ipynb #4604d782
+def _knows_by_heart(s): return s.is_ripe and _above(s.nearer, .8)
+
+def _why_by_heart(s):
+    return (f"in {s.nearer:.0%} of all cases a sample is nearer to the training data than these are to each other, where a half would be chance. "
+            f"{_capital(_reach(s.coverage))}.")
+
+_memorised = Disease('memorisation', _knows_by_heart, _why_by_heart, advice=lambda s:
+    "No edit undoes it: more data, fewer rounds, or an earlier checkpoint.")
+
+_few_units = 8
+
+def _is_too_small(s): return s.is_finished and _below(s.narrowest, _few_units)
+
+def _why_too_small(s):
+    return f"the narrowest layer of the generator has {s.narrowest} units, and {_reach(s.coverage)}"
+
+_too_small = Disease('low_capacity', _is_too_small, _why_too_small, advice=lambda s:
+    "No edit of a run under way helps: begin anew with wider layers, such as hidden=(64, 64).")
 
 # %% ../nbs/56_doctor.ipynb #404f2dc6
+def _quality(c): return 1. if c.high_quality is None else c.high_quality
+
 def _keeps_its_place(s): return s.aside is not None and _below(s.aside.drift, .25) and _below(s.aside.own_drift, .25)
 
-def _is_coming(s): return s.coverage.is_partial and bool(s.aside.come)
+def _is_coming(s): return s.coverage.is_partial and s.aside is not None and bool(s.aside.come)
+
+def _is_on_few(c): return _quality(c) >= .6 and not c.is_full
 
 def _has_collapsed(s):
+    c = s.coverage
+    if s.is_finished: return c.is_a_spot or c.is_copied or _is_on_few(c)
     if not (s.is_ripe and _keeps_its_place(s)): return False
-    return s.coverage.is_copied or not s.coverage.is_full and not _is_coming(s)
+    return c.is_a_spot or c.is_copied or _is_on_few(c) and not _is_coming(s)
 
 def _then(s):
     "What the next rounds brought, if they were played."
@@ -254,13 +310,28 @@ def _why_collapsed(s): return f"{'partial, ' if s.coverage.is_partial else ''}{_
 
 _collapsed = Disease('mode_collapse', _has_collapsed, _why_collapsed)
 
-# %% ../nbs/56_doctor.ipynb #a0c98002
-def _why_healthy(s):
-    return f"{_reach(s.coverage)}{_how_close(s.coverage)}. {_grown_or_told_apart(s)}"
+# %% ../nbs/56_doctor.ipynb #6d5d9617
+def _is_between(s):
+    c = s.coverage
+    if not s.is_finished or c.is_a_spot or c.is_copied: return False
+    return c.reach >= .8 if _quality(c) < .6 else c.is_full and not c.is_sharp
 
-def _how_close(c):
-    if c.sharp is not None: return f", {c.sharp:.0%} of them within three standard deviations"
-    return '' if c.covered is None else f", and cover {c.covered:.0%} of what a real batch covers"
+def _why_between(s): return f"{_reach(s.coverage)}: the others lie between the {_parts(s.coverage)}, or around them.{_then(s)}"
+
+def _parts(c): return 'data' if c.kind == 'points' else c.kind
+
+_between = Disease('between_modes', _is_between, _why_between)
+
+def _is_off(s):
+    c = s.coverage
+    return s.is_finished and not (c.is_a_spot or c.is_copied) and _quality(c) < .6 and c.reach < .8
+
+def _why_off(s): return f"{_reach(s.coverage)}, which is neither reach nor quality.{_then(s)}"
+
+_not_converged = Disease('not_converged', _is_off, _why_off)
+
+# %% ../nbs/56_doctor.ipynb #a0c98002
+def _why_healthy(s): return f"{_reach(s.coverage)}. {_grown_or_told_apart(s)}"
 
 def _grown_or_told_apart(s):
     most = max(past.growth or 0 for past in s.past.values())
@@ -268,8 +339,9 @@ def _grown_or_told_apart(s):
     return f"The discriminator ranks a real sample above a generated one in {s.ranking.told_apart:.0%} of all pairs."
 
 def _why_open(s):
-    "Why nothing is named."
+    "Why nothing is named, and what would decide it."
     if not s.is_ripe: return f"{_so_far(s)} are too few to tell. So far {_reach(s.coverage)}."
+    if not s.is_finished: return f"{_so_far(s)}, and so far {_reach(s.coverage)}. The rest of the plan will decide.{_then(s)}"
     blind = ''
     if s.aside is None or s.aside.drift is None:
         blind = ' The next rounds were not played, without which neither a collapse nor an oscillation can be told.'
@@ -279,8 +351,19 @@ def _so_far(s):
     if s.since_edit is not None: return f"{s.since_edit:,} rounds after the last edit"
     return f"{s.round:,} of {s.rounds:,} rounds" if s.round < s.rounds else f"{s.round:,} rounds"
 
+# %% ../nbs/56_doctor.ipynb #6936f53b
+_dates = {'certain': 'the discriminator has been certain', 'vanishing': "the generator's gradient has been next to nothing",
+          'exploding_gen': "the generator's gradient has been a hundredfold", 'exploding_disc': "the discriminator's gradient has been a hundredfold"}
+
+def _in_time(s):
+    "Since when, the oldest first; '' where the records show nothing."
+    dated = sorted((round, _dates[name]) for name, round in s.since.items())
+    return ''.join(f" Since round {round:,} {what}." for round, what in dated)
+
 # %% ../nbs/56_doctor.ipynb #130f357f
-_known = _diverged, _vanished, _saturated, _exploded, _oscillates, _collapsed
+_causes = _vanished, _not_learning, _saturated, _exploded, _oscillates, _memorised, _too_small
+_effects = _collapsed, _between, _not_converged
+_known = _diverged, _no_variety, *_causes, *_effects
 diseases = {disease.name: disease for disease in _known}
 finding_names = (*diseases, 'healthy', 'too_early')
 
@@ -288,28 +371,39 @@ def decide(
     seen:Evidence, # From `gan_nb.checkup.examine`
 ) -> list: # Names, the most telling first
     "The names that the evidence supports. What could not be measured supports none."
-    if seen.has_diverged: return ['diverged']
+    for alone in (_diverged, _no_variety):
+        if alone.sign(seen): return [alone.name]
     if not seen.is_settled: return ['too_early']
-    if seen.coverage.is_well: return ['healthy']
-    return [name for name, disease in diseases.items() if disease.sign(seen)] or ['too_early']
+    if seen.coverage.is_well: return [_memorised.name] if _memorised.sign(seen) else ['healthy']
+    named = [disease.name for disease in (*_causes, *_effects) if disease.sign(seen)]
+    if _not_learning.name in named: named = [name for name in named if diseases[name] not in _effects] # it has not begun
+    return named or ['too_early']
 
 # %% ../nbs/56_doctor.ipynb #7019c7e1
+_long, _batch = 3000, 256 # Rounds of a remedy; samples in a batch of points
+
 def steady(
     run, # A `gan_nb.training.Run`
     back:int|None=None, # The round to start from; None: the present one
-    rounds:int=800, # That the rates shrink over, at least
+    rounds:int=_long, # That the rates shrink over
 ) -> dict: # Settings
     "Settings under which this game is known to settle, without those that the run has."
-    calming = dict(loss='r3', r1=.5, r2=.5, normalize=('orthogonal', 1.), momentum=.5)
+    weight = .2 if len(run.game.data.shape) == 1 else .5
+    calming = dict(loss='r3', r1=weight, r2=weight, normalize=('orthogonal', 1.), momentum=.5)
     # all else as it is by default: no clip, no projection, no noise
-    tamed = Recipe().replace(**calming, **_shrinking(run, back, rounds)).settings()
-    kept = ('batch_size', 'method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
+    tamed = Recipe().replace(**calming, **_shrinking(run, back, rounds), batch_size=_larger_batch(run)).settings()
+    kept = ('method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
     return {k: v for k, v in tamed.items() if k in live and k not in kept and getattr(run.recipe, k) != v}
+
+def _larger_batch(run):
+    "Points cost little, and the noise of small batches blurs them."
+    now, pack = run.recipe.batch_size, run.recipe.pack
+    return max(now, -(-_batch // pack) * pack) if len(run.game.data.shape) == 1 else now
 
 def _shrinking(run, back, rounds, lr=.02):
     "Linear rates that begin with `lr`: a schedule counts from the first round, so what it took off by now is put on."
     begun = {p: _rounds_counted(run, p) if back is None else back for p in players}
-    last = max(run.recipe.rounds, max(begun.values()) + rounds)
+    last = max(begun.values()) + rounds
     rates = {f'lr_{p}': float(f'{lr * last / (last - begun[p]):.3g}') for p in players}
     return {'schedule': 'linear', 'rounds': last, **rates}
 
@@ -357,18 +451,27 @@ def explained(
     seen:Evidence, # Of a loop that the doctor cannot edit
 ) -> list: # Of Finding, the most telling first; none has a remedy
     "What the evidence supports, in words."
-    return [Finding(name, evidence=seen.plain(), why=_why(name, seen), seen=seen) for name in decide(seen)]
+    return [Finding(name, evidence=seen.plain(), why=_why(name, seen), advice=_advice(name, seen), seen=seen) for name in decide(seen)]
 
 def _why(name, seen):
     why = {'healthy': _why_healthy, 'too_early': _why_open}.get(name)
-    return _capital((why or diseases[name].why)(seen))
+    if why: return _capital(why(seen))
+    words = diseases[name].why(seen).rstrip('.') + '.'
+    return _capital(words) + (_in_time(seen) if name in _dated else '')
+
+_dated = [disease.name for disease in (*_causes, *_effects)]
 
 def _finding(run, name, about):
     seen, why = about['seen'], _why(name, about['seen'])
     if name not in diseases: return Finding(name, why=why, **about)
+    if advice := _advice(name, seen): return Finding(name, why=why, advice=advice, **about)
     back = _calm_round(run.records) if diseases[name].goes_back else None
-    rounds = 800 if run.game.data.shape == (2,) else 2000
-    return Finding(name, remedy=steady(run, back, rounds), why=why + _after_an_edit(seen), rounds=rounds, back=back, **about)
+    return Finding(name, remedy=steady(run, back, _long), why=why + _after_an_edit(seen), rounds=_long, back=back, **about)
+
+def _advice(name, seen):
+    "What no edit can do; '' where one can."
+    advice = name in diseases and diseases[name].advice
+    return advice(seen) if advice else ''
 
 def _after_an_edit(seen):
     if not seen.last_edit or seen.since_edit >= 200: return ''

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .core import Tree, check_number, check_whole, nearest, numbers, precisions, tree_map
 from .losses import Loss, gradient_penalty, interpolate, penalties, perturb, zero_centered_penalty
+from .models import draw_latents
 
 # %% ../nbs/24_gan.ipynb #7f7cbb67
 players = ('gen', 'disc')
@@ -159,7 +160,7 @@ class Gan(Networks):
     ) -> dict: # 'z', 'real' if somebody looks at it, noise, and what the penalties need: weights and random numbers
         "A batch: latents, and real data unless nobody needs them."
         n, drawn = self.batch_size, {'generator': rng, 'device': self.device}
-        batch = {'z': torch.randn(n, self.pair.z_dim, **drawn)}
+        batch = {'z': draw_latents(self.pair, n, **drawn)}
         if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self._real(n, rng)
         if 'disc' in who: batch |= self.penalties | _drawn_for(self.penalties, n, batch['real'], drawn)
         if self.noise:

@@ -20,6 +20,7 @@ from .data import Data
 from .experiment import Experiment
 from .games import State
 from .losses import Loss
+from .models import draw_latents
 from .round import advance, draw, step
 
 # %% ../nbs/57_landscape.ipynb #c069aa65
@@ -28,15 +29,16 @@ def latents(
     n:int=64,
     seed:int=0, # The same seed gives the same latents, those of `Run.samples`
 ) -> Tensor: # (n, z_dim)
-    "Standard normal numbers for `n` samples."
-    z_dim = _pair(experiment).z_dim
-    return torch.randn(check_whole('n', n, 1), z_dim, generator=stream(seed, 1 << 40)).to(experiment.device)
+    "Latents for `n` samples, distributed as in training."
+    return draw_latents(_pair(experiment), check_whole('n', n, 1), stream(seed, 1 << 40)).to(experiment.device)
 
 def _pair(experiment):
     "The networks."
     if hasattr(experiment.game, 'pair'): return experiment.game.pair
     allowed = "a GAN, such as Run('ring').experiment"
     raise ValueError(f"experiment: {brief(experiment.game)} is played; allowed is {allowed}")
+
+def _latent(experiment): return getattr(_pair(experiment), 'latent', 'normal')
 
 def _real(experiment, n):
     "The same real data each time: those of `Run.real`."
@@ -124,13 +126,13 @@ def manifold(
     """The sheet of the generator that is shown.
     Raises `ValueError` for data that are not points in the plane, and for a `k` that is not allowed."""
     _check_plane(experiment)
-    z_dim = _pair(experiment).z_dim
-    corners, middles, mass = (t.clone() for t in _quantiles(check_whole('k', k, 2), z_dim, experiment.device))
+    z_dim, kind = _pair(experiment).z_dim, _latent(experiment)
+    corners, middles, mass = (t.clone() for t in _quantiles(check_whole('k', k, 2), z_dim, kind, experiment.device))
     if z_dim > 2: return None
     made = lambda z: experiment.generate(state, z.reshape(-1, z_dim)).reshape(*z.shape[:-1], 2)
     with experiment.computing(), torch.no_grad():
         points, stretch = made(corners), _stretch(made, middles)
-    chance = torch.exp(-middles.square().sum(-1) / 2) / (2 * math.pi)**(z_dim / 2)
+    chance = 2.**-z_dim if kind == 'uniform' else torch.exp(-middles.square().sum(-1) / 2) / (2 * math.pi)**(z_dim / 2)
     folded = stretch.sign() * (stretch.sign() * mass).sum().sign() < 0
     return Manifold(corners, points, mass, chance / stretch.abs(), folded)
 
@@ -150,15 +152,16 @@ def _along(z, i):
     return torch.eye(z.shape[-1], device=z.device)[i].expand(z.shape)
 
 @cache
-def _quantiles(k, z_dim, device):
-    "Corners, middles and probabilities of cells between equal quantiles."
-    levels = (torch.arange(k + 1, dtype=torch.float64) / k).clamp(.5 / k, 1 - .5 / k)
+def _quantiles(k, z_dim, kind, device):
+    "Corners, middles and probabilities of cells between equal quantiles; of a normal latent without its ends."
+    levels = torch.arange(k + 1, dtype=torch.float64) / k
+    if kind == 'normal': levels = levels.clamp(.5 / k, 1 - .5 / k)
     middles, mass = (levels[1:] + levels[:-1]) / 2, levels.diff()
     if z_dim > 1: mass = mass[:, None] * mass
-    return tuple(t.float().to(device) for t in (_grid(levels, z_dim), _grid(middles, z_dim), mass))
+    return tuple(t.float().to(device) for t in (_grid(levels, z_dim, kind), _grid(middles, z_dim, kind), mass))
 
-def _grid(levels, z_dim):
-    sides = [torch.special.ndtri(levels)] * min(z_dim, 2)
+def _grid(levels, z_dim, kind):
+    sides = [2 * levels - 1 if kind == 'uniform' else torch.special.ndtri(levels)] * min(z_dim, 2)
     return torch.stack(torch.meshgrid(*sides, indexing='ij'), -1)
 
 # %% ../nbs/57_landscape.ipynb #9fd5a8bf
@@ -223,7 +226,7 @@ def _grouped_latents(experiment, n):
     "Latents (groups, n, z_dim), their weights (groups, n), and how they were chosen."
     z_dim = _pair(experiment).z_dim
     if z_dim <= 2:
-        z, weights = _lattice(z_dim)
+        z, weights = _squared(z_dim) if _latent(experiment) == 'uniform' else _lattice(z_dim)
         return z.to(experiment.device), weights, 'quadrature'
     n = check_whole('n', n, _GROUPS * 8) // _GROUPS
     z = latents(experiment, n * _GROUPS).reshape(_GROUPS, n, z_dim)
@@ -242,6 +245,15 @@ def _lattice(z_dim):
     if z_dim == 2: z = z @ _turn(math.atan((5**.5 - 1) / 2))
     share = r.cosh().log() + (z_dim - 1) * growth.log() - z.square().sum(-1) / 2
     return z.float(), share.flatten().softmax(0).reshape(share.shape)
+
+@cache
+def _squared(z_dim):
+    "The same of latents that are uniform: middles of equal cells, which all weigh the same."
+    k = {1: 4096, 2: 96}[z_dim]
+    middle = (2 * torch.arange(k, dtype=torch.float64) + 1) / k - 1
+    index = torch.stack(torch.meshgrid(*[torch.arange(k)] * z_dim, indexing='ij'), -1).reshape(-1, z_dim)
+    z = torch.stack([middle[index[index.sum(1) % 2 == colour]] for colour in (0, 1)])
+    return z.float(), torch.full(z.shape[:2], 1 / k**z_dim, dtype=torch.float64)
 
 def _turn(angle):
     c, s = math.cos(angle), math.sin(angle)

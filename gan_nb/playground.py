@@ -134,13 +134,14 @@ def _sheet(experiment, state):
     is_thread = experiment.game.pair.z_dim == 1
     made = manifold(experiment, state, _cells_of_a_thread if is_thread else _cells)
     if made is None: return {}
-    own = _latents_of(made.latents.numel(), made.latents)
+    own = _latents_of(made.latents)
     if is_thread: return dict(mesh=made.points[None].cpu().numpy(), mesh_from=own)
     return dict(mesh=made.points.cpu().numpy(), mesh_from=own, density=_ink(made.density.cpu()), folded=made.folded.byte().cpu().numpy())
 
 _kept = {} # The latents are the same in each frame, and travel once
 
-def _latents_of(n, made):
+def _latents_of(made):
+    n = made.numel(), float(made.flatten()[0]) # uniform latents are others
     if n not in _kept: _kept[n] = torch.nn.functional.pad(made[None] if made.ndim == 2 else made, (0, 2 - made.shape[-1])).float().cpu().numpy()
     return _kept[n]
 
@@ -170,7 +171,7 @@ def _quiver(ax, points, vectors, limit, colour):
     ax.quiver(*points.T, *(vectors / usual * .2 * limit).T, color=colour, angles='xy', scale_units='xy', scale=1, width=.003)
 
 # %% ../nbs/68_playground.ipynb #02524976
-_anew = ('hidden', 'z_dim', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
+_anew = ('hidden_gen', 'hidden_disc', 'z_dim', 'latent', 'halflife', 'spectral', 'gn', 'pack') # Of a recipe
 
 class PlaygroundControls(Controls):
     "The rows of a playground."

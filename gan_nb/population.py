@@ -24,6 +24,7 @@ from .driving import drive
 from .engines import Mapped
 from .gan import players
 from .history import adopted
+from .models import draw_latents
 from .recipes import Recipe, fades_at_zero, local, pairs, recipe, structure
 from .records import Records, columns
 from .round import measured
@@ -250,7 +251,7 @@ class Population:
         "Samples of every member's generator, as `samples` would give them."
         n, seed, first = check_whole('n', n, 1), check_whole('seed', seed), self.experiments[0]
         check_room(f"n: {n:,} samples of {len(self)} members", n * len(self) * math.prod(self.data.shape), first.device)
-        z = torch.randn(n, first.game.pair.z_dim, generator=stream(seed, 1 << 40)).to(first.device)
+        z = draw_latents(first.game.pair, n, stream(seed, 1 << 40)).to(first.device)
         with self.lock, self._computing():
             if together: return self._in_order([self._generate_all(k, z) for k in range(len(self.groups))])
             return torch.stack([self._generate(i, z) for i in range(len(self))])

@@ -115,7 +115,8 @@ def flow_of(
     "What the boxes of the overview say."
     said = _fixed(experiment, phase)
     of_players = [_of_each(phase, player, seen) for player in ('disc', 'gen')]
-    numbers = dict(latents=['N(0, I)'], generator=[say('n_weights', n=_weights(experiment))], samples=[found],
+    spread = 'U(−1, 1)' if getattr(experiment.game.pair, 'latent', '') == 'uniform' else 'N(0, I)'
+    numbers = dict(latents=[spread], generator=[say('n_weights', n=_weights(experiment))], samples=[found],
                    discriminator=[_answers(experiment.game.loss_pair, seen)],
                    losses=[loss for loss, _ in of_players], step=[step for _, step in of_players])
     return {box: [said[box], *(numbers[box] if phase is None or phase.has(box) else [])] for box in boxes}
@@ -123,7 +124,7 @@ def flow_of(
 def _fixed(experiment, phase):
     recipe, which = experiment.recipe, {'disc': 0, 'gen': 1}.get(phase and phase.turn.player)
     n, shape = recipe.batch_size, '×'.join(map(str, experiment.game.pair.shape))
-    sizes = lambda first, last: ' → '.join(map(str, (first, *recipe.hidden, last)))
+    sizes = lambda first, last: ' → '.join(map(str, (first, *recipe.hidden_gen, last)))
     return dict(latents=f'{n} × {recipe.z_dim}', generator=sizes(recipe.z_dim, shape), samples=f'{n} × {shape}',
                 discriminator=say('real_and_generated'), losses=recipe.loss.replace('_', ' ') if which is None else formulas[recipe.loss][which], step=say('norm_after'))
 

@@ -31,6 +31,7 @@ from .folders import Folders, find
 from .gan import players
 from .history import (History, begun, check_every, checked, edited, move, moved_together, rolled_back,
                             taken_up, together)
+from .models import draw_latents
 from .recipes import Recipe, expand, local, recipe
 from .records import Record
 from .storage import Store, best_name
@@ -187,7 +188,7 @@ class Run:
         "Samples of the generator: of its average, if the recipe averages."
         pair = self.game.pair
         check_room(f"n: {_count('n', n):,} samples", n * (pair.z_dim + math.prod(pair.shape)), self.device)
-        z = torch.randn(n, pair.z_dim, generator=stream(_count('seed', seed), 1 << 40)).to(self.device)
+        z = draw_latents(pair, n, stream(_count('seed', seed), 1 << 40)).to(self.device)
         with self._computing(): return self.experiment.generate(self.state, z)
 
     @torch.no_grad()

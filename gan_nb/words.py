@@ -92,7 +92,7 @@ _tour = {
     'phase_step_both': 'both move',
 }
 _playground = {
-    'playground': 'Playground', 'data': 'data', 'clip_the_discriminator': 'clip the discriminator', 'begins_anew': 'A change of these begins a new run with the same seed; hidden layers are those of both networks',
+    'playground': 'Playground', 'data': 'data', 'clip_the_discriminator': 'clip the discriminator', 'begins_anew': 'A change of these begins a new run with the same seed',
     'data_line': 'a line', 'data_two_gaussians': 'two Gaussians', 'data_ring': 'a ring of eight', 'data_blobs': 'three blobs', 'data_grid': 'a grid of 25',
     'data_moons': 'two moons', 'data_spiral': 'a spiral', 'data_two_scales': 'a wide and a narrow mode', 'data_draw': 'Draw your own, with mouse, pen or finger',
     'draw_done': 'Done', 'draw_done_tip': 'Train on what was drawn', 'draw_clear': 'Clear', 'draw_clear_tip': 'Begin the drawing anew',

@@ -41,8 +41,8 @@ each_method = pytest.mark.parametrize("method", every_method, ids=lambda m: "-".
 needs_compiler = pytest.mark.skipif(not can_compile("cpu"), reason="there is no C++ compiler")
 
 # One of everything, and few rounds: for what is tried with every method, rule, transform and loss
-BASE = Recipe(data="ring", z_dim=2, hidden=(8,), batch_size=8, device="cpu", threads=1, unroll=2, rounds=50,
-    halflife=5).replace(lr=0.01)
+BASE = Recipe(data="ring", z_dim=2, batch_size=8, device="cpu", threads=1, unroll=2, rounds=50,
+    halflife=5).replace(lr=0.01, hidden=(8,))
 
 # A bound for each kind of clip, at which it has something to do
 BOUNDS = {"value": .1, "global_norm": .5, "block_norm": .3, "adaptive": .01, "quantile": .5}

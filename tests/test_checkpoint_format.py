@@ -17,7 +17,7 @@ from helpers import changed, csv_of, header, here, params, same_run, saved, tiny
 def test_a_checkpoint_says_what_made_it(content):
     import gan_nb
     about, _ = unpack(content, "")
-    assert about["version"] == 4
+    assert about["version"] == 5
     assert about["gan_nb"] == gan_nb.__version__
     assert about["torch"] == torch.__version__
     assert len(about["sha256"]) == 64
@@ -52,7 +52,19 @@ def test_older_formats_go_on(tmp_path):
         run = Run.load(here/old, device="cpu")
         run.save(tmp_path/old)
         assert same_run(run, Run.load(tmp_path/old, device="cpu"))
-        assert read_checkpoint(tmp_path/old)[0]["version"] == 4
+        assert read_checkpoint(tmp_path/old)[0]["version"] == 5
+
+
+def test_the_fourth_format_goes_on(tmp_path):
+    "both players had the same layers, and own points were taken as they are"
+    x = (np.random.default_rng(0).normal(size=(200, 2)) * [3, .5] + [5, -1]).astype("float32")
+    run = Run.load(here/"checkpoint_v4.safetensors", device="cpu", data=x)
+    assert (run.round, run.recipe.hidden_gen, run.recipe.hidden_disc, run.recipe.latent) == (5, (6, 5), (6, 5), "normal")
+    torch.testing.assert_close(run.samples(2), torch.tensor([[-.076887, -.416259], [-.208370, -.385630]]), atol=2e-5, rtol=0)
+    run.step()
+    torch.testing.assert_close(run.samples(2), torch.tensor([[-.068316, -.417113], [-.200466, -.387887]]), atol=2e-5, rtol=0)
+    run.save(tmp_path/"five")
+    assert same_run(run, Run.load(tmp_path/"five", device="cpu", data=x))
 
 
 def test_a_checkpoint_of_the_first_format_goes_on():
@@ -66,7 +78,7 @@ def test_a_checkpoint_of_the_first_format_goes_on():
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 5})}))
+    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 6})}))
     with pytest.raises(ValueError, match="a.safetensors"): Run.load(tmp_path/"a.safetensors")
 
 
@@ -88,7 +100,7 @@ def test_another_device_is_mentioned(content, tmp_path):
 def test_from_the_cpu_to_cuda_and_back(tmp_path, recipe):
     "what is carried over is the same to the last bit; what is computed from there need not be"
     folder = tmp_path/"a"
-    run = Run(Recipe(batch_size=16, hidden=(8,)).replace(**recipe), folder=folder, device="cpu").fit(4, progress=False)
+    run = Run(Recipe(batch_size=16).replace(hidden=(8,), **recipe), folder=folder, device="cpu").fit(4, progress=False)
     for device, before in (("cuda", "cpu"), ("cpu", "cuda")):
         with pytest.warns(UserWarning, match=f"was trained on {before} and goes on on {device}: from here the bits may differ"):
             again = Run.load(folder, device=device)

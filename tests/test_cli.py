@@ -78,7 +78,7 @@ def test_train_writes_a_run_folder(trained):
     assert len((folder/"records.csv").read_text().splitlines()) == 51
     for name in ("samples.png", "losses.png"): assert min(Image.open(folder/name).size) > 100
     run = Run.load(folder)
-    assert (run.round, run.recipe.rounds, run.recipe.hidden) == (50, 50, (16, 16))
+    assert (run.round, run.recipe.rounds, run.recipe.hidden_gen) == (50, 50, (16, 16))
 
 
 def test_fewer_rounds_than_the_recipe_are_mentioned(tmp_path):
@@ -317,7 +317,7 @@ def test_a_diverged_run_is_ill_and_its_remedy_starts_anew(tmp_path, monkeypatch,
     assert found["findings"][0]["name"] == "diverged" and words[:3] == ["gan-nb", "train", "ring"]
     assert main([*words[1:], "--rounds", "40", "--set", "device=cpu"]) == 0
     treated, run = Run.load(tmp_path/"a-treated", device="cpu"), Run.load(tmp_path/"a", device="cpu")
-    assert treated.recipe.loss == "r3" and treated.recipe.hidden == run.recipe.hidden and treated.seed == run.seed
+    assert treated.recipe.loss == "r3" and treated.recipe.hidden_gen == run.recipe.hidden_gen and treated.seed == run.seed
 
 
 def test_settings_for_the_rest_of_a_run(trained, tmp_path, monkeypatch, capsys):

@@ -28,7 +28,7 @@ GOING_ON = [
         warmup=13),
     dict(on_divergence="roll back", lr=2., hidden=(32, 32), batch_size=64, rounds=10_000),
     dict(data="digits", z_dim=4, model="conv", width=4, rule="adam", spectral=True)]
-plain = Recipe(data="ring", z_dim=2, hidden=(8,), batch_size=8, device="cpu", threads=1, rounds=50).replace(lr=.01)
+plain = Recipe(data="ring", z_dim=2, batch_size=8, device="cpu", threads=1, rounds=50).replace(lr=.01, hidden=(8,))
 
 
 def in_a_new_process(code, *words):

@@ -73,9 +73,9 @@ HOSTILE = {
     "a folder of this machine": lambda c: recipe_with(c, data_folder="/etc"),
     "an unknown loss": lambda c: recipe_with(c, loss="__import__('os')"),
     "unknown data": lambda c: recipe_with(c, data="/etc/passwd"),
-    "a billion units": lambda c: recipe_with(c, hidden=[10**9, 10**9]),
-    "more units than numbers": lambda c: recipe_with(c, hidden=[10**30]),
-    "a hundred thousand layers": lambda c: recipe_with(c, hidden=[1] * 100_000),
+    "a billion units": lambda c: recipe_with(c, hidden_gen=[10**9, 10**9]),
+    "more units than numbers": lambda c: recipe_with(c, hidden_gen=[10**30]),
+    "a hundred thousand layers": lambda c: recipe_with(c, hidden_disc=[1] * 100_000),
     "a latent of a billion numbers": lambda c: recipe_with(c, z_dim=10**9),
     "a pack of a billion": lambda c: recipe_with(c, pack=10**9),
     "a record of no round": lambda c: changed(c, records=spoiled(c, 0, math.nan)),
@@ -103,13 +103,13 @@ HOSTILE = {
     "a place to go back to of text": lambda c: changed(c, back="x"),
     "a metric in colours": lambda c: changed(c, best=dict(metric="m\x1b[31m", value=1, **{"is": "smallest"})),
     "a version that is a list": lambda c: changed(c, gan_nb=[1]),
-    "a present recipe with other networks": lambda c: now(c, hidden=[10**6]),
+    "a present recipe with other networks": lambda c: now(c, hidden_gen=[10**6]),
     "a present recipe with other data": lambda c: now(c, data="digits"),
     "a present recipe that nobody edited": lambda c: now(c, batch_size=32),
     "a present batch of a billion": lambda c: now(c, [dict(round=1, moves=1, changes=dict(batch_size=10**9))],
         batch_size=10**9),
     "lists where names should be": lambda c: recipe_with(c, clip_gen=[["global_norm"], 1]),
-    "objects where numbers should be": lambda c: recipe_with(c, lr_gen={}, hidden={}),
+    "objects where numbers should be": lambda c: recipe_with(c, lr_gen={}, hidden_gen={}),
 }
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -144,7 +144,7 @@ def test_other_data_say_the_difference(content, tmp_path):
 
 
 def test_networks_of_another_size_are_not_built(content, tmp_path, monkeypatch):
-    (tmp_path/"a.safetensors").write_bytes(recipe_with(content, hidden=[3000, 3000]))
+    (tmp_path/"a.safetensors").write_bytes(recipe_with(content, hidden_gen=[3000, 3000]))
     seams.nothing_is_built(monkeypatch, lambda *_: pytest.fail("it was built"))
     with pytest.raises(ValueError, match="the recipe needs"): Run.load(tmp_path/"a.safetensors", device="cpu")
 

@@ -83,7 +83,7 @@ def test_what_may_change_while_a_run_is_under_way():
 
 
 def test_short_names():
-    short = ("rule", "lr", "momentum", "nesterov", "weight_decay", "skip_not_finite", "centralize", "clip",
+    short = ("hidden", "rule", "lr", "momentum", "nesterov", "weight_decay", "skip_not_finite", "centralize", "clip",
              "early_momentum", "normalize", "project")
     assert pairs == {name: of_both(name) for name in short}
 
