@@ -49,6 +49,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'gan_nb.checkpoints._check_places': ('nbs/checkpoints.html#_check_places', 'gan_nb/checkpoints.py'),
                                     'gan_nb.checkpoints._check_recipes': ('nbs/checkpoints.html#_check_recipes', 'gan_nb/checkpoints.py'),
                                     'gan_nb.checkpoints._check_records': ('nbs/checkpoints.html#_check_records', 'gan_nb/checkpoints.py'),
+                                    'gan_nb.checkpoints._check_unit': ('nbs/checkpoints.html#_check_unit', 'gan_nb/checkpoints.py'),
                                     'gan_nb.checkpoints._check_words': ('nbs/checkpoints.html#_check_words', 'gan_nb/checkpoints.py'),
                                     'gan_nb.checkpoints._differs': ('nbs/checkpoints.html#_differs', 'gan_nb/checkpoints.py'),
                                     'gan_nb.checkpoints._is_best': ('nbs/checkpoints.html#_is_best', 'gan_nb/checkpoints.py'),
