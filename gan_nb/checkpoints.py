@@ -369,7 +369,9 @@ def read_history(
     first, at = _recipes(about, data, here or {})
     real = sets.load(first.data, folder=first.data_folder or None)
     if real.fingerprint != about['fingerprint']: raise ValueError(_other_data(about, real))
-    with refusing(): check_sizes(first, real.shape, flat)
+    with refusing():
+        _check_unit(about.get('unit'), first, real.shape)
+        check_sizes(first, real.shape, flat)
     check_memory(at, real.shape)
     experiment = build(first, about['seed'], real)
     if about.get('unit'): experiment.game.unit = _unit(about).to(experiment.device) # to the last bit
@@ -383,8 +385,12 @@ def _absent(about):
     if not shape: raise ValueError(f"trained on your own array; {_give_again}")
     with refusing():
         are_sizes = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n < 2**31 for n in shape)
-        if not are_sizes or unit and len(unit['mean']) != shape[0]: raise ValueError(f"data: shape {brief(shape)} came")
+        if not are_sizes: raise ValueError(f"data: shape {brief(shape)} came")
     return sets.Absent(known, unit and _unit(about))
+
+def _check_unit(unit, made, shape):
+    if unit is None or made.standardize and shape == (len(unit['mean']),): return
+    raise ValueError(f"unit: {len(unit['mean'])} coordinates came; the data of shape {tuple(shape)} need others, or none")
 
 def _unit(about): return sets.Unit(**{name: torch.tensor(x, dtype=torch.float64) for name, x in about['unit'].items()})
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import brief, check_number, nearest, stream
+from .core import brief, check_number, first_line, nearest, stream
 from .files import cache_folder, whole_file
 from .plane import mixture_log_density, mixtures, trace
 from .readers import idx_sets, read_labelled, read_pictures, read_set
@@ -47,7 +47,7 @@ def _sha256(*parts):
         digest.update(part.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
 
-# %% ../nbs/11_data.ipynb #94aa982d
+# %% ../nbs/11_data.ipynb #57e2e3bd
 class Unit(NamedTuple):
     "How points in their own units become what a network sees, and back."
     mean:Tensor # (d,) float64
@@ -208,7 +208,7 @@ def _component(x, centers, sigma):
     if not isinstance(sigma, Tensor): return distance.argmin(1)
     return ((distance / sigma)**2 / 2 + x.shape[1] * sigma.log()).argmin(1)
 
-# %% ../nbs/11_data.ipynb #854b0d4b
+# %% ../nbs/11_data.ipynb #3828281c
 class Absent(Data):
     "What is known of data that are not here. Who draws from them gets a `ValueError` that says how to bring them."
     def __init__(self,
@@ -322,10 +322,12 @@ def _on_white(x):
     colour, opacity = x[:, :3].int(), x[:, 3:].int()
     return ((colour * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
 
-# %% ../nbs/11_data.ipynb #7e0846c4
+# %% ../nbs/11_data.ipynb #3cdb40ef
 def _labelled(x, y):
     "Own samples with a label for each."
-    data, names = _own(x), np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    data = _own(x)
+    try: names = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    except (ValueError, TypeError) as error: raise ValueError(f"labels: no array: {first_line(error)}") from None
     if names.shape != (len(data.train),):
         raise ValueError(f"labels: shape {names.shape} came for {len(data.train):,} samples; allowed is one for each")
     if names.dtype.kind == 'O' and all(isinstance(name, str) for name in names): names = names.astype(str)
@@ -335,7 +337,7 @@ def _labelled(x, y):
     classes, labels = np.unique(names.astype(np.int64) if is_whole else names, return_inverse=True)
     return replace(data, labels=torch.from_numpy(labels.astype(np.int64)).to(data.device), classes=tuple(map(str, classes.tolist())))
 
-# %% ../nbs/11_data.ipynb #98a3b697
+# %% ../nbs/11_data.ipynb #b277666d
 def mixture(
     centers, # (k, d), the modes
     sigma, # Standard deviation around each centre: a number above 0, or (k,)

@@ -223,7 +223,7 @@ def evaluate(
 
 def _noted(said, n, may_repeat):
     "What was warned of, once each; that samples are few is said once for all metrics, except for modes that are counted."
-    notes = list(dict.fromkeys(said))
+    notes = list({note.split(': ', 1)[-1]: note for note in reversed(said)}.values())[::-1] # whichever set it is said of
     if n >= few: return tuple(notes)
     if not may_repeat: notes = [note for note in notes if f' {n:,} samples are too few' not in note]
     return (*notes, f"{n:,} samples are few: take {few:,} or more, and compare distances only at the same number")

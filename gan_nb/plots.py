@@ -378,11 +378,12 @@ def draw_latest(
     if fake.ndim == 4:
         grey_or_colour = fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None]
         return draw_samples(grey_or_colour, **kwargs)
-    real = run.real(n) if run.game.data.is_here else fake
+    is_here = getattr(getattr(run.game, 'data', None), 'is_here', True) # a checkpoint may open without its data
+    real = run.real(n) if is_here else fake
     tells = fake.shape[1] == 2
     score = leaning(run.game.loss_pair, run.score, torch.cat([real, fake])) if tells else None
-    if run.game.unit: kwargs = {'limits': window_of(_in_plane(real), 1.25), **kwargs}
-    return draw_points(_in_plane(real if run.game.data.is_here else real[:0]), _in_plane(fake), score, **kwargs)
+    if getattr(run.game, 'unit', None): kwargs = {'limits': window_of(_in_plane(real), 1.25), **kwargs}
+    return draw_points(_in_plane(real if is_here else real[:0]), _in_plane(fake), score, **kwargs)
 
 def _in_plane(x): return torch.nn.functional.pad(x[:, :2], (0, max(0, 2 - x.shape[1])))
 

@@ -355,7 +355,9 @@ def test_own_data_from_a_path(tmp_path, capsys):
     here, out = str(tmp_path/"points.npy"), str(tmp_path/"run")
     assert main(["train", "ring", "--rounds", "3", "--out", out, "--set", f"data={here}", "--set", "hidden=4",
         "--set", "batch_size=8"]) == 0
-    assert main(["resume", out, "--rounds", "2"]) == 2 and "own array" in capsys.readouterr().err
+    for words in (["resume", out, "--rounds", "2"], ["evaluate", out, "--n", "40"]):
+        assert main(words) == 2 and "--data in the shell" in capsys.readouterr().err
+    for kind in ("npy", "png"): assert main(["sample", out, "--n", "4", "--out", str(tmp_path/f"alone.{kind}")]) == 0
     for words in (["resume", out, "--rounds", "2"], ["sample", out, "--n", "4", "--out", str(tmp_path/"x.npy")],
             ["evaluate", out, "--n", "40"], ["doctor", out]):
         assert main([*words, "--data", here]) == 0, words

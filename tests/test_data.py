@@ -164,13 +164,76 @@ NAN = np.zeros((3, 2)); NAN[1, 1] = np.nan
     (np.full((2, 4, 4), 7), ValueError, 'pass uint8'), (np.full((2, 4, 4), np.nan), ValueError, 'finite'),
     (np.zeros((2, 32, 32, 4), np.uint8), ValueError, r'channels last; allowed is'),
     (np.zeros((2, 32, 32, 3), np.uint8), ValueError, r'channels last; allowed is \(n, c, h, w\)'),
-    ([[1., 2.]], TypeError, 'list came; allowed'), (None, TypeError, 'NoneType came; allowed'),
+    (np.zeros((9, 4, 4, 3)), ValueError, r'channels first\) and 3 channels of 4 x 4 \(channels last'),
+    (np.zeros((9, 3, 3, 3)), ValueError, 'can be read as'), (np.ma.zeros((3, 2)), ValueError, 'masked array came'),
+    (torch.eye(3).to_sparse(), ValueError, 'sparse tensor came'), (torch.eye(3).to_sparse_csr(), ValueError, 'sparse'),
+    (torch.zeros(3, 2, device='meta'), ValueError, 'meta tensor came'),
+    (torch.quantize_per_tensor(torch.zeros(3, 2), .1, 0, torch.quint8), ValueError, 'quantized tensor came'),
+    (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), ValueError, 'nested tensor came'),
+    (np.array([[1, 2], [3]], dtype=object), ValueError, 'dtype object'), (np.float64(3), TypeError, 'float64 came'),
+    ((np.zeros((3, 2)), [1, 2]), ValueError, r'labels: shape \(2,\) came for 3'),
+    ((np.zeros((3, 2)), [1, 2, .5]), ValueError, 'whole numbers'), ((np.zeros((3, 2)), [1, np.nan, 2]), ValueError, 'whole'),
+    ((np.zeros((3, 2)), np.zeros((3, 1))), ValueError, 'labels: shape'),
+    ((np.zeros((3, 2)), [[1], [2, 3], [4]]), ValueError, 'labels'),
+    ((np.zeros((3, 2)),), TypeError, 'came'), ([[1., 2.]], TypeError, 'list came; allowed'), (None, TypeError, 'NoneType came; allowed'),
     (3, TypeError, 'int came'),
     ('digit', ValueError, "did you mean 'digits'"), ('', ValueError, 'allowed are digits'),
 ])
 def test_bad_arrays_are_refused(array, error, message):
     with pytest.raises(error, match=message) as e: load(array)
     assert '\n' not in str(e.value)
+
+
+PICTURES = np.random.default_rng(1).random((5, 6, 6)).astype(np.float32)
+
+@pytest.mark.parametrize('array, expected', [
+    (PICTURES, PICTURES * 2 - 1), (PICTURES > .5, (PICTURES > .5) * 2. - 1),
+    ((PICTURES > .5).astype(np.int64), (PICTURES > .5) * 2. - 1), ((PICTURES > .5).astype(np.uint8), (PICTURES > .5) * 2. - 1),
+    (torch.tensor(PICTURES > .5), (PICTURES > .5) * 2. - 1)])
+def test_pictures_from_0_to_1_are_black_to_white(array, expected):
+    with pytest.warns(UserWarning, match='read as black to white') as said: data = load(array)
+    assert len(said) == 1
+    np.testing.assert_allclose(data.all()[:, 0], expected, atol=1e-6)
+
+
+def test_pictures_below_0_stay_as_they_are(recwarn):
+    array = PICTURES * 2 - 1
+    assert torch.equal(load(array).train[:, 0], torch.tensor(array)) and not recwarn.list
+
+
+def test_opacity_is_put_on_white(tmp_path):
+    from PIL import Image
+    rgba = np.random.default_rng(2).integers(0, 256, (3, 6, 6, 4), np.uint8)
+    for i, x in enumerate(rgba): Image.fromarray(x, 'RGBA').save(tmp_path/f'{i}.png')
+    opaque = rgba[..., 3:] / 255
+    expected = torch.tensor(rgba[..., :3] * opaque + 255 * (1 - opaque)).permute(0, 3, 1, 2)
+    with pytest.warns(UserWarning, match='opacity'): data = load(rgba.transpose(0, 3, 1, 2))
+    for found in (data, load(tmp_path)):
+        assert found.shape == (3, 6, 6) and (found.train.double() - expected).abs().max() <= .5001
+    with pytest.warns(UserWarning): floats = load(rgba.transpose(0, 3, 1, 2) / 255.)
+    np.testing.assert_allclose(floats.train, expected / 127.5 - 1, atol=1e-5)
+
+
+def test_labels_come_along(tmp_path):
+    x, y = np.random.default_rng(3).normal(size=(6, 2)), np.array([4, 1, 1, 9, 4, 4])
+    np.savez(tmp_path/'both.npz', x=x, y=y)
+    np.savez_compressed(tmp_path/'words.npz', x=x, y=y.astype(str))
+    found = [load((x, y)), load((torch.tensor(x), torch.tensor(y))), load((x, y.astype(float))), load((x, list(map(str, y)))),
+        load(tmp_path/'both.npz'), load(tmp_path/'words.npz')]
+    for data in found:
+        assert data.labels.tolist() == [1, 0, 0, 2, 1, 1] and data.classes == ('1', '4', '9')
+        assert data.fingerprint == found[0].fingerprint != load(x).fingerprint
+    np.savez(tmp_path/'short.npz', x=x, y=y[:5])
+    with pytest.raises(ValueError, match=r'short.npz: labels: shape \(5,\)'): load(tmp_path/'short.npz')
+    with pytest.raises(ValueError, match='allowed is one, or samples x and labels y'):
+        np.savez(tmp_path/'two.npz', a=x, b=y)
+        load(tmp_path/'two.npz')
+
+
+def test_tables_are_read():
+    class Table:
+        def to_numpy(self): return np.eye(3)
+    assert torch.equal(load(Table()).train, torch.eye(3))
 
 
 def test_own_array_is_copied():

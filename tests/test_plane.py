@@ -181,4 +181,6 @@ def test_a_run_on_a_drawing_goes_on_with_the_same_bits(tmp_path):
     assert list(again.records["loss_gen"]) == list(through.records["loss_gen"])
     assert torch.equal(again.fork(round=10).real(5), through.real(5))
     with pytest.raises(ValueError, match="trained on other data"): Run.load(tmp_path/"run", data=drawn(hand, sigma=.1))
-    with pytest.raises(ValueError, match="give it again as data="): Run.load(tmp_path/"run")
+    alone = Run.load(tmp_path/"run")
+    assert torch.equal(alone.samples(5), through.samples(5))
+    with pytest.raises(ValueError, match="give the data again, as data="): alone.fit(1, progress=False)

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from gan_nb import Run
+from gan_nb.checkpoints import upgrade
 from gan_nb.coverage import cover
 from gan_nb.data import Data, drawn, load, mixture, unit_of
 from gan_nb.doctor import diagnose
 from gan_nb.evaluation import evaluate
-from gan_nb.gan import players
 from gan_nb.landscape import displacements, divergences, frosted, latents, manifold, pushes, surface
 from gan_nb.population import Population
 from gan_nb.recipes import recipe
+from gan_nb.storage import pack, unpack
 from helpers import params
 
 EIGHT = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
@@ -66,7 +67,7 @@ def test_metrics_and_verdict_agree(a, b):
         low, high = score.interval
         assert low <= second.scores[name].value <= high, name
     assert any("deviations of the data" in note for note in second.notes)
-    assert [f.disease for f in diagnose(one)] == [f.disease for f in diagnose(other)]
+    assert [f.name for f in diagnose(one)] == [f.name for f in diagnose(other)]
     assert abs(cover(one).reached - cover(other).reached) < .1
 
 
@@ -172,4 +173,42 @@ def test_data_made_by_hand_are_own():
 def test_one_kind_of_note_once():
     run = run_on(X[:50])
     with warnings.catch_warnings(record=True): notes = evaluate(run, 20, n_boot=0).notes
-    assert sum("few" in note for note in notes) == 1, notes
+    assert sum("are too few" in note for note in notes) == 1, notes
+
+
+def test_the_window_is_where_the_points_are():
+    from gan_nb.plots import draw_latest
+    from gan_nb.population_lab import draw_members
+    from gan_nb.stage import draw_frame, frame_of, scene_of
+    x = shifted(1., 1000.)
+    run = run_on(x).fit(2, progress=False)
+    frame = frame_of(run, scene_of(run))
+    left, right, bottom, top = frame.limits
+    for i, (low, high) in enumerate(((left, right), (bottom, top))):
+        assert low < x[:, i].min() and x[:, i].max() < high and high - low < 2 * np.ptp(x[:, i])
+    assert frame.surface.shape == (32, 32)
+    for figure in (draw_frame(frame), draw_latest(run, 50)):
+        (low, high), width = figure.axes[0].get_xlim(), np.ptp(x[:, 0])
+        assert low < x[:, 0].mean() < high and high - low < 2 * width
+    assert scene_of(run_on("ring")).limits[0] == -scene_of(run_on("ring")).limits[1]
+    draw_members(Population(recipe("ring", data=x, device="cpu"), seeds=(0, 1)))
+
+
+def test_checkpoints_from_before_are_not_standardised():
+    for version in (1, 2, 3, 4):
+        old = {"halflife": 0.}
+        about = dict(version=version, recipe=old, start_recipe=old)
+        after, _ = upgrade(about, {"records": torch.zeros(0, 3)})
+        assert after["recipe"]["standardize"] is after["start_recipe"]["standardize"] is False
+
+
+@pytest.mark.parametrize("unit", [3, {}, {"mean": [0.]}, {"mean": [0., 0.], "deviation": [1., 0.]},
+    {"mean": [0., 0.], "deviation": [1.]}, {"mean": [0.], "deviation": [1.]}, {"mean": [0., "x"], "deviation": [1., 1.]},
+    {"mean": [0., True], "deviation": [1., 1.]}])
+def test_damaged_units_are_refused(tmp_path, unit):
+    file = run_on(X, hidden=(4,)).save(tmp_path/"run.safetensors")
+    about, tensors = unpack(file.read_bytes(), file)
+    about.pop("sha256", None)
+    file.write_bytes(pack({**about, "unit": unit}, tensors))
+    for data in (None, X):
+        with pytest.raises(ValueError, match="unit|shape"): Run.load(file, data=data, device="cpu")
