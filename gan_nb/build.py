@@ -139,10 +139,8 @@ def build_pair(
     seed:int=0, # Decides the initial weights
 ) -> models.Pair:
     "The networks."
-    size = {'width': recipe.width}
-    if recipe.model == 'mlp': size = {'hidden': recipe.hidden_gen, 'hidden_disc': recipe.hidden_disc}
-    return models.pair(recipe.model, shape, seed, spectral=recipe.spectral, gn=recipe.gn, pack=recipe.pack,
-                       latent=recipe.latent, z_dim=recipe.z_dim, **size)
+    given = {name: value for name, value in recipe.settings().items() if name not in ('model', 'data')}
+    return models.pair(recipe.model, shape, seed, **given)
 
 # %% ../nbs/32_build.ipynb #11b6cbca
 def check_memory(

@@ -83,11 +83,12 @@ def upgrade(
         said = {'on_divergence': about['on_divergence']} if 'on_divergence' in about else {}
         about = {**about, 'keep': 2, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
     if about['version'] < 5: # both players had the same layers, and no data were standardised
-        about = {**about, **{name: _as_it_was(about.get(name)) for name in ('recipe', 'start_recipe')}}
+        about = {**about, **{name: _as_it_was(about.get(name), about.get('data')) for name in ('recipe', 'start_recipe')}}
     return {**about, 'version': 5}, flat
 
-def _as_it_was(settings):
+def _as_it_was(settings, data):
     if not isinstance(settings, dict): return settings
+    if settings.get('model') == 'conv' and (data or {}).get('shape') not in ([1, 28, 28], [3, 28, 28]): settings = {**settings, 'model': 'conv_twice'}
     shared = {name: value for name, value in settings.items() if name in pairs}
     own = {name: value for name, value in settings.items() if name not in pairs}
     return {'standardize': False, **expand(shared), **own}

@@ -246,7 +246,7 @@ def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in
 
 def _is_put_to_rest(s):
     awake = s.aside.awake if s.aside is not None else None
-    return _at_least(awake, 10) or _at_least(awake, 1.5) and _at_least(s.swing, .5)
+    return _at_least(awake, 50) or _at_least(awake, 1.5) and _at_least(s.swing, .5)
 
 def _wanders(s):
     is_somewhere = _quality(s.coverage) >= .6 and not s.coverage.is_a_spot

@@ -14,8 +14,8 @@ What the samples are like at the end, from 4,000 of them:
   hardly any spread, less than 10 % of the data's radius;
 - *between modes*: 90 % of the modes are reached, and less than 40 % of the samples lie within three deviations of one;
 - *not converged*: at most 70 % are reached, less than 40 % of the samples lie near one, and they do have spread;
-- *memorisation*: samples have spread, and are nearer to the training data than to as many held-out ones in more than 80 %
-  of all cases;
+- *memorisation*: 60 % of the samples lie at modes, and in more than 80 % of all cases a sample is nearer to the training
+  data than to held-out ones, as many of each mode;
 - *no variety*: the data have hardly any spread themselves;
 - *diverged*: training raised `Diverged`.
 
@@ -24,8 +24,8 @@ How it came, from the last ten of forty looks on the way, and only where the sam
 - *oscillation*: from look to look the samples' mean moves by a quarter of the data's radius, at the median;
 - *discriminator saturated*: it ranks more than 99 % of all pairs right, in at least half of the looks;
 - *generator gradient vanished*: it ranks more than 90 % right, and the norm of the generator's gradient is below 2 % of
-  that in the first looks, or below 5 % of what it would be with the non-saturating loss, in at least half;
-- *exploding gradient*: the norm of either player's is above a hundred times that in the first looks, in at least half.
+  that in the first five rounds, or below 5 % of what it would be with the non-saturating loss, in at least half;
+- *exploding gradient*: the norm of either player's is above a hundred times that in the first five rounds, in at least half.
 
 A mode is reached if it gets a tenth of its share."""
 import argparse
@@ -98,7 +98,7 @@ def data_of(family, mix, rng):
         x = np.tile(rng.normal(size=(1, 2)), (int(rng.integers(20, 2000)), 1))
         if rng.random() < .5: x += 1e-7 * rng.normal(size=x.shape)
         return x.astype(np.float32)
-    if family == 'few data': return sampled(mix, int(rng.integers(5, 30)), rng).astype(np.float32)
+    if family == 'few data': return sampled(mix, len(mix[0]) * int(rng.integers(2, 7)), rng).astype(np.float32)
     if rng.random() < .5: return sampled(mix, int(rng.integers(600, 4000)), rng).astype(np.float32)
     centers = torch.tensor(mix[0], dtype=torch.float32)
     return Data('mixture', (2,), centers=centers, sigma=mix[1])
@@ -186,10 +186,12 @@ def measured(run, mix, data, rng, diverged):
     moved = np.hypot(*(run.samples(1000, seed=5).double().numpy() - z_start).T).mean()
     found |= dict(modes=len(centers), reached=int((counts >= .1 * max(near.sum(), .2 * n_seen) / len(centers)).sum()), near=float(near.mean()),
                   spread=float(x.std(0).max()), moved=float(moved / max(radius, 1e-12)))
-    if isinstance(data, np.ndarray) and len(data) < 2000:
-        held = sampled(mix, len(data), rng)
+    if isinstance(data, np.ndarray) and len(data) < 500:
+        own = np.asarray(data, float)
+        held = centers[np.hypot(*(own[:, None] - centers).transpose(2, 0, 1)).argmin(1)] + sigma * rng.normal(size=own.shape)
         to = lambda y: np.hypot(*(x[:, None] - y).transpose(2, 0, 1)).min(1)
-        found['nearer_to_training'] = float((to(np.asarray(data, float)) < to(held)).mean())
+        found['nearer_to_training'] = float((to(own) < to(held)).mean())
+    found['first'] = [float(np.median(run.records[f'grad_norm_{p}'][:5])) for p in ('gen', 'disc')]
     return found
 
 
@@ -212,13 +214,13 @@ def truths(seen):
     if seen['radius'] < 1e-5: return ['no_variety']
     names = []
     share, spread = seen['reached'] / seen['modes'], seen['spread'] / seen['radius']
-    if seen.get('nearer_to_training', 0) > .8 and spread >= .1: names.append('memorisation')
+    if seen.get('nearer_to_training', 0) > .8 and seen['near'] >= .6: names.append('memorisation')
     if seen['near'] >= .8 and share >= .95: return names or ['healthy']
     if seen['moved'] < .02: names.append('not_learning')
     elif share <= .7 and seen['near'] >= .6 or spread < .1: names.append('mode_collapse')
     elif share >= .9 and seen['near'] < .4: names.append('between_modes')
     elif share <= .7 and seen['near'] < .4: names.append('not_converged')
-    first, last = [max(look['norms'][p] for look in seen['looks'][:2]) for p in (0, 1)], seen['looks'][-10:]
+    first, last = seen['first'], seen['looks'][-10:]
     mostly = lambda sign: np.mean([sign(look) for look in last]) >= .5
     ways = np.hypot(*np.diff([look['mean'] for look in last], axis=0).T) / seen['radius']
     if np.median(ways) > .25: names.append('oscillation')
