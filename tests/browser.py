@@ -97,12 +97,16 @@ def run_cell(page, i):
     cell(page, i).locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
 
-def run_until_it_shows(page, i, what, tries=6):
-    "Run cell `i`; once more if nothing came of it, for a key pressed before the page has its kernel is lost."
-    for left in reversed(range(tries)):
+def run_until_it_shows(page, i, what):
+    "Run cell `i`, again if the key was lost, as it is before the page has its kernel; then wait for what it shows."
+    before, until = prompt(page, i), time.monotonic() + patience / 1000
+    while True:
         run_cell(page, i)
-        try: return what.wait_for(timeout=20_000)
+        try: page.wait_for_function("([i, before]) => document.querySelectorAll('.jp-CodeCell')[i].querySelector('.jp-InputPrompt').textContent.trim() !== before", arg=[i, before], timeout=5_000)
         except Exception:
-            if not left: raise
+            if time.monotonic() > until: raise
+        else: return what.wait_for()
+
+def prompt(page, i): return cell(page, i).locator(".jp-InputPrompt").inner_text().strip()
 
 def press(page, name): page.get_by_role("button", name=name, exact=True).click()
