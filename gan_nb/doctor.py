@@ -246,11 +246,11 @@ def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in
 
 def _is_put_to_rest(s):
     awake = s.aside.awake if s.aside is not None else None
-    return _at_least(awake, 50) or _at_least(awake, 1.5) and _at_least(s.swing, .5)
+    return _at_least(awake, 50) or _at_least(awake, 2.5) and _at_least(s.swing, .3)
 
 def _wanders(s):
-    is_somewhere = _quality(s.coverage) >= .6 and not s.coverage.is_a_spot
-    return s.is_ripe and not is_somewhere and (_drifts(s) or _is_put_to_rest(s))
+    def is_off(least): return _quality(s.coverage) < least or s.coverage.is_a_spot
+    return s.is_ripe and (is_off(.6) and _drifts(s) or is_off(.3) and _is_put_to_rest(s))
 
 def _why_oscillates(s):
     most = max(way or 0 for way in (s.aside.drift, s.aside.own_drift))
