@@ -94,18 +94,20 @@ def dismiss(page, dialog):
 def cell(page, i): return page.locator(".jp-Notebook .jp-CodeCell").nth(i)
 
 def run_cell(page, i):
-    cell(page, i).locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-
-def run_until_it_shows(page, i, what):
-    "Run cell `i`, again if the key was lost, as it is before the page has its kernel; then wait for what it shows."
+    "Run cell `i`. A key that is pressed before the page has its kernel is lost, and the cell stays as it was: then it is pressed again."
     before, until = prompt(page, i), time.monotonic() + patience / 1000
     while True:
-        run_cell(page, i)
-        try: page.wait_for_function("([i, before]) => document.querySelectorAll('.jp-CodeCell')[i].querySelector('.jp-InputPrompt').textContent.trim() !== before", arg=[i, before], timeout=5_000)
-        except Exception:
-            if time.monotonic() > until: raise
-        else: return what.wait_for()
+        cell(page, i).locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        if before == "[*]:": return                     # it is running already, and waits for its turn
+        for _ in range(30):
+            if prompt(page, i) not in (before, "", "[ ]:"): return
+            page.wait_for_timeout(100)
+        if time.monotonic() > until: raise TimeoutError(f"cell {i} does not run: {cell(page, i).inner_text()[:200]}")
+
+def run_until_it_shows(page, i, what):
+    run_cell(page, i)
+    what.wait_for()
 
 def prompt(page, i): return cell(page, i).locator(".jp-InputPrompt").inner_text().strip()
 

@@ -392,3 +392,22 @@ def test_a_stage_of_ones_own_and_a_bound_in_a_histogram(server, browser):
         page.mouse.up()
         run_cell(page, 1)
         page.get_by_text(re.compile(r"heard clip_disc 0\.\d+ False")).wait_for()
+
+
+@pytest.mark.parametrize("panel", [ring], indirect=True, ids=["ring"])
+def test_a_restarted_kernel(panel):
+    "What it held is gone; the view of before goes with the cell that is run again, and the new one shows where the new run is."
+    page = panel
+    press(page, "Play")
+    page.wait_for_function("() => +document.querySelector('.gnb').dataset.round > 3")
+    page.remove_locator_handler(page.locator(".jp-Dialog"))
+    page.locator("[data-jp-item-name=restart]").click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
+    run_cell(page, 0)
+    page.locator(".gnb[data-round='0']").wait_for()
+    assert page.locator(".gnb").count() == 1
+    press(page, "Play")
+    page.wait_for_function("() => +document.querySelector('.gnb').dataset.round > 3")
+    press(page, "Pause")
+    page.get_by_role("button", name="Play", exact=True).wait_for()

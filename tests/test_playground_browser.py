@@ -9,6 +9,7 @@ pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt in
 
 source = "from gan_nb.playground import Playground\npanel = Playground(hidden=(16, 16), threads=1)\npanel"
 asked = "import json; print('facts', json.dumps([panel.run.game.data.name, panel.round, panel.run.recipe.lr_disc, panel.pace.is_slow]))"
+measured = "c = panel.run.game.data.centers; print('length', float((c.amax(0) - c.amin(0)).norm()))"
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def page(tmp_path_factory):
     "A notebook with a playground; its tests follow each other, as a person's doings do."
     with jupyter(tmp_path_factory.mktemp("playground")) as server, playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium, args=flags)
-        with notebook(browser, server, "playground", [source, asked]) as page:
+        with notebook(browser, server, "playground", [source, asked, measured]) as page:
             run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
             page.locator(".gnb[data-round='0']").wait_for()
             yield page
@@ -77,15 +78,36 @@ def test_layers(page):
     page.wait_for_function("() => document.querySelector('.gnb-layer-mesh').getAttribute('aria-pressed') === 'false'")
 
 
-def test_draw(page):
+def by_mouse(page, way):
+    page.mouse.move(*way[0])
+    page.mouse.down()
+    for at in way[1:]: page.mouse.move(*at)
+    page.mouse.up()
+
+
+def by_finger(page, way):
+    session = page.context.new_cdp_session(page)
+    for kind, (x, y) in [("touchStart", way[0]), *(("touchMove", at) for at in way[1:])]:
+        session.send("Input.dispatchTouchEvent", dict(type=kind, touchPoints=[dict(x=x, y=y)]))
+    session.send("Input.dispatchTouchEvent", dict(type="touchEnd", touchPoints=[]))
+
+
+def by_pen(page, way):
+    session = page.context.new_cdp_session(page)
+    for kind, (x, y) in [("mousePressed", way[0]), *(("mouseMoved", at) for at in way[1:]), ("mouseReleased", way[-1])]:
+        session.send("Input.dispatchMouseEvent", dict(type=kind, x=x, y=y, button="left", buttons=int(kind != "mouseReleased"), clickCount=1, pointerType="pen", force=.5))
+
+
+@pytest.mark.parametrize("draw, kind", [(by_mouse, "mouse"), (by_finger, "touch"), (by_pen, "pen")])
+def test_draw(page, draw, kind):
+    page.evaluate("() => { window.kinds = new Set(); document.querySelector('.gnb-plane .gnb-place').addEventListener('pointermove', e => window.kinds.add(e.pointerType)); }")
     page.locator(".gnb-choice").last.click()
     page.get_by_role("button", name="Done", exact=True).wait_for()
-    at = place(page)
-    page.mouse.move(*at(.2, .7))
-    page.mouse.down()
-    for i in range(1, 11): page.mouse.move(*at(.2 + .06*i, .7 - .04*i))
-    page.mouse.up()
+    at, scrolled = place(page), page.evaluate("() => document.querySelector('.gnb').getBoundingClientRect().top")
+    draw(page, [at(.2 + .06*i, .7 - .04*i) for i in range(11)])
     page.wait_for_timeout(500)
+    assert kind in page.evaluate("() => [...window.kinds]")
+    assert page.evaluate("() => document.querySelector('.gnb').getBoundingClientRect().top") == scrolled   # the page keeps its place
     press(page, "Done")
     page.get_by_role("button", name="Done", exact=True).wait_for(state="hidden")
     press(page, "Play")
@@ -94,6 +116,9 @@ def test_draw(page):
     page.get_by_role("button", name="Play", exact=True).wait_for()
     name, round, *_ = facts(page)
     assert name == "drawing" and round > 3
+    run_cell(page, 2)                                                       # how long the stroke was that arrived
+    length = page.wait_for_function("""() => { const all = [...document.querySelectorAll('.jp-CodeCell')][2].innerText.match(/length ([\\d.]+)/); return all && all[1]; }""").json_value()
+    assert float(length) > .5
 
 
 def test_morph(page):

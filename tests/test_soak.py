@@ -73,7 +73,7 @@ def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
             rows = page.evaluate("() => document.querySelector('.gnb').gnb.held.round")
             assert rows == said["round"]                                     # the page shows where the run is
             run_cell(page, 3)
-            page.locator(".jp-CodeCell").nth(3).get_by_text("closed").wait_for()
+            page.locator(".jp-CodeCell").nth(3).get_by_text("closed", exact=True).wait_for()
             assert page.locator(".gnb").count() == 0 and facts(page)["threads"] == []
         browser.close()
     late, early = seen[-len(seen) // 3:], seen[len(seen) // 3:2 * len(seen) // 3]
