@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize
 
 from .core import brief, check_whole, first_line, nearest
@@ -233,45 +234,107 @@ def pair(
         if pack > 1: judge = Packed(judge, pack)
         if gn: judge = GradientNormalized(judge)
         made = replace(made, discriminator=judge, pack=pack, latent=latent)
-        if model not in _known: _try(model, made)
+        if _is_own(model): _try(model, made)
     return made
 
-_known = tuple(builders) # need not be tried
+def _is_own(model): return builders[model] not in (mlp_pair, conv_pair, conv_twice_pair)
+
+def _is_meta(): return torch.get_default_device().type == 'meta' # only sizes are asked for
 
 def _built(model, shape, settings):
     "What a builder makes of the settings that it names, as a `Pair`."
-    own = f"model: the builder {model!r}"
-    try: made = builders[model](shape, **_named(model, settings))
-    except ValueError: raise
-    except Exception as error: raise ValueError(f"{own} fails on shape {shape}: {first_line(error)[:90]}") from error
-    if isinstance(made, (tuple, list)) and len(made) == 2: made = Pair(*made, settings.get('z_dim', 100), shape)
-    parts = [getattr(made, name, None) for name in ('generator', 'discriminator')]
-    if all(isinstance(part, nn.Module) for part in parts) and hasattr(made, 'z_dim'): return made
-    raise ValueError(f"{own} made {brief(type(made).__name__)}; allowed is a Pair, or a generator and a discriminator, both torch.nn.Module")
+    who, (words, named) = f"model: the builder {model!r}", _named(model, shape, settings)
+    try: made = _called(model, words, named)
+    except Exception as error:
+        if not _is_own(model): raise
+        raise ValueError(f"{who} fails on shape {shape}: {first_line(error)[:90]}") from error
+    return _as_pair(who, made, shape, settings.get('z_dim', 100)) if _is_own(model) else made
 
-def _named(model, settings):
-    takes = inspect.signature(builders[model]).parameters
+def _called(model, words, named):
+    try: return builders[model](*words, **named)
+    except Exception:
+        if not (_is_own(model) and _is_meta()): raise
+        with torch.device('cpu'): return builders[model](*words, **named) # it looks at numbers
+
+# %% ../nbs/13_models.ipynb #db689204
+def _named(model, shape, settings):
+    "What a builder is called with: positional arguments, and settings by name."
+    who, build = f"model: the builder {model!r}", builders[model]
+    if not callable(build): raise ValueError(f"{who} is {brief(build)}; allowed is a function of a shape and settings")
+    try: takes = inspect.signature(build).parameters.values()
+    except (ValueError, TypeError): return (shape,), {} # nobody knows what it takes
+    names = [it.name for it in takes if it.kind in (it.POSITIONAL_OR_KEYWORD, it.KEYWORD_ONLY)]
+    places = [it.name for it in takes if it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD, it.VAR_POSITIONAL)]
+    words, taken = ((), ()) if 'shape' in names or not places else ((shape,), ('shape', places[0]))
+    given = _with_hidden(who, names, settings) | {'shape': shape}
+    given = {name: value for name, value in given.items() if name not in taken}
+    needed = [it.name for it in takes if it.name in names and it.name not in taken and it.default is it.empty]
+    for name in needed:
+        if name not in given: raise nearest(f"{who} names", name, given)
+    if any(it.kind is it.VAR_KEYWORD for it in takes): return words, given
+    return words, {name: given[name] for name in names if name in given}
+
+def _with_hidden(who, names, settings):
     gen, disc = (settings.get(f'hidden_{p}', settings.get('hidden')) for p in ('gen', 'disc'))
-    if gen is not None: settings = {'hidden': gen, 'hidden_gen': gen, 'hidden_disc': disc} | settings
-    if 'hidden' in takes and 'hidden_disc' not in takes and gen != disc:
-        raise ValueError(f"model: the builder {model!r} names hidden, and hidden_gen {gen} and hidden_disc {disc} came; allowed are equal ones")
-    if any(it.kind is it.VAR_KEYWORD for it in takes.values()): return settings
-    return {name: value for name, value in settings.items() if name in list(takes)[1:]}
+    if gen is None: return settings
+    given = {'hidden_gen': gen, 'hidden_disc': gen if disc is None else disc} | settings
+    if gen == given['hidden_disc'] or 'hidden_disc' in names: return {'hidden': gen} | given
+    if 'hidden' not in names: return given
+    came = f"hidden_gen {brief(gen, 30)} and hidden_disc {brief(disc, 30)} came"
+    raise ValueError(f"{who} names hidden, and {came}; allowed are equal ones")
 
-@torch.no_grad()
-def _try(model, pair, n=2):
-    "Do the networks take and give what they should? Not tried without memory of their own, where only sizes are asked for."
-    if any(p.is_meta for net in (pair.generator, pair.discriminator) for p in net.parameters()): return
-    x, n = torch.zeros(n * pair.pack, *pair.shape), n * pair.pack
-    _check_output(f"model: the generator of {model!r}", pair.generator, torch.zeros(n, pair.z_dim), (n, *pair.shape))
-    _check_output(f"model: the discriminator of {model!r}", pair.discriminator, x, (n // pair.pack, 1))
+def _as_pair(who, made, shape, z_dim):
+    "A pair of networks that can be trained, from what a builder of one's own has made."
+    if isinstance(made, (tuple, list)) and len(made) == 2: made = Pair(*made, z_dim, shape)
+    allowed = 'a Pair, or a generator and a discriminator, both torch.nn.Module'
+    if not isinstance(made, Pair): raise ValueError(f"{who} made {brief(type(made).__name__)}; allowed is {allowed}")
+    nets = {'generator': made.generator, 'discriminator': made.discriminator}
+    for role, net in nets.items():
+        if not isinstance(net, nn.Module): raise ValueError(f"{who} made {brief(net)} as its {role}; allowed is {allowed}")
+    if tuple(made.shape) != shape: raise ValueError(f"{who} made a Pair for data of shape {brief(made.shape)}; allowed is {shape}")
+    check_whole(f"{who}: z_dim", made.z_dim, 1)
+    for role, net in nets.items():
+        held = [*net.parameters(), *net.buffers()]
+        if any(map(nn.parameter.is_lazy, held)): raise ValueError(f"{who} made a {role} of unknown sizes (Lazy); allowed are known ones")
+        if any(t.is_meta for t in held) and not _is_meta():
+            raise ValueError(f"{who} made a {role} on the device meta; allowed are weights with numbers")
+    return made
 
-def _check_output(who, net, x, expected):
+# %% ../nbs/13_models.ipynb #3a39c5f4
+def _try(model, pair):
+    "Do the networks take and give what they should? They are left as they were. Raises `ValueError` in one line."
+    nets, n = (pair.generator, pair.discriminator), 2 * pair.pack
+    if any(p.is_meta for net in nets for p in net.parameters()): return
+    _try_one(f"model: the generator of {model!r}", pair.generator, torch.zeros(n, pair.z_dim, device='cpu'), (n, *pair.shape))
+    x = torch.zeros(n, *pair.shape, device='cpu').requires_grad_()
+    _try_one(f"model: the discriminator of {model!r}", pair.discriminator, x, (2, 1))
+
+def _try_one(who, net, x, expected):
     modes = [(part, part.training) for part in net.modules()]
-    net.eval() # running statistics stay
-    try: y = net(x)
-    except Exception as error: raise ValueError(f"{who} fails on {tuple(x.shape)}: {first_line(error)[:90]}") from error
+    try:
+        for is_training in (True, False): _check_output(who, net.train(is_training), x, expected)
     finally:
         for part, was in modes: part.training = was
-    came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-    if came != expected: raise ValueError(f"{who} makes {came} of {tuple(x.shape)}; allowed is {expected}")
+
+@torch.enable_grad()
+def _check_output(who, net, x, expected):
+    own = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
+    lent = {**own, **{name: t.clone() for name, t in net.named_buffers()}}
+    x = x.to(next(iter(lent.values()), x).device)
+    sources = [x] * x.requires_grad + list(own.values())
+    try:
+        y = functional_call(net, lent, (x,))
+        slopes = _slopes(y, sources)
+    except Exception as error:
+        task = f"has to make {expected} of {tuple(x.shape)}, and fails"
+        raise ValueError(f"{who} {task}: {first_line(error)[:90]}") from error
+    is_good = isinstance(y, Tensor) and y.is_floating_point()
+    came = tuple(y.shape) if is_good else brief(y.dtype if isinstance(y, Tensor) else type(y).__name__)
+    if came != expected: raise ValueError(f"{who} makes {came} of {tuple(x.shape)}; allowed is {expected}, floating point")
+    if x.requires_grad and slopes[0] is None or own and all(g is None for g in slopes[-len(own):]):
+        of = 'input' if x.requires_grad and slopes[0] is None else 'weights'
+        raise ValueError(f"{who} makes what has no gradient by its {of} (detach, no_grad, numpy); allowed is what autograd follows")
+
+def _slopes(y, sources):
+    if not isinstance(y, Tensor) or not y.requires_grad or not y.is_floating_point(): return [None] * len(sources)
+    return torch.autograd.grad(y.sum(), sources, allow_unused=True)

@@ -23,6 +23,7 @@ GOING_ON = [
     *(dict(rule=rule) for rule in rules), *(dict(clip=(kind, BOUNDS[kind])) for kind in clips),
     *(dict(normalize=(kind, 1.), lr=.001) for kind in normalizers), dict(r1=.1, r2=.1, loss="r3", halflife=5),
     dict(wgan_gp=1., dragan=1., noise=.1), dict(pack=2, smoothing=.1), dict(gn=True),
+    dict(latent="uniform", hidden_gen=(5,), hidden_disc=(7, 6)),
     dict(spectral=True, project=("ball", 2.)),
     dict(skip_not_finite=True, centralize=True, early_momentum=.5, momentum=.5, nesterov=True, weight_decay=.001,
         warmup=13),
