@@ -172,8 +172,9 @@ def _points(run, fake): # Yields None, and returns what it finds
 
 def _surveyed(run, most=2000):
     data = run.game.data
-    n = most if data.train is None else min(len(data.train), most)
-    x = torch.unique(data.all('train', n).flatten(1).cpu().double(), dim=0)
+    if getattr(data, 'train', None) is None: x = run.real(most, seed=1)
+    else: x = data.all('train', min(len(data.train), most))
+    x = torch.unique(x.flatten(1).cpu().double(), dim=0)
     axes = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:8].T
     seen = (x @ axes).numpy()
     tree = cKDTree(seen)
