@@ -284,7 +284,9 @@ _too_small = Disease('low_capacity', _is_too_small, _why_too_small, advice=lambd
     "No edit of a run under way helps: begin anew with wider layers, such as hidden=(64, 64).")
 
 # %% ../nbs/56_doctor.ipynb #404f2dc6
-def _quality(c): return 1. if c.high_quality is None else c.high_quality
+def _quality(c):
+    if c.high_quality is None or c.kind == 'classes' and c.is_sharp: return 1.
+    return c.high_quality
 
 def _keeps_its_place(s): return s.aside is not None and _below(s.aside.drift, .25) and _below(s.aside.own_drift, .25)
 

@@ -1,10 +1,12 @@
 """The doctor tried on runs that nobody has tuned: data and recipes drawn at random, the truth measured without it.
 
     python tests/doctor_trials.py play OUT --first 0 --last 300      train runs 0 to 299, and measure the truth
-    python tests/doctor_trials.py judge OUT                          what the doctor says of each, and what its remedy does
+    python tests/doctor_trials.py judge OUT                          what the doctor says of each
+    python tests/doctor_trials.py treat OUT --step 3                 what its first remedy does to every third of the ill
+    python tests/doctor_trials.py table OUT FILE                     all of it as a table
 
-Run `i` is decided by `i` alone. Those with an even number were there to find rules by; odd ones were looked at once,
-after the rules were fixed. What is measured is defined here, before anything was counted:
+Run `i` is decided by `i` alone. Runs 0 to 200 and 1 to 477 were there to find rules by; those from 801 on were looked at
+once, after the rules were fixed. What is measured is defined here:
 
 What the samples are like at the end, from 4,000 of them:
 
@@ -29,9 +31,9 @@ How it came, from the last ten of forty looks on the way, and only where the sam
 
 A mode is reached if it gets a tenth of its share."""
 import argparse
+import csv
 import json
 import multiprocessing
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -42,6 +44,7 @@ import torch
 from gan_nb import Run
 from gan_nb.core import Diverged, global_norm, stream
 from gan_nb.data import Data
+from gan_nb.doctor import apply, diagnose, steady
 from gan_nb.gan import gradient
 from gan_nb.losses import loss
 from gan_nb.models import draw_latents
@@ -251,25 +254,87 @@ def play(i, out):
     return about
 
 
+def opened(i, out):
+    family, data, recipe, seed, mix = drawn(i)
+    return Run.load(out/f'{i:04}', data=data), mix, data
+
+
+def judge(i, out):
+    "What the doctor says of a run."
+    run, _, _ = opened(i, out)
+    names = [finding.name for finding in diagnose(run)]
+    _note(i, out, doctor=names)
+    return dict(i=i, doctor=names)
+
+
+def treat(i, out):
+    "The first remedy; and, for reference, the same settings from round 0 on. What is true afterwards."
+    about = json.loads((out/f'{i:04}.json').read_text())
+    run, mix, data = opened(i, out)
+    found = diagnose(run)[0]
+    if not found.remedy or 'healthy' in truths(about): return dict(i=i)
+    after = {'after': _after(apply(run, found), found.rounds, mix, data, i), 'reference': _after(_anew(opened(i, out)[0], found.rounds), found.rounds, mix, data, i)}
+    _note(i, out, **after)
+    return dict(i=i, found=found.name, **after)
+
+
+def _anew(run, rounds):
+    fork = run.fork(round=0)
+    fork.edit(**steady(fork, rounds=rounds))
+    return fork
+
+
+def _after(run, rounds, mix, data, i):
+    try: run.fit(rounds, progress=False)
+    except Diverged: return 'diverged'
+    seen = measured(run, mix, data, np.random.default_rng([2, i]), False)
+    return 'healthy' if seen['near'] >= .8 and seen['reached'] >= .95 * seen['modes'] else f"{seen['reached']}/{seen['modes']} {seen['near']:.2f}"
+
+
+def _note(i, out, **more):
+    file = out/f'{i:04}.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+
+
+def table(out, file):
+    "A line for each run."
+    columns = 'i', 'family', 'given', 'rounds', 'modes', 'reached', 'near', 'spread', 'moved', 'truth', 'doctor', 'after', 'reference'
+    with open(file, 'w', newline='') as f:
+        writer = csv.DictWriter(f, columns, lineterminator='\n', extrasaction='ignore')
+        writer.writeheader()
+        for path in sorted(out.glob('*.json')):
+            about = json.loads(path.read_text())
+            short = {k: f'{v:.4g}' for k, v in about.items() if isinstance(v, float)}
+            writer.writerow({**about, **short, 'given': about['kind'], 'truth': ' '.join(truths(about)), 'doctor': ' '.join(about.get('doctor', []))})
+
+
+does = {'play': play, 'judge': judge, 'treat': treat}
+
+
 def _job(job):
-    try: return play(*job)
-    except Exception as error: return dict(i=job[0], failed=f'{type(error).__name__}: {error}')
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(1)
+    what, i, out = job
+    try: return does[what](i, out)
+    except Exception as error: return dict(i=i, failed=f'{type(error).__name__}: {error}')
 
 
 def main():
     read = argparse.ArgumentParser()
-    read.add_argument('what', choices=['play'])
+    read.add_argument('what', choices=[*does, 'table'])
     read.add_argument('out', type=Path)
-    read.add_argument('--first', type=int, default=0)
-    read.add_argument('--last', type=int, default=40)
-    read.add_argument('--step', type=int, default=1)
-    read.add_argument('--workers', type=int, default=2)
+    read.add_argument('file', nargs='?', type=Path)
+    for name, default in dict(first=0, last=10_000, step=1, workers=2).items(): read.add_argument(f'--{name}', type=int, default=default)
     given = read.parse_args()
+    if given.what == 'table': return table(given.out, given.file)
     given.out.mkdir(parents=True, exist_ok=True)
-    jobs = [(i, given.out) for i in range(given.first, given.last, given.step) if not (given.out/f'{i:04}.json').exists()]
+    there = {int(path.stem) for path in given.out.glob('*.json')}
+    wanted = range(given.first, given.last, given.step)
+    numbers = [i for i in wanted if i not in there] if given.what == 'play' else sorted(there)[::given.step]
     with multiprocessing.get_context('spawn').Pool(given.workers) as pool:
-        for about in pool.imap_unordered(_job, jobs):
-            print(about['i'], about.get('failed') or (about['family'], about['kind'], about['seconds'], f"{about.get('reached')}/{about.get('modes')} {about.get('near', 0):.2f}", truths(about)), flush=True)
+        for about in pool.imap_unordered(_job, [(given.what, i, given.out) for i in numbers]):
+            if 'looks' in about: about = dict(i=about['i'], family=about['family'], given=about['kind'], seconds=about['seconds'], truth=truths(about))
+            print(*about.values(), flush=True)
 
 
 if __name__ == '__main__': main()

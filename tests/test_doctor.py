@@ -197,7 +197,7 @@ def test_past_its_plan_every_run_is_judged():
     assert checked(found) == ["between_modes"] and "too few" not in found[0].why
     few = resting(lambda run, n, rng: at(run, torch.arange(n) % 4, rng=rng))
     assert checked(diagnose(few, ahead=0)) == ["mode_collapse"]
-    assert decide(evidence(**images | dict(patience=1000, moves=600, round=600, rounds=600, high_quality=0., reached=4))) == ["not_converged"]
+    assert decide(evidence(**images | dict(patience=1000, moves=600, round=600, rounds=600, high_quality=0., covered=0., reached=4))) == ["not_converged"]
 
 
 def test_before_its_end_a_run_that_is_not_sharp_yet_is_waited_for():
@@ -245,7 +245,7 @@ def test_what_nobody_could_learn_is_said_at_once():
 
 
 def test_samples_off_the_data_are_never_healthy_whatever_the_discriminator_says():
-    seen = images | dict(round=3000, moves=3000, told_apart=1., high_quality=.3)
+    seen = images | dict(kind="points", round=3000, moves=3000, told_apart=1., high_quality=.3, covered=None, reached=1, of=1)
     assert "healthy" not in decide(evidence(**seen)) and "discriminator_saturated" in decide(evidence(**seen))
 
 
@@ -552,11 +552,11 @@ def test_what_wanders_below_an_average_is_no_collapse(halflife):
 @pytest.mark.parametrize("changes, names", [
     # a discriminator that leads is no disease of images
     ({}, ["healthy"]), (dict(told_apart=1.), ["healthy"]),
-    (dict(high_quality=.05), ["too_early"]),                               # a judge finds all classes in noise
-    (dict(high_quality=.05, round=3000), ["between_modes"]),
+    (dict(covered=.05, high_quality=.05), ["too_early"]),                  # a judge finds all classes in noise
+    (dict(covered=.05, high_quality=.05, round=3000), ["between_modes"]),
     (dict(reached=7), ["mode_collapse"]), (dict(reached=7, own_drift=.5), ["too_early"]),
     (dict(reached=7, rounds=9000), ["too_early"]),
-    (dict(reached=7, high_quality=.2, drift=.5, own_drift=.5), ["oscillation"]),
+    (dict(reached=7, covered=.05, high_quality=.2, drift=.5, own_drift=.5), ["oscillation"]),
     (dict(reached=7, drift=.5, rounds=9000), ["too_early"]), (dict(reached=7, moves=900), ["too_early"]),
     (dict(reached=1, told_apart=.999, covered=.01), ["discriminator_saturated", "mode_collapse"])], ids=str)
 def test_rules_for_images(changes, names): assert decide(evidence(**{**images, **changes})) == names
