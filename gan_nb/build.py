@@ -146,9 +146,10 @@ def build_pair(
 def check_memory(
     recipe:Recipe,
     shape:tuple, # Of one datum
+    seed:int=0, # For a builder that names it
 ):
     "Raise `ValueError` if the weights, their gradients and one batch alone need more memory than there is."
-    with torch.device('meta'): pair = build_pair(recipe, shape)
+    with torch.device('meta'): pair = build_pair(recipe, shape, seed)
     weights = sum(p.numel() for net in (pair.generator, pair.discriminator) for p in net.parameters())
     units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden_gen + recipe.hidden_disc) // 2 if recipe.model == 'mlp' else 0)
     numbers = 3 * weights + recipe.batch_size * units # weights before and after a step, and gradients
@@ -164,7 +165,7 @@ def build_game(
     Raises `ValueError` for networks that the machine has no room for."""
     device = pick_device(recipe.device)
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
-    check_memory(recipe, real.shape)
+    check_memory(recipe, real.shape, seed)
     pair = build_pair(recipe, real.shape, seed)
     unit = real.unit if recipe.standardize else None
     return Gan(real, pair, device=device, precision=recipe.precision, unit=unit, **game_settings(recipe))
