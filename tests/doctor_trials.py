@@ -211,6 +211,9 @@ def looked(run):
     return dict(mean=own.double().mean(0).tolist(), wins=float(np.searchsorted(at_fake, at_real).mean() / 1000), norms=norms, unsaturated=unsaturated)
 
 
+def is_sharp_everywhere(seen): return seen['near'] >= .8 and seen['reached'] >= .95 * seen['modes']
+
+
 def truths(seen):
     "Every name that the criteria give."
     if seen['diverged'] or not seen['finite']: return ['diverged']
@@ -218,7 +221,7 @@ def truths(seen):
     names = []
     share, spread = seen['reached'] / seen['modes'], seen['spread'] / seen['radius']
     if seen.get('nearer_to_training', 0) > .8 and seen['near'] >= .6: names.append('memorisation')
-    if seen['near'] >= .8 and share >= .95: return names or ['healthy']
+    if is_sharp_everywhere(seen): return names or ['healthy']
     if seen['moved'] < .02: names.append('not_learning')
     elif share <= .7 and seen['near'] >= .6 or spread < .1: names.append('mode_collapse')
     elif share >= .9 and seen['near'] < .4: names.append('between_modes')
@@ -256,7 +259,9 @@ def play(i, out):
 
 def opened(i, out):
     family, data, recipe, seed, mix = drawn(i)
-    return Run.load(out/f'{i:04}', data=data), mix, data
+    run = Run.load(out/f'{i:04}', data=data)
+    run.folder = None # what is tried on it is not kept
+    return run, mix, data
 
 
 def judge(i, out):
@@ -288,7 +293,7 @@ def _after(run, rounds, mix, data, i):
     try: run.fit(rounds, progress=False)
     except Diverged: return 'diverged'
     seen = measured(run, mix, data, np.random.default_rng([2, i]), False)
-    return 'healthy' if seen['near'] >= .8 and seen['reached'] >= .95 * seen['modes'] else f"{seen['reached']}/{seen['modes']} {seen['near']:.2f}"
+    return 'healthy' if is_sharp_everywhere(seen) else f"{seen['reached']}/{seen['modes']} {seen['near']:.2f}"
 
 
 def _note(i, out, **more):
