@@ -383,7 +383,7 @@ def _absent(about):
     "What is known of somebody's own data, which need not be there for samples."
     known, unit = about['data'], about.get('unit')
     shape = known and known.get('shape')
-    if not shape: raise ValueError(f"trained on your own array; {_give_again}")
+    if not shape: raise ValueError(f"trained on your own array; {sets.give_again}")
     with refusing():
         are_sizes = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n < 2**31 for n in shape)
         if not are_sizes: raise ValueError(f"data: shape {brief(shape)} came")
@@ -394,8 +394,6 @@ def _check_unit(unit, made, shape):
     raise ValueError(f"unit: {len(unit['mean'])} coordinates came; the data of shape {tuple(shape)} need others, or none")
 
 def _unit(about): return sets.Unit(**{name: torch.tensor(x, dtype=torch.float64) for name, x in about['unit'].items()})
-
-_give_again = "give it again, as data= in Python, as --data in the shell"
 
 def _other_data(about, real):
     then, now = {**(about['data'] or {}), 'fingerprint': about['fingerprint']}, describe_data(real)

@@ -233,12 +233,14 @@ _meant = {}
 for _name, _others in _meanings.items():
     for _other in _others.split(): _meant.setdefault(_other, []).append(_name)
 
+def _plain(name): return name.strip().lower().replace('-', '_').replace(' ', '_')[:200]
+
 def _likeliest(name, allowed):
     "The allowed name that means the same, or is spelt alike; None if there is none."
     if not isinstance(name, str): return None
-    plain = name.strip().lower().replace('-', '_').replace(' ', '_')[:200]
+    plain = _plain(name)
     def spelt(names, cutoff): return difflib.get_close_matches(plain, names, n=1, cutoff=cutoff)
-    same = {a.lower().replace('-', '_').replace(' ', '_'): a for a in reversed(allowed)}
+    same = {_plain(a): a for a in reversed(allowed)}
     known = {other: next(n for n in names if n in allowed) for other, names in _meant.items() if set(names) & set(allowed)}
     close = spelt([*same, *known], .8) or spelt(same, .6)
     return None if not close else same.get(close[0]) or known[close[0]]
@@ -260,8 +262,8 @@ def nearest(
 def _shown(allowed, name, room):
     "As many as there is room for; where not for all, those that are spelt most alike, and how many there are."
     if len(listed := ', '.join(allowed)) <= room: return listed
-    plain = name.lower()[:200] if isinstance(name, str) else ''
-    alike = {a: difflib.SequenceMatcher(None, plain, a.lower()).ratio() for a in allowed}
+    plain = _plain(name) if isinstance(name, str) else ''
+    alike = {a: difflib.SequenceMatcher(None, plain, _plain(a)).ratio() for a in allowed}
     order, kept = sorted(allowed, key=alike.get, reverse=True), []
     end = f", ... ({len(allowed)} in all)"
     while order and len(', '.join([*kept, order[0]])) <= room - len(end): kept.append(order.pop(0))

@@ -14,7 +14,7 @@ from math import exp
 
 import numpy as np
 
-from .checkup import Evidence, examining, roused
+from .checkup import Evidence, examining, exploding, roused, vanishing
 from .gan import players
 from .recipes import Recipe, live, written
 
@@ -196,7 +196,7 @@ def _is_flat(s): return _below(s.ranking.flatness, .05)
 
 def _has_shrunk(s):
     first, lately = s.past['gen'].first, s.past['gen'].lately
-    return bool(first) and s.gradient['gen'] < .02 * first and lately < .05 * first
+    return bool(first) and s.gradient['gen'] < vanishing * first and lately < .05 * first
 
 def _which_sign(s):
     if _is_flat(s):
@@ -229,7 +229,7 @@ def _why_saturated(s):
 _saturated = Disease('discriminator_saturated', _is_saturated, _why_saturated)
 
 # %% ../nbs/56_doctor.ipynb #c7ad9946
-def _has_grown(s): return any(_at_least(past.growth, 100) for past in s.past.values())
+def _has_grown(s): return any(_at_least(past.growth, exploding) for past in s.past.values())
 
 def _times(x):
     if x is None: return 'an unknown factor'
@@ -249,7 +249,7 @@ def _is_put_to_rest(s):
     return _at_least(awake, 50) or _at_least(awake, 2.5) and _at_least(s.swing, .3)
 
 def _wanders(s):
-    def is_off(least): return _quality(s.coverage) < least or s.coverage.is_a_spot
+    def is_off(least): return s.coverage.quality < least or s.coverage.is_a_spot
     return s.is_ripe and (is_off(.6) and _drifts(s) or is_off(.3) and _is_put_to_rest(s))
 
 def _why_oscillates(s):
@@ -284,15 +284,11 @@ _too_small = Disease('low_capacity', _is_too_small, _why_too_small, advice=lambd
     "No edit of a run under way helps: begin anew with wider layers, such as hidden=(64, 64).")
 
 # %% ../nbs/56_doctor.ipynb #404f2dc6
-def _quality(c):
-    if c.high_quality is None or c.kind == 'classes' and c.is_sharp: return 1.
-    return c.high_quality
-
 def _keeps_its_place(s): return s.aside is not None and _below(s.aside.drift, .25) and _below(s.aside.own_drift, .25)
 
 def _is_coming(s): return s.coverage.is_partial and s.aside is not None and bool(s.aside.come)
 
-def _is_on_few(c): return _quality(c) >= .6 and not c.is_full
+def _is_on_few(c): return c.quality >= .6 and not c.is_full
 
 def _has_collapsed(s):
     c = s.coverage
@@ -316,7 +312,7 @@ _collapsed = Disease('mode_collapse', _has_collapsed, _why_collapsed)
 def _is_between(s):
     c = s.coverage
     if not s.is_finished or c.is_a_spot or c.is_copied: return False
-    return c.reach >= .8 if _quality(c) < .6 else c.is_full and not c.is_sharp
+    return c.reach >= .8 if c.quality < .6 else c.is_full and not c.is_sharp
 
 def _why_between(s): return f"{_reach(s.coverage)}: the others lie between the {_parts(s.coverage)}, or around them.{_then(s)}"
 
@@ -326,7 +322,7 @@ _between = Disease('between_modes', _is_between, _why_between)
 
 def _is_off(s):
     c = s.coverage
-    return s.is_finished and not (c.is_a_spot or c.is_copied) and _quality(c) < .6 and c.reach < .8
+    return s.is_finished and not (c.is_a_spot or c.is_copied) and c.quality < .6 and c.reach < .8
 
 def _why_off(s): return f"{_reach(s.coverage)}, which is neither reach nor quality.{_then(s)}"
 
@@ -468,7 +464,7 @@ def _finding(run, name, about):
     if name not in diseases: return Finding(name, why=why, **about)
     if advice := _advice(name, seen): return Finding(name, why=why, advice=advice, **about)
     back = _calm_round(run.records) if diseases[name].goes_back else None
-    return Finding(name, remedy=steady(run, back, _long), why=why + _after_an_edit(seen), rounds=_long, back=back, **about)
+    return Finding(name, remedy=steady(run, back), why=why + _after_an_edit(seen), rounds=_long, back=back, **about)
 
 def _advice(name, seen):
     "What no edit can do; '' where one can."

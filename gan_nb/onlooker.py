@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from .checkup import Aside, Evidence, Ranking, past_of, ranking_of
 from .core import brief, first_line
-from .coverage import cover
+from .coverage import cover, radius_of
 from .data import Data
 from .gan import players
 from .records import Record, Records, columns
@@ -268,7 +268,7 @@ def _rank(look, fake): return ranking_of(look.score(look.real(len(fake), seed=3)
 def _wait(look, fake, ahead): # Yields None, and at last an Aside
     "Let the loop play, with about ten looks at how far the samples have wandered."
     real = look.real(500, seed=4).flatten(1)
-    unit, start = (real - real.mean(0)).square().sum(1).mean().sqrt(), fake.flatten(1).mean(0)
+    unit, start = radius_of(real), fake.flatten(1).mean(0)
     began, ways = look.round, [0.]
     while look.round < began + ahead:
         if look.round - began >= len(ways) * ahead / 10: ways.append(_way(look, start, len(fake), unit))
