@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from .checkup import Aside, Evidence, Ranking, past_of, ranking_of
+from .checkup import Aside, Evidence, Ranking, past_of, patience_for, ranking_of
 from .core import brief, first_line
 from .coverage import cover, radius_of
 from .data import Data
@@ -243,7 +243,7 @@ def examining_loop(
     "`gan_nb.checkup.examining` of somebody's own loop, which has to go on in between."
     past = {p: past_of(look.records, p, None) for p in players}
     seen = Evidence(round=look.round, rounds=0, moves=len(look.records), since_edit=None, last_edit=None, next_round_finite=True,
-                    not_finite=[], divergence=_divergence(look), past=past, lead_changes=0,
+                    not_finite=[], divergence=_divergence(look), past=past, lead_changes=0, patience=patience_for(look.shape),
                     gradient={p: _norm_now(look.records, p) for p in players})
     if not seen.has_diverged:
         fake = look.samples()
