@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .build import rebuilt
-from .core import global_norm, not_a_path, stream
+from .core import global_norm, must_be_run, stream
 from .coverage import Coverage, covering, lacking, once, radius_of
 from .engines import play_on
 from .gan import gradient, players
@@ -506,7 +506,7 @@ def examining(
 ): # Yields None, and at last the evidence
     """`examine` in parts, none much longer than a few rounds: the run may go on in between. What is examined is the
     run as it is at the first part."""
-    not_a_path(run)
+    must_be_run(run)
     with run.lock: still = copy.copy(run) # its history stays what it is
     seen, own = _begin(still), {}
     if ahead and _is_worth_following(still, seen):

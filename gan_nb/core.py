@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'block_norms', 'global_norm', 'numbers',
            'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of', 'check_room', 'in_one_line',
-           'brief', 'first_line', 'nearest', 'check_number', 'check_whole', 'Diverged', 'not_a_path']
+           'brief', 'first_line', 'nearest', 'check_number', 'check_whole', 'Diverged', 'must_be_run', 'as_path']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -101,9 +101,9 @@ def pick_device(
     name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 ) -> torch.device:
     "The device called `name`; `auto` is CUDA if there is one. Raises `ValueError` for one that cannot be used."
-    if str(name) == 'auto': return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if isinstance(name, str) and name == 'auto': return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try: device = torch.device(name)
-    except (RuntimeError, TypeError): raise nearest('device', str(name), ['auto', *_present]) from None
+    except (RuntimeError, TypeError, ValueError, OverflowError): raise nearest('device', name, ['auto', *_present]) from None
     if device.type not in _present: raise nearest('device', str(name), ['auto', *_present])
     if (device.index or 0) >= _present[device.type]():
         raise ValueError(f"device: {name!r} is not available on this machine; allowed are 'auto' and 'cpu'")
@@ -295,18 +295,28 @@ def check_whole(
     n, # What came
     least:int=0, # Smallest number allowed
 ) -> int:
-    "A whole number of at least `least`, as an int. Raises `ValueError` for anything else."
-    if isinstance(n, Integral) and not isinstance(n, bool) and n >= least: return int(n)
+    "A whole number from `least` to below 2**63, as an int. Raises `ValueError` for anything else."
+    is_whole = isinstance(n, Integral) and not isinstance(n, bool)
+    if is_whole and least <= n < 2**63: return int(n)
+    if is_whole and n >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
     raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
 
 # %% ../nbs/00_core.ipynb #61a6e9b5
 class Diverged(RuntimeError):
     "Training produced a number that is not finite; says which, whose and when."
 
-def not_a_path(
+def must_be_run(
     run, # What came where a Run should
 ):
-    "Raise `ValueError`, which says how to read a run, if it is the place of one."
-    if not isinstance(run, (str, os.PathLike)): return
-    path = brief(str(run))
-    raise ValueError(f"run: {path} came; allowed is a Run, such as Run.load({path})")
+    "Raise `ValueError` for anything else; for the place of a run it says how to read it."
+    if hasattr(run, 'history'): return
+    path = brief(str(run)) if isinstance(run, (str, os.PathLike)) else "'runs/ring'"
+    raise ValueError(f"run: {brief(run)} came; allowed is a Run, such as Run.load({path})")
+
+def as_path(
+    name:str, # Of the argument, for the message
+    value, # What came
+) -> Path:
+    "A path as such. Raises `ValueError` for what is none."
+    try: return Path(value)
+    except TypeError: raise ValueError(f"{name}: {brief(value)} came; allowed is the path of a file or folder") from None

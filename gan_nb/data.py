@@ -76,6 +76,31 @@ def unit_of(
     deviation = (x - x.mean(0)).square().mean(0).sqrt()
     return Unit(x.mean(0), torch.where((x.amax(0) > x.amin(0)) & (deviation > 0), deviation, 1.))
 
+# %% ../nbs/11_data.ipynb #d0c5a11e
+def _numbers(name, x):
+    "A tensor of what came. Raises `ValueError`, for which torch has kinds of its own."
+    try: return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: {brief(x)} came; allowed are numbers, as an array or in lists of one length") from None
+
+def _kept(name, x, shape):
+    "Samples of one shape: bytes as they are, all else in float32."
+    x = _numbers(name, x)
+    if x.shape[1:] != shape or not len(x):
+        raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed is (n, {', '.join(map(str, shape))})")
+    if x.dtype == torch.uint8: return x
+    if x.dtype.is_complex: raise ValueError(f"{name}: {x.dtype} came; allowed are real numbers")
+    x = x.to(torch.float32)
+    if not x.is_meta and not x.isfinite().all(): raise ValueError(f"{name}: not every number is finite in float32; allowed are finite numbers")
+    return x
+
+def _widths(sigma, n):
+    "A number, or a tensor of `n`."
+    widths = _numbers('sigma', sigma).to(torch.float32)
+    if widths.ndim == 0: return check_number('sigma', float(sigma), above=0)
+    if widths.shape == (n,) and ((widths > 0) & widths.isfinite()).all(): return widths
+    raise ValueError(f"sigma: {brief(widths.tolist())} came; allowed is a number above 0, or one for each of the {n} centres")
+
 # %% ../nbs/11_data.ipynb #ef9dd9d3
 _FIXED = 10_000 # Samples of a mixture that stand for it where a fixed set is needed
 
@@ -99,6 +124,18 @@ class Data:
     is_own:bool = True # Are its units somebody's own? False for the sets that `load` knows by name, and for drawings
 
     is_here = True # Can it be drawn from?
+
+    def __post_init__(self):
+        "What was written by hand is read as arrays are. Raises `ValueError` for what is no data."
+        self.shape = tuple(self.shape)
+        if type(self) is not Data: return # another kind holds its samples as it likes
+        if self.train is None and self.centers is None:
+            raise ValueError(f"Data {self.name!r}: neither train nor centers came; allowed are samples (train), and the centers and sigma of a mixture")
+        if self.train is not None: self.train = _kept('train', self.train, self.shape)
+        if self.held_out is not None: self.held_out = _kept('held_out', self.held_out, self.shape)
+        if self.centers is None: return
+        self.centers = _kept('centers', self.centers, self.shape)
+        self.sigma = _widths(self.sigma, len(self.centers))
 
     @property
     def device(self): return (self.centers if self.train is None else self.train).device
@@ -348,11 +385,6 @@ def mixture(
 
     Raises `ValueError` for numbers that are not finite, and for shapes that do not belong together."""
     centers = _points_named('centers', centers)
-    widths = torch.as_tensor(sigma, dtype=torch.float32)
-    if widths.ndim == 0: sigma = check_number('sigma', float(sigma), above=0)
-    elif widths.shape != (len(centers),) or not ((widths > 0) & widths.isfinite()).all():
-        raise ValueError(f"sigma: {brief(widths.tolist())} came; allowed is a number above 0, or one for each of the {len(centers)} centres")
-    else: sigma = widths
     data = Data(name, tuple(centers.shape[1:]), centers=centers, sigma=sigma)
     if points is not None:
         x = _points_named('points', points)
@@ -360,11 +392,11 @@ def mixture(
             raise ValueError(f"points: shape {tuple(x.shape)} came; the centres allow (n, {data.shape[0]})")
         return replace(data, train=x)
     data.held_out = data.draw(_FIXED, stream(0, 1))
-    data.labels_held_out = _component(data.held_out, centers, sigma)
+    data.labels_held_out = _component(data.held_out, centers, data.sigma)
     return data
 
 def _points_named(name, x):
-    x = torch.as_tensor(x)
+    x = _numbers(name, x)
     if x.ndim != 2 or not x.numel(): raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed are points (n, d)")
     try: return _points(x)
     except ValueError as error: raise ValueError(str(error).replace('array', name)) from None

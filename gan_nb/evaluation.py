@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from .core import not_a_path, stream
+from .core import must_be_run, stream
 from .data import Data
 from .judges import Judge, judge, to_bytes
 from .metrics import density_coverage, frechet_distance, kernel_distance, precision_recall, sliced_wasserstein
@@ -203,7 +203,7 @@ def evaluate(
     """Measure a run's samples with all that fits its data.
 
     Raises `ValueError` for samples that cannot be measured: fewer than 10, not finite, or all the same."""
-    not_a_path(run)
+    must_be_run(run)
     data = run.game.data
     measure, usual = _measured(data)
     unit = getattr(run.game, 'unit', None) if measure is _other else None

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoints import about_file, read_history
+from .core import as_path
 from .files import write_whole
 from .history import History
 from .recipes import Recipe
@@ -105,7 +106,7 @@ class Folders:
     ) -> Path: # Of the checkpoint
         """Write a run. Raises `OSError` where it cannot, `ValueError` if another process trains there or the folder
         holds another run."""
-        path = Path(path)
+        path = as_path('path', path)
         claimed = self.store(path).lock.held # then it was looked at before
         with self._last as store:
             if store.foreign and not claimed:
@@ -152,7 +153,8 @@ def find(
     best:bool=False, # The best checkpoint of the folder?
 ) -> Found:
     "The run that was saved at `path`. Raises `FileNotFoundError`, or `ValueError` for a file that is not a checkpoint."
-    path = Path(path)/best_name if best else Path(path)
+    path = as_path('path', path)
+    if best: path = path/best_name
     if best and not path.is_file():
         raise FileNotFoundError(f"{path}: there is no best checkpoint; Run.fit(metric=...) keeps one")
     store, wrong = store or (Store(path) if path.is_dir() else None), []

@@ -135,7 +135,7 @@ def edited(
 ) -> History:
     "The same with other settings. Raises `ValueError` for one that is not allowed."
     for name in changes:
-        if name not in live: raise ValueError(f"{name}: cannot change while a run is under way; these can: {', '.join(live)}")
+        if name not in live: raise ValueError(f"{name}: cannot change while a run is under way; a new Run can have it. gan_nb.recipes.live lists those that can")
     before, old = history.state, history.experiment
     changed = old.recipe.replace(**changes)
     if 'batch_size' in changes: check_memory(changed, old.game.pair.shape)

@@ -46,9 +46,7 @@ def members_of(
 def _checked_seeds(seeds):
     several = isinstance(seeds, (list, tuple, range, set, np.ndarray))
     found = [*seeds] if several else [*range(check_whole('seeds', seeds, 1))]
-    if any(check_whole('seeds', s) >= 2**63 for s in found):
-        raise ValueError(f"seeds: {max(found)} came; allowed are whole numbers below 2**63")
-    return [int(s) for s in found]
+    return [check_whole('seeds', s) for s in found]
 
 def _checked_grid(grid):
     if not isinstance(grid or {}, dict):

@@ -31,9 +31,9 @@ def whole(
     "Reads a whole number."
     def read(name, value) -> int:
         n = _as_whole(value)
-        n = check_whole(name, value if n is None or n < least else n, least) # refuses what came, as it came
-        if n > most: raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number of at most {most:,}")
-        return n
+        if n is not None and n > most:
+            raise ValueError(f"{name}: {brief(value)} came; allowed is a whole number of at most {most:,}")
+        return check_whole(name, value if n is None or n < least else n, least) # refuses what came, as it came
     return read
 
 def _as_whole(value):
@@ -83,9 +83,9 @@ def yes_or_no(name, value) -> bool:
 
 def one_line(name, value) -> str:
     "A reader of text."
-    text = str(value)
+    text = str(value) if isinstance(value, (str, os.PathLike)) else '\n'
     if text.isprintable(): return text
-    raise ValueError(f"{name}: {brief(text)} came; allowed is text in one line")
+    raise ValueError(f"{name}: {brief(value)} came; allowed is text in one line")
 
 # %% ../nbs/30_recipes.ipynb #4fe16c1e
 _most_layers = _most_steps = 1000 # more is a slip of the keys, and would take minutes to build
@@ -106,7 +106,7 @@ def kind_and_number(
 ): # A reader
     "Reads None, or a name of `table` with a number: ('global_norm', 1.0), or 'global_norm 1.0' as text."
     def read(name, value) -> tuple:
-        if value is None or value == 'none' or value == '': return None
+        if value is None or isinstance(value, str) and value in ('none', ''): return None
         parts = _parts(value)
         if not isinstance(parts, (tuple, list)) or len(parts) != 2:
             such = "none or a kind and a number such as ('global_norm', 1.0), as text 'global_norm 1.0'"
@@ -137,7 +137,7 @@ _most_threads = max(64, 4 * (os.cpu_count() or 1)) # PyTorch starts as many as i
 
 def thread_count(name, value) -> object:
     "A reader of whole numbers, and of 'auto'."
-    return value if value == 'auto' else whole(1, _most_threads)(name, value)
+    return value if isinstance(value, str) and value == 'auto' else whole(1, _most_threads)(name, value)
 
 # %% ../nbs/30_recipes.ipynb #a3e84700
 roles = { # What of a value decides about the operations; None: nothing
@@ -439,7 +439,7 @@ def recipe(
     Raises `ValueError` for an unknown name, setting or value."""
     path = find_settings(folder)
     sections = _sections(path)
-    if name not in _names(sections): raise nearest('recipe', name, _names(sections))
+    if not isinstance(name, str) or name not in _names(sections): raise nearest('recipe', name, _names(sections))
     section, default = dict(sections.get(name, {})), sections.get('DEFAULT', {})
     base = section.pop('base', name)
     if base not in built_in: raise nearest(f'{path} [{name}] base', base, built_in)

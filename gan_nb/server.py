@@ -32,6 +32,20 @@ class NoDelayServer(ServerApp):
         usual = self._default_kernel_websocket_connection_class()
         return NoDelayConnection if usual is ZMQChannelsWebsocketConnection else usual
 
+    def start_ioloop(self):
+        "As always; and the kernel of the notebook that is opened first starts while the page loads."
+        if self.file_to_run.endswith('.ipynb'): self.io_loop.add_callback(self._start_its_kernel)
+        super().start_ioloop()
+
+    async def _start_its_kernel(self):
+        path = Path(self.file_to_run).absolute()
+        try:
+            kernel = json.loads(path.read_text('utf-8'))['metadata']['kernelspec']['name']
+            await self.session_manager.create_session(path=path.relative_to(self.root_dir).as_posix(), name=path.name,
+                                                      type='notebook', kernel_name=kernel)
+        except Exception as error: # whatever it is, the page says it when it starts a kernel itself
+            self.log.warning('The kernel of %s was not started ahead: %s', path.name, error)
+
 # %% ../nbs/62_server.ipynb #d46da52c
 def serve_lab(
     words:list, # What may stand after `jupyter lab`
@@ -40,6 +54,7 @@ def serve_lab(
     from jupyterlab.labapp import LabApp
     class Lab(LabApp): serverapp_class = NoDelayServer
     Lab.__module__ = LabApp.__module__ # by which the server finds what belongs to JupyterLab
+    if not any('news_url' in word for word in words): words = [*words, '--LabApp.news_url=None']
     Lab.launch_instance(words)
 
 # %% ../nbs/62_server.ipynb #fce91dd1

@@ -22,7 +22,7 @@ from . import data as sets
 from .acts import by_hand, gone_back, with_act
 from .build import build, rebuilt
 from .checkpoints import about_file, as_ini, content, flight_record, longer
-from .core import Diverged, brief, check_room, check_whole, nearest, stream
+from .core import Diverged, as_path, check_room, check_whole, nearest, stream
 from .divergence import skips_of
 from .driving import Best, Keeper, Progress, drive, replay, signals_noted
 from .engines import Eager, Engines
@@ -59,7 +59,7 @@ class Run:
         **overrides, # Any setting of the recipe
     ):
         self.start_recipe = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        self.seed, keep = _below_2_63('seed', seed), _below_2_63('keep', keep, 1)
+        self.seed, keep = check_whole('seed', seed), check_whole('keep', keep, 1)
         self.lock, self.folders, self.engines = threading.RLock(), Folders(folder, keep), Engines(_checked_compile(compile))
         self.best = None # The best checkpoint so far: its metric, round and value
         self.history = _history or begun(build(self.start_recipe, self.seed, _data), self.seed)
@@ -252,7 +252,7 @@ class Run:
     ) -> Path: # Of the checkpoint
         """Write the run so that it can go on exactly. Raises `OSError` where it cannot write, `ValueError` if another
         process trains there or the folder holds another run."""
-        path = Path(path)
+        path = as_path('path', path)
         with self.lock:
             self._refuse_not_finite()
             if path.suffix == '.safetensors': return write_whole(path, self._content()) or path
@@ -371,11 +371,6 @@ def _samples_for(run, x, packed):
     return x if packed else x.repeat_interleave(pack, dim=0)
 
 def _count(name, n, least=0): return check_whole(name, int(n) if isinstance(n, np.integer) else n, least)
-
-def _below_2_63(name, n, least=0):
-    n = check_whole(name, n, least)
-    if n >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
-    return n
 
 def _checked_compile(compile):
     if compile is True or compile is False or compile == 'background': return compile

@@ -2,11 +2,13 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 from tornado.httpclient import HTTPRequest
@@ -35,28 +37,34 @@ c.ServerApp.kernel_websocket_connection_class = Own
 
 def connect(folder, serve, config=""):
     "Start a server in `folder`, open a kernel's websocket; what the server says of it, and its log."
+    with started(folder, serve, config) as (address, server, log):
+        kernel = when_it_answers(f"{address}/api/kernels", server, log)
+        asyncio.run(look(f"ws{address[4:]}/api/kernels/{kernel['id']}/channels?session_id=ours"))
+        return seen(log), log.read_text()
+
+
+@contextmanager
+def started(folder, serve, config="", words=()):
+    "For `with`: a server's address, its process and its log."
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     own = {f"JUPYTER_{name}_DIR": str(folder/name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     (folder/"config").mkdir()
     (folder/"config/jupyter_server_config.py").write_text(config)
-    words = ["--no-browser", "--allow-root", "--ServerApp.token=ours", f"--ServerApp.port={port}"]
+    words = [*words, "--no-browser", "--allow-root", "--ServerApp.token=ours", f"--ServerApp.port={port}"]
     log = folder/"log"
     with open(log, "w") as said:
         server = subprocess.Popen([sys.executable, "-c", telling + serve, *words], cwd=folder, stdout=said, stderr=said,
             env={**os.environ, **own})
-    try:
-        kernel = when_it_answers(f"http://127.0.0.1:{port}/api/kernels", server, log)
-        asyncio.run(look(f"ws://127.0.0.1:{port}/api/kernels/{kernel['id']}/channels?session_id=ours"))
-        return seen(log), log.read_text()
+    try: yield f"http://127.0.0.1:{port}", server, log
     finally:
         server.terminate()
         server.wait(60)
 
 
-def when_it_answers(url, server, log, seconds=120):
-    ask = urllib.request.Request(url, b"{}", {"Authorization": "token ours"})
+def when_it_answers(url, server, log, seconds=120, data=b"{}"):
+    ask = urllib.request.Request(url, data, {"Authorization": "token ours"})
     until = time.monotonic() + seconds
     while True:
         try: return json.load(urllib.request.urlopen(ask, timeout=60))
@@ -100,6 +108,42 @@ def test_a_server_of_ones_own_can_be_told_to(tmp_path):
     told = "c.ServerApp.kernel_websocket_connection_class = 'gan_nb.server.NoDelayConnection'"
     found, _ = connect(tmp_path, plain, told)
     assert found == ["NoDelayConnection", "True"]
+
+
+def sessions(address, server, log): return when_it_answers(f"{address}/api/sessions", server, log, data=None)
+
+
+def test_the_kernel_of_the_notebook_that_is_opened_starts_ahead(tmp_path):
+    "The page has not been loaded, and a session by the notebook's path is there."
+    from gan_nb.server import starter_name, write_starter
+    (tmp_path/"work").mkdir()
+    write_starter(tmp_path/"work"/starter_name)
+    with started(tmp_path, ours, words=[f"work/{starter_name}", f"--ServerApp.root_dir={tmp_path}"]) as (address, *rest):
+        until = time.monotonic() + 60
+        while not (found := sessions(address, *rest)) and time.monotonic() < until: time.sleep(.2)
+        assert [(s["path"], s["type"], s["kernel"]["name"]) for s in found] == [("work/start.ipynb", "notebook", "python3")]
+
+
+def test_a_notebook_without_a_kernel_of_its_own_starts_none(tmp_path):
+    "Neither a kernel that is not installed nor a file that is no notebook may keep the server from starting."
+    (tmp_path/"odd.ipynb").write_text('{"metadata": {"kernelspec": {"name": "of another machine"}}, "cells": []}')
+    (tmp_path/"broken.ipynb").write_text("no JSON")
+    for name, said in (("odd", "No such kernel"), ("broken", "Expecting value")):
+        folder = tmp_path/name
+        folder.mkdir()
+        with started(folder, ours, words=[str(tmp_path/f"{name}.ipynb")]) as (address, server, log):
+            until = time.monotonic() + 60
+            while "was not started ahead" not in log.read_text() and time.monotonic() < until: time.sleep(.2)
+            assert re.search(f"was not started ahead.*{said}", log.read_text())
+            assert sessions(address, server, log) == []
+
+
+def test_nothing_is_asked_about_news(tmp_path):
+    with started(tmp_path, ours) as (address, server, log):
+        sessions(address, server, log)
+        page = urllib.request.urlopen(f"{address}/lab?token=ours", timeout=60).read().decode()
+    config = json.loads(re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.S)[1])
+    assert config["news"] == {"disabled": True}
 
 
 def test_the_server_does_not_wait_for_pytorch():

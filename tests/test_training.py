@@ -81,7 +81,7 @@ WRONG = {
     "samples of another shape": (lambda run: run.score(torch.ones(3, 5)),
         r"x: shape \(3, 5\) came; allowed is \(n, 2\)"),
     "one sample without its n": (lambda run: run.score([1., 2.]), r"x: shape \(2,\) came"),
-    "no device": (lambda run: Recipe(device=None), "device: 'None' is unknown; allowed are auto"),
+    "no device": (lambda run: Recipe(device=None), "device: None is unknown; allowed are auto"),
     "a kind of clipping in a list": (lambda run: Recipe(clip_gen=([1], 1)), r"clip_gen: \[1\] is unknown"),
     "a name of two lines": (lambda run: Recipe(name="a]\n[b"), "name: .* came; allowed is text in one line"),
     "a long text": (lambda run: Recipe(lr_gen="9" * 10**6 + "x"),
