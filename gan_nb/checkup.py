@@ -22,6 +22,7 @@ from .gan import gradient, players
 from .models import draw_latents
 from .recipes import written
 from .round import advance, draw
+from .words import say
 
 # %% ../nbs/55_checkup.ipynb #524f3028
 @dataclass(frozen=True)
@@ -80,51 +81,22 @@ def _flatness(pair, real, fake):
 # %% ../nbs/55_checkup.ipynb #f42ebc08
 def _logistic(label):
     "Of the discriminator with the logistic losses, whose least value depends on the label."
-    least = '0 if it is sure and right everywhere, and without a bound if it is sure and wrong'
-    if label < 1:
-        surprise = -label * math.log(label) - (1 - label) * math.log(1 - label)
-        least = (f'real samples are to be called real with probability {label:g}, so it is least, {surprise:.3g}, '
-                 'where it does just that, and without a bound where it is surer than that or wrong')
-    return ('minus the mean log probability that it gives to the right answer, '
-            f'for real and for generated samples, added up: {least}')
+    if label == 1: return say('means_logistic', least=say('logistic_least'))
+    surprise = -label * math.log(label) - (1 - label) * math.log(1 - label)
+    return say('means_logistic', least=say('logistic_least_smoothed', label=label, least=surprise))
 
 def _labelled(label):
     "Of the discriminator with least squares."
-    return (f'half the mean squared distance of its answers from the labels, {label:g} for real and 0 for generated '
-            'samples: 0 if all of them are met')
-
-_NO_LEVEL = ('minus the mean answer to its samples. A constant added to all answers moves it and changes no verdict, '
-             'so its level means nothing')
+    return say('means_least_squares_disc', label=float(label))
 
 # %% ../nbs/55_checkup.ipynb #bd604b42
-_MEANS = { # loss -> player -> the text; or a function of the label of real samples that gives it
-    'minimax': {
-        'disc': _logistic,
-        'gen': 'the mean log probability with which its samples are called generated: '
-               'it goes up to 0 where they are recognised, and is flat there. '
-               'It sees what is said of generated samples alone, so a discriminator that doubts everything looks the same'},
-    'non_saturating': {
-        'disc': _logistic,
-        'gen': 'minus the mean log probability with which its samples are called real: high where they are recognised. '
-               'It sees what is said of generated samples alone, '
-               'so a discriminator that believes everything looks like a good generator'},
-    'least_squares': {
-        'disc': _labelled,
-        'gen': 'half the mean squared distance of the answers from the label 1. '
-               'Answers below the label and above it count alike, so it has no direction'},
-    'hinge': {
-        'disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated '
-                'samples: 0 if none does',
-        'gen': _NO_LEVEL},
-    'wasserstein': {
-        'disc': 'the mean answer to generated samples minus that to real ones',
-        'gen': _NO_LEVEL},
-    'r3': {
-        'disc': 'the mean softplus, over pairs, of the answer to the generated sample minus that to the real one. '
-                'Only differences count',
-        'gen': 'the mean softplus, over pairs, of the answer to the real sample minus that to the generated one. '
-               'Only differences count; '
-               'that a loss of the generator falls may also mean that the discriminator got worse'},
+_MEANS = { # loss -> player -> the key of the text; or a function of the label of real samples that gives the text
+    'minimax': {'disc': _logistic, 'gen': 'means_minimax_gen'},
+    'non_saturating': {'disc': _logistic, 'gen': 'means_non_saturating_gen'},
+    'least_squares': {'disc': _labelled, 'gen': 'means_least_squares_gen'},
+    'hinge': {'disc': 'means_hinge_disc', 'gen': 'means_no_level'},
+    'wasserstein': {'disc': 'means_wasserstein_disc', 'gen': 'means_no_level'},
+    'r3': {'disc': 'means_r3_disc', 'gen': 'means_r3_gen'},
 }
 
 # %% ../nbs/55_checkup.ipynb #b3efe92f
@@ -140,20 +112,18 @@ def read_losses(
 
 def _read_loss(run, player, value, seen):
     who, pair = {'gen': 'generator', 'disc': 'discriminator'}[player], run.game.loss_pair
-    now = 'nothing recorded yet' if value is None else f'{value:.3g}'
-    if value is not None and player == 'disc': now += _counted_in(run, seen)
+    now = say('nothing_recorded') if value is None else f'{value:.3g}'
+    if value is not None and player == 'disc' and run.game.penalties: now = _with_penalties(run, value, seen)
     means = _MEANS[pair.name.split(' with ')[0]][player]
-    if callable(means): means = means(1 - run.recipe.smoothing)
-    bound = f' {_bound(run)}.' if (pair.name, player) == ('wasserstein', 'disc') else ''
-    even = f"at equilibrium {pair.name} gives it {pair.equilibrium[player]:.3g}"
-    return f"The {who}'s loss: {now}; {even}. It is {means}.{bound}"
+    means = means(1. - run.recipe.smoothing) if callable(means) else say(means)
+    bound = _bound(run) if (pair.name, player) == ('wasserstein', 'disc') else ''
+    return say('read_loss', player=say(who), now=now, loss=pair.name, even=float(pair.equilibrium[player]), means=means, bound=bound)
 
-def _counted_in(run, seen):
+def _with_penalties(run, value, seen):
     "The records hold the discriminator's loss with its penalties."
-    if not run.game.penalties: return ''
     alone = seen.alone.get('disc')
-    without = '' if alone is None else f', {alone:.3g} without, on fresh samples'
-    return f" with its penalties ({', '.join(run.game.penalties)}){without}"
+    without = '' if alone is None else say('loss_without', value=float(alone))
+    return say('loss_with_penalties', value=value, names=', '.join(run.game.penalties), without=without)
 
 def _lately(y, last=50):
     "The median of the last finite values, or None."
@@ -164,25 +134,14 @@ def _lately(y, last=50):
 # %% ../nbs/55_checkup.ipynb #2f56d7f1
 def _bound(run):
     "Is the Wasserstein loss a distance here?"
-    if 'wgan_gp' in run.game.penalties: tamed = 'the penalty draws its slopes to 1'
-    elif run.recipe.spectral: tamed = 'its layers have spectral norm 1'
-    else:
-        return ('Nothing brings its slopes to 1 here, so only the sign tells something: '
-                'below 0 real samples get more, on average')
-    return (f'Here {tamed}: minus this value, without penalties, is an estimate of how far the samples are '
-            'from the data, and too small where the discriminator does not keep up')
+    tamed = 'bound_penalty' if 'wgan_gp' in run.game.penalties else 'bound_spectral' if run.recipe.spectral else ''
+    return say('bound_is', tamed=say(tamed)) if tamed else say('bound_none')
 
 def _ahead(told_apart, pack):
-    if told_apart is None: return 'Who is ahead was not measured: not every number is finite.'
-    real, fake = 'a fresh real sample', 'a fresh generated one'
-    if pack > 1: real, fake = f'{pack} fresh real samples', f'{pack} fresh generated ones'
-    share = f'in {told_apart:.0%} of all pairs (a coin: 50%)'
-    return f'The discriminator ranks {real} above {fake} {share}: {_verdict(told_apart)}.'
+    if told_apart is None: return say('ahead_not_measured')
+    return say('ahead_one' if pack == 1 else 'ahead_packs', pack=pack, told=told_apart, verdict=_verdict(told_apart))
 
-def _verdict(told_apart):
-    if told_apart > .6: return 'it is ahead'
-    if told_apart < .4: return 'the generator is ahead of it'
-    return 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing'
+def _verdict(told_apart): return say('ahead_disc' if told_apart > .6 else 'ahead_gen' if told_apart < .4 else 'ahead_nobody')
 
 # %% ../nbs/55_checkup.ipynb #21e7734a
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from .checkup import Evidence, examining, exploding, roused, vanishing
 from .gan import players
 from .recipes import Recipe, live, written
+from .words import say
 
 # %% ../nbs/56_doctor.ipynb #a4e2967b
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Finding:
     @property
     def title(self): # 'Undecided': 'too_early' of a run that has had its time
         "The name for people to read."
-        if self.name == 'too_early' and self.seen is not None and self.seen.is_ripe: return 'Undecided'
-        return self.name.replace('_', ' ').capitalize()
+        is_open = self.name == 'too_early' and self.seen is not None and self.seen.is_ripe
+        return say('title_undecided' if is_open else f'title_{self.name}')
 
     def figure(self,
         size=(8.2, 2.2), # Of the figure in inches
@@ -57,57 +58,60 @@ class Finding:
     def prescription(self):
         "The remedy in words; '' if there is none."
         if not self.remedy: return ''
-        where = '' if self.back is None else f'go back to round {self.back:,} and '
-        return f"{where}set {written(self.remedy)}; look again after {self.rounds:,} rounds"
+        back = '' if self.back is None else say('go_back', round=self.back)
+        return say('prescription', back=back, settings=written(self.remedy), rounds=self.rounds)
 
     def __repr__(self):
         remedy = f' Remedy: {self.prescription}.' if self.remedy else ''
         return f"Finding({self.name}: {self.why}{remedy}{self.advice and ' '}{self.advice})"
 
 # %% ../nbs/56_doctor.ipynb #9056db51
-def _player_numbers(p, who):
+def _player_numbers(p):
     return {
-        f"{who}'s loss (equilibrium)": lambda s: f'{s.past[p].loss:.3g} ({s.past[p].equilibrium:.3g})',
-        f"{who}'s gradient norm now": lambda s: f'{s.gradient[p]:.3g}',
-        f"{who}'s gradient norm lately, and in the first rounds":
-            lambda s: f'{s.past[p].lately:.3g}, {s.past[p].first:.3g}',
-        f"{who}'s steps clipped": lambda s: f'{s.past[p].clipped:.0%}'}
+        f'loss {p}': lambda s: f'{s.past[p].loss:.3g} ({s.past[p].equilibrium:.3g})',
+        f'gradient {p}': lambda s: f'{s.gradient[p]:.3g}',
+        f'norms {p}': lambda s: f'{s.past[p].lately:.3g}, {s.past[p].first:.3g}',
+        f'clipped {p}': lambda s: f'{s.past[p].clipped:.0%}'}
 
-_NUMBERS = { # words -> how to read it from the evidence
-    'round (planned)': lambda s: f'{s.round:,} ({s.rounds:,})',
-    'rounds since the last edit': lambda s: f'{s.since_edit:,}',
-    'not finite': lambda s: ', '.join(s.not_finite),
+_NUMBERS = { # what, by its key in the table of words, and whose -> how to read it from the evidence
+    'round': lambda s: f'{s.round:,} ({s.rounds:,})',
+    'since_edit': lambda s: f'{s.since_edit:,}',
+    'not_finite': lambda s: ', '.join(s.not_finite),
     'reached': lambda s: _how_many(s.coverage),
-    'covered, of what a real batch covers': lambda s: f'{s.coverage.covered:.0%}',
+    'covered': lambda s: f'{s.coverage.covered:.0%}',
     'missing': lambda s: ', '.join(s.coverage.missing),
-    'clearly below a quarter of its share': lambda s: ', '.join(s.coverage.starved),
-    'unevenness (reverse KL less its floor)': lambda s: f'{s.coverage.uneven:.2g}',
-    'judged by': lambda s: s.coverage.judge,
-    'samples that lie at a mode': lambda s: f'{s.coverage.near:.1%}',
-    'samples where data are, of what real ones do': lambda s: f'{s.coverage.high_quality:.1%}',
-    "spread of the samples, in the data's": lambda s: f'{s.coverage.spread:.2g}',
-    'samples nearer to the training data than these to each other (by chance: 50 %)': lambda s: f'{s.nearer:.0%}',
-    "moved since round 0, in the data's radius": lambda s: f'{s.moved:.2g}',
-    "units in the generator's narrowest layer": lambda s: f'{s.narrowest:,}',
-    'samples that are copies (real ones)': lambda s: f'{s.coverage.duplicates:.0%} ({s.coverage.duplicates_real:.0%})',
-    'real ranked above generated (a coin: 50 %)': lambda s: f'{s.ranking.told_apart:.1%}',
-    "strength of the generator's loss (undecided: 1)": lambda s: f'{s.ranking.flatness:.3g}',
-    'deviation of the logits': lambda s: f'{s.ranking.logit_spread:.3g}',
-    **_player_numbers('gen', 'generator'), **_player_numbers('disc', 'discriminator'),
-    'changes of the lead in 200 rounds': lambda s: f'{s.lead_changes}',
-    "wandering, in the data's radius": lambda s: f'{s.aside.drift:.2g} in the next {s.aside.ahead} rounds',
-    'and with a part of the rates that the schedule took away': lambda s: f'{s.aside.awake:.2g}',
-    'swing of the answers to generated samples, in their distance from those to real ones': lambda s: f'{s.swing:.2g}',
-    'what came in these rounds': lambda s: ', '.join(s.aside.come) or 'nothing of what is missing',
-    "what the generator's loss says": lambda s: s.read['gen'],
-    "what the discriminator's loss says": lambda s: s.read['disc'],
-    'who is ahead': lambda s: s.read['ahead'],
+    'starved': lambda s: ', '.join(s.coverage.starved),
+    'uneven': lambda s: f'{s.coverage.uneven:.2g}',
+    'judge': lambda s: s.coverage.judge,
+    'near': lambda s: f'{s.coverage.near:.1%}',
+    'high_quality': lambda s: f'{s.coverage.high_quality:.1%}',
+    'spread': lambda s: f'{s.coverage.spread:.2g}',
+    'nearer': lambda s: f'{s.nearer:.0%}',
+    'moved': lambda s: f'{s.moved:.2g}',
+    'narrowest': lambda s: f'{s.narrowest:,}',
+    'copies': lambda s: f'{s.coverage.duplicates:.0%} ({s.coverage.duplicates_real:.0%})',
+    'told_apart': lambda s: f'{s.ranking.told_apart:.1%}',
+    'flatness': lambda s: f'{s.ranking.flatness:.3g}',
+    'logit_spread': lambda s: f'{s.ranking.logit_spread:.3g}',
+    **_player_numbers('gen'), **_player_numbers('disc'),
+    'lead': lambda s: f'{s.lead_changes}',
+    'drift': lambda s: say('drift_in', way=float(s.aside.drift), ahead=s.aside.ahead),
+    'awake': lambda s: f'{s.aside.awake:.2g}',
+    'swing': lambda s: f'{s.swing:.2g}',
+    'come': lambda s: ', '.join(s.aside.come) or say('none_come'),
+    'read_gen': lambda s: s.read['gen'],
+    'read_disc': lambda s: s.read['disc'],
+    'ahead': lambda s: s.read['ahead'],
 }
 
 # %% ../nbs/56_doctor.ipynb #59d57e10
 def _in_words(seen): # -> {words: text}
-    texts = {words: _read(read, seen) for words, read in _NUMBERS.items()}
+    texts = {_label(*key.split()): _read(read, seen) for key, read in _NUMBERS.items()}
     return {words: text for words, text in texts.items() if text}
+
+def _label(what, player=None): return say(f'number_{what}', player='' if player is None else say(_whose[player]))
+
+_whose = {'gen': 'generator', 'disc': 'discriminator'}
 
 def _read(read, seen):
     "None for what was not measured."
@@ -115,8 +119,8 @@ def _read(read, seen):
     except (AttributeError, TypeError): return None # of None, which is what was not measured
 
 def _how_many(c):
-    if c.kind == 'points': return f'{c.reached:.0%} of the data'
-    return f'{c.reached} of {c.of} {c.kind}'
+    if c.kind == 'points': return say('reached_share', share=float(c.reached))
+    return say('reached_of', reached=c.reached, of=c.of, kind=say(f'kind_{c.kind}'))
 
 # %% ../nbs/56_doctor.ipynb #1f52f803
 @dataclass(frozen=True)
@@ -136,22 +140,21 @@ def _below(value, bound): return value is not None and value < bound
 
 # %% ../nbs/56_doctor.ipynb #9f68d005
 def _reach(c): # Coverage
-    if c.kind == 'points': return f"the samples reach {c.reached:.0%} of the data{_copies_too(c)}{_how_close(c)}"
-    if not c.reached: return f"the samples reach none of the {c.of} {c.kind}{_how_close(c)}"
-    without = f", without {_listed(c.missing)}" if c.missing else ''
-    starved = f", with next to nothing at {_listed(c.starved)}" if c.starved else ''
-    uneven = ''
-    if c.is_uneven and not c.missing: uneven = f", as unevenly as if there were {c.of * exp(-c.uneven):.2g} of them"
-    return f"the samples reach {c.reached} of {c.of} {c.kind}{without}{starved}{uneven}{_copies_too(c)}{_how_close(c)}"
+    kind, close = say(f'kind_{c.kind}'), _how_close(c)
+    if c.kind == 'points': return say('reach_points', share=float(c.reached)) + _copies_too(c) + close
+    if not c.reached: return say('reach_none', of=c.of, kind=kind) + close
+    said = say('reach_some', reached=c.reached, of=c.of, kind=kind)
+    if c.missing: said += say('reach_without', names=_listed(c.missing))
+    if c.starved: said += say('reach_starved', names=_listed(c.starved))
+    if c.is_uneven and not c.missing: said += say('reach_uneven', as_if=c.of * exp(-c.uneven))
+    return said + _copies_too(c) + close
 
-def _copies_too(c): return f", {c.duplicates:.0%} of them copies of others" if c.is_copied else ''
+def _copies_too(c): return say('reach_copies', share=float(c.duplicates)) if c.is_copied else ''
 
-def _how_close(c):
-    if c.high_quality is None: return ''
-    return f", and {_percent(c.high_quality)} of them lie where data are"
+def _how_close(c): return '' if c.high_quality is None else say('reach_close', share=_percent(c.high_quality))
 
 def _listed(names, most=10):
-    if len(names) > most: names = [*names[:most - 1], f'and {len(names) - most + 1} more']
+    if len(names) > most: names = [*names[:most - 1], say('and_more', n=len(names) - most + 1)]
     return ', '.join(names)
 
 def _percent(x): return f'{x:.1%}' if x < .1 else f'{x:.0%}'
@@ -160,32 +163,26 @@ def _capital(words): return words[:1].upper() + words[1:]
 
 # %% ../nbs/56_doctor.ipynb #f96138d0
 def _where_not_finite(s):
-    would = '' if s.next_round_finite else f"in the next round {' and '.join(s.not_finite[:2])} would not be finite"
+    would = '' if s.next_round_finite else say('diverged_next', names=say('and').join(s.not_finite[:2]))
     noted = s.divergence
     if not noted: return would
-    player = {'gen': 'generator', 'disc': 'discriminator'}[noted['player']]
-    layer = f", first in {noted['layer']}" if noted['layer'] else ''
-    return f"round {noted['round']:,} was not finite, in the {player}{layer}{would and f'; {would}'}"
+    layer = say('diverged_layer', layer=noted['layer']) if noted['layer'] else ''
+    return say('diverged_was', round=noted['round'], player=say(_whose[noted['player']]), layer=layer, next=would and f'; {would}')
 
-def _why_diverged(s):
-    return (f"{_where_not_finite(s)}. Past this point nothing can be computed; "
-            "mostly a step was too long for the slope that it met.")
+def _why_diverged(s): return say('why_diverged', where=_where_not_finite(s))
 
 _diverged = Disease('diverged', lambda s: s.has_diverged, _why_diverged, goes_back=True)
 
 # %% ../nbs/56_doctor.ipynb #672d804e
 def _has_no_variety(s): return _below(s.variety, 1e-5)
 
-def _why_no_variety(s): return "the data are all the same, up to rounding; there is nothing to be learned from them"
+def _why_no_variety(s): return say('why_no_variety')
 
-_no_variety = Disease('no_variety', _has_no_variety, _why_no_variety, advice=lambda s:
-    "No setting helps: look at the data, and at what they were read from.")
+_no_variety = Disease('no_variety', _has_no_variety, _why_no_variety, advice=lambda s: say('advice_no_variety'))
 
 def _has_not_moved(s): return s.is_ripe and _below(s.moved, .02)
 
-def _why_not_moved(s):
-    return (f"the generator's samples have moved by {_percent(s.moved)} of the data's radius since round 0, which is next to nothing; "
-            f"its rate, or what reaches it of a gradient, is too small. {_capital(_reach(s.coverage))}.")
+def _why_not_moved(s): return say('why_not_learning', moved=_percent(s.moved), reach=_capital(_reach(s.coverage)))
 
 _not_learning = Disease('not_learning', _has_not_moved, _why_not_moved)
 
@@ -199,22 +196,19 @@ def _has_shrunk(s):
     return bool(first) and s.gradient['gen'] < vanishing * first and lately < .05 * first
 
 def _which_sign(s):
-    if _is_flat(s):
-        return ("where the generated samples are, the generator's loss reacts with "
-                f"{s.ranking.flatness:.2g} of the strength that it has when the discriminator is undecided")
-    shrunk = s.past['gen'].lately / s.past['gen'].first
-    return f"the generator's gradient has shrunk to {shrunk:.2g} of what it was in the first rounds"
+    if _is_flat(s): return say('vanished_flat', flatness=float(s.ranking.flatness))
+    return say('vanished_shrunk', shrunk=float(s.past['gen'].lately / s.past['gen'].first))
 
 def _now_and_once(s):
     "The norm of the generator's gradient."
     first = s.past['gen'].first
-    return f"{s.gradient['gen']:.2g}", '' if first is None else f", and was {first:.2g} in the first rounds"
+    return float(s.gradient['gen']), '' if first is None else say('gradient_once', first=float(first))
 
 def _has_vanished(s): return _tells(s) and (_is_flat(s) or _has_shrunk(s))
 
 def _why_vanished(s):
     now, once = _now_and_once(s)
-    return f"{_which_sign(s)}; its gradient is {now} now{once}. {_capital(_reach(s.coverage))}."
+    return say('why_vanished', sign=_which_sign(s), now=now, once=once, reach=_capital(_reach(s.coverage)))
 
 _vanished = Disease('generator_gradient_vanished', _has_vanished, _why_vanished)
 
@@ -223,8 +217,7 @@ def _is_saturated(s): return _above(s.ranking.told_apart, .99)
 
 def _why_saturated(s):
     now, once = _now_and_once(s)
-    return (f"the discriminator ranks a real sample above a generated one in {s.ranking.told_apart:.1%} of all pairs. "
-            f"{_capital(_reach(s.coverage))}; the generator's gradient is {now}{once}.")
+    return say('why_saturated', told=float(s.ranking.told_apart), reach=_capital(_reach(s.coverage)), now=now, once=once)
 
 _saturated = Disease('discriminator_saturated', _is_saturated, _why_saturated)
 
@@ -232,12 +225,12 @@ _saturated = Disease('discriminator_saturated', _is_saturated, _why_saturated)
 def _has_grown(s): return any(_at_least(past.growth, exploding) for past in s.past.values())
 
 def _times(x):
-    if x is None: return 'an unknown factor'
-    return f'{x:,.0f} times' if x >= 10 else f'{x:.2g} times'
+    if x is None: return say('by_unknown')
+    return say('by_times', times=f'{x:,.0f}' if x >= 10 else f'{x:.2g}')
 
 def _why_exploded(s):
-    return (f"the gradients have grown, the generator's {_times(s.past['gen'].growth)} and the discriminator's "
-            f"{_times(s.past['disc'].growth)} since the first rounds. {_capital(_reach(s.coverage))}.")
+    gen, disc = (_times(s.past[p].growth) for p in players)
+    return say('why_exploded', gen=gen, disc=disc, reach=_capital(_reach(s.coverage)))
 
 _exploded = Disease('exploding_gradient', _has_grown, _why_exploded, goes_back=True)
 
@@ -254,12 +247,9 @@ def _wanders(s):
 
 def _why_oscillates(s):
     most = max(way or 0 for way in (s.aside.drift, s.aside.own_drift))
-    wander = f"in the next {s.aside.ahead} rounds they wander by {most:.2g} of the data's radius"
-    if not _drifts(s): wander = (f"they rest only because the rates have ended: with {roused:.0%} of the first rates they wander by "
-                                 f"{s.aside.awake:.2g} of the data's radius in {s.aside.ahead} rounds")
-    return (f"{_reach(s.coverage)}, and {wander}. The lead changed {s.lead_changes} times in the last 200 rounds; "
-            "where players chase each other, the generator goes where the discriminator is wrong at the moment, "
-            "and the discriminator follows.")
+    if _drifts(s): wander = say('wander', ahead=s.aside.ahead, way=float(most))
+    else: wander = say('wander_roused', part=float(roused), way=float(s.aside.awake), ahead=s.aside.ahead)
+    return say('why_oscillates', reach=_reach(s.coverage), wander=wander, changes=s.lead_changes)
 
 _oscillates = Disease('oscillation', _wanders, _why_oscillates)
 
@@ -267,21 +257,18 @@ _oscillates = Disease('oscillation', _wanders, _why_oscillates)
 def _knows_by_heart(s): return s.is_ripe and _above(s.nearer, .8)
 
 def _why_by_heart(s):
-    return (f"in {s.nearer:.0%} of all cases a sample is nearer to the training data than these are to each other, where a half would be chance. "
-            f"{_capital(_reach(s.coverage))}.")
+    return say('why_memorised', nearer=float(s.nearer), reach=_capital(_reach(s.coverage)))
 
-_memorised = Disease('memorisation', _knows_by_heart, _why_by_heart, advice=lambda s:
-    "No edit undoes it: more data, fewer rounds, or an earlier checkpoint.")
+_memorised = Disease('memorisation', _knows_by_heart, _why_by_heart, advice=lambda s: say('advice_memorised'))
 
 _few_units = 8
 
 def _is_too_small(s): return s.is_finished and _below(s.narrowest, _few_units)
 
 def _why_too_small(s):
-    return f"the narrowest layer of the generator has {s.narrowest} units, and {_reach(s.coverage)}"
+    return say('why_too_small', units=s.narrowest, reach=_reach(s.coverage))
 
-_too_small = Disease('low_capacity', _is_too_small, _why_too_small, advice=lambda s:
-    "No edit of a run under way helps: begin anew with wider layers, such as hidden=(64, 64).")
+_too_small = Disease('low_capacity', _is_too_small, _why_too_small, advice=lambda s: say('advice_too_small'))
 
 # %% ../nbs/56_doctor.ipynb #404f2dc6
 def _keeps_its_place(s): return s.aside is not None and _below(s.aside.drift, .25) and _below(s.aside.own_drift, .25)
@@ -301,10 +288,12 @@ def _then(s):
     aside, came = s.aside, ''
     if aside is None or aside.drift is None: return ''
     if aside.come is not None and s.coverage.lacking:
-        came = f", and {_listed(aside.come)} came" if aside.come else ', and nothing of what is missing came'
-    return f" In the next {aside.ahead} rounds they wandered by {aside.drift:.2g} of the data's radius{came}."
+        came = say('then_came', names=_listed(aside.come)) if aside.come else say('then_nothing_came')
+    return say('then_wandered', ahead=aside.ahead, way=float(aside.drift), came=came)
 
-def _why_collapsed(s): return f"{'partial, ' if s.coverage.is_partial else ''}{_reach(s.coverage)}.{_then(s)}"
+def _why_collapsed(s):
+    reach = _reach(s.coverage)
+    return f"{say('partial', reach=reach) if s.coverage.is_partial else reach}.{_then(s)}"
 
 _collapsed = Disease('mode_collapse', _has_collapsed, _why_collapsed)
 
@@ -314,9 +303,7 @@ def _is_between(s):
     if not s.is_finished or c.is_a_spot or c.is_copied: return False
     return c.reach >= .8 if c.quality < .6 else c.is_full and not c.is_sharp
 
-def _why_between(s): return f"{_reach(s.coverage)}: the others lie between the {_parts(s.coverage)}, or around them.{_then(s)}"
-
-def _parts(c): return 'data' if c.kind == 'points' else c.kind
+def _why_between(s): return say('why_between', reach=_reach(s.coverage), parts=say(f'kind_{s.coverage.kind}'), then=_then(s))
 
 _between = Disease('between_modes', _is_between, _why_between)
 
@@ -324,7 +311,7 @@ def _is_off(s):
     c = s.coverage
     return s.is_finished and not (c.is_a_spot or c.is_copied) and c.quality < .6 and c.reach < .8
 
-def _why_off(s): return f"{_reach(s.coverage)}, which is neither reach nor quality.{_then(s)}"
+def _why_off(s): return say('why_off', reach=_reach(s.coverage), then=_then(s))
 
 _not_converged = Disease('not_converged', _is_off, _why_off)
 
@@ -333,30 +320,26 @@ def _why_healthy(s): return f"{_reach(s.coverage)}. {_grown_or_told_apart(s)}"
 
 def _grown_or_told_apart(s):
     most = max(past.growth or 0 for past in s.past.values())
-    if _has_grown(s): return f"The gradients have grown {_times(most)} since the first rounds, which these steps bear."
-    return f"The discriminator ranks a real sample above a generated one in {s.ranking.told_apart:.0%} of all pairs."
+    if _has_grown(s): return say('well_though_grown', times=_times(most))
+    return say('well_told_apart', told=float(s.ranking.told_apart))
 
 def _why_open(s):
     "Why nothing is named, and what would decide it."
-    if not s.is_ripe: return f"{_so_far(s)} are too few to tell. So far {_reach(s.coverage)}."
-    if not s.is_finished: return f"{_so_far(s)}, and so far {_reach(s.coverage)}. The rest of the plan will decide.{_then(s)}"
-    blind = ''
-    if s.aside is None or s.aside.drift is None:
-        blind = ' The next rounds were not played, without which neither a collapse nor an oscillation can be told.'
-    return f"{_so_far(s)}, and no disease that is known here matches: {_reach(s.coverage)}.{_then(s)}{blind}"
+    about = dict(so_far=_so_far(s), reach=_reach(s.coverage), then=_then(s))
+    if not s.is_ripe: return say('open_too_few', **about)
+    if not s.is_finished: return say('open_rest', **about)
+    is_blind = s.aside is None or s.aside.drift is None
+    return say('open_no_match', blind=say('open_blind') if is_blind else '', **about)
 
 def _so_far(s):
-    if s.since_edit is not None: return f"{s.since_edit:,} rounds after the last edit"
-    return f"{s.round:,} of {s.rounds:,} rounds" if s.round < s.rounds else f"{s.round:,} rounds"
+    if s.since_edit is not None: return say('so_far_edit', rounds=s.since_edit)
+    return say('so_far_of' if s.round < s.rounds else 'so_far', round=s.round, rounds=s.rounds)
 
 # %% ../nbs/56_doctor.ipynb #6936f53b
-_dates = {'certain': 'the discriminator has been certain', 'vanishing': "the generator's gradient has been next to nothing",
-          'exploding_gen': "the generator's gradient has been a hundredfold", 'exploding_disc': "the discriminator's gradient has been a hundredfold"}
-
 def _in_time(s):
     "Since when, the oldest first; '' where the records show nothing."
-    dated = sorted((round, _dates[name]) for name, round in s.since.items())
-    return ''.join(f" Since round {round:,} {what}." for round, what in dated)
+    dated = sorted((round, name) for name, round in s.since.items())
+    return ''.join(say('since', round=round, what=say(f'since_{name}')) for round, name in dated)
 
 # %% ../nbs/56_doctor.ipynb #130f357f
 _causes = _vanished, _not_learning, _saturated, _exploded, _oscillates, _memorised, _too_small
@@ -473,8 +456,7 @@ def _advice(name, seen):
 
 def _after_an_edit(seen):
     if not seen.last_edit or seen.since_edit >= 200: return ''
-    return (f" This was seen {seen.since_edit:,} rounds after the last edit, {seen.last_edit}: "
-            "a fork from before it would tell whether it is to blame.")
+    return say('after_an_edit', rounds=seen.since_edit, edit=seen.last_edit)
 
 # %% ../nbs/56_doctor.ipynb #4e10067f
 def _calm_round(records, margin=20):

@@ -77,7 +77,7 @@ class Verdict:
         self.facts, self.more, self.plan = [], '', ''
 
     def _also(self, others):
-        return ' ' + say('also', others=', '.join(other.name.replace('_', ' ') for other in others)) if others else ''
+        return ' ' + say('also', others=', '.join(other.title.lower() for other in others)) if others else ''
 
     def age(self, round:int) -> str:
         "How old the look is, in words."

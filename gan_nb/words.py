@@ -182,14 +182,102 @@ _watch = {
     'steps_seen': 'steps of {who} seen', 'no_steps': 'no step of a torch optimiser seen yet', 'not_shown': 'not shown: {error}', 'let_go': 'let go at round {round}',
 }
 
-english = _acts | _places | _drawn | _doctor | _players | _many | _tour | _playground | _lessons | _watch
+_findings = {
+    'title_diverged': 'Diverged', 'title_no_variety': 'No variety', 'title_generator_gradient_vanished': 'Generator gradient vanished',
+    'title_not_learning': 'Not learning', 'title_discriminator_saturated': 'Discriminator saturated', 'title_exploding_gradient': 'Exploding gradient',
+    'title_oscillation': 'Oscillation', 'title_memorisation': 'Memorisation', 'title_low_capacity': 'Low capacity', 'title_mode_collapse': 'Mode collapse',
+    'title_between_modes': 'Between modes', 'title_not_converged': 'Not converged', 'title_healthy': 'Healthy', 'title_too_early': 'Too early',
+    'title_undecided': 'Undecided', 'go_back': 'go back to round {round} and ', 'prescription': '{back}set {settings}; look again after {rounds} rounds',
+
+    'reach_points': 'the samples reach {share:.0%} of the data', 'reach_none': 'the samples reach none of the {of} {kind}',
+    'reach_some': 'the samples reach {reached} of {of} {kind}', 'reach_without': ', without {names}', 'reach_starved': ', with next to nothing at {names}',
+    'reach_uneven': ', as unevenly as if there were {as_if:.2g} of them', 'reach_copies': ', {share:.0%} of them copies of others',
+    'reach_close': ', and {share} of them lie where data are', 'and_more': 'and {n} more',
+    'kind_modes': 'modes', 'kind_classes': 'classes', 'kind_clusters': 'clusters', 'kind_points': 'data',
+
+    'diverged_next': 'in the next round {names} would not be finite', 'and': ' and ', 'diverged_was': 'round {round} was not finite, in the {player}{layer}{next}',
+    'diverged_layer': ', first in {layer}',
+    'why_diverged': '{where}. Past this point nothing can be computed; mostly a step was too long for the slope that it met.',
+    'why_no_variety': 'the data are all the same, up to rounding; there is nothing to be learned from them',
+    'advice_no_variety': 'No setting helps: look at the data, and at what they were read from.',
+    'why_not_learning': "the generator's samples have moved by {moved} of the data's radius since round 0, which is next to nothing; its rate, or what reaches it of a gradient, is too small. {reach}.",
+    'vanished_flat': "where the generated samples are, the generator's loss reacts with {flatness:.2g} of the strength that it has when the discriminator is undecided",
+    'vanished_shrunk': "the generator's gradient has shrunk to {shrunk:.2g} of what it was in the first rounds",
+    'gradient_once': ', and was {first:.2g} in the first rounds', 'why_vanished': '{sign}; its gradient is {now:.2g} now{once}. {reach}.',
+    'why_saturated': "the discriminator ranks a real sample above a generated one in {told:.1%} of all pairs. {reach}; the generator's gradient is {now:.2g}{once}.",
+    'by_times': '{times} times', 'by_unknown': 'an unknown factor',
+    'why_exploded': "the gradients have grown, the generator's {gen} and the discriminator's {disc} since the first rounds. {reach}.",
+    'wander': "in the next {ahead} rounds they wander by {way:.2g} of the data's radius",
+    'wander_roused': "they rest only because the rates have ended: with {part:.0%} of the first rates they wander by {way:.2g} of the data's radius in {ahead} rounds",
+    'why_oscillates': '{reach}, and {wander}. The lead changed {changes} times in the last 200 rounds; where players chase each other, the generator goes where the discriminator is wrong at the moment, and the discriminator follows.',
+    'why_memorised': 'in {nearer:.0%} of all cases a sample is nearer to the training data than these are to each other, where a half would be chance. {reach}.',
+    'advice_memorised': 'No edit undoes it: more data, fewer rounds, or an earlier checkpoint.',
+    'why_too_small': 'the narrowest layer of the generator has {units} units, and {reach}',
+    'advice_too_small': 'No edit of a run under way helps: begin anew with wider layers, such as hidden=(64, 64).',
+    'then_wandered': " In the next {ahead} rounds they wandered by {way:.2g} of the data's radius{came}.", 'then_came': ', and {names} came',
+    'then_nothing_came': ', and nothing of what is missing came', 'partial': 'partial, {reach}',
+    'why_between': '{reach}: the others lie between the {parts}, or around them.{then}', 'why_off': '{reach}, which is neither reach nor quality.{then}',
+    'well_though_grown': 'The gradients have grown {times} since the first rounds, which these steps bear.',
+    'well_told_apart': 'The discriminator ranks a real sample above a generated one in {told:.0%} of all pairs.',
+    'open_too_few': '{so_far} are too few to tell. So far {reach}.', 'open_rest': '{so_far}, and so far {reach}. The rest of the plan will decide.{then}',
+    'open_no_match': '{so_far}, and no disease that is known here matches: {reach}.{then}{blind}',
+    'open_blind': ' The next rounds were not played, without which neither a collapse nor an oscillation can be told.',
+    'so_far_edit': '{rounds} rounds after the last edit', 'so_far_of': '{round} of {rounds} rounds', 'so_far': '{round} rounds',
+    'since': ' Since round {round} {what}.', 'since_certain': 'the discriminator has been certain', 'since_vanishing': "the generator's gradient has been next to nothing",
+    'since_exploding_gen': "the generator's gradient has been a hundredfold", 'since_exploding_disc': "the discriminator's gradient has been a hundredfold",
+    'after_an_edit': ' This was seen {rounds} rounds after the last edit, {edit}: a fork from before it would tell whether it is to blame.',
+}
+_numbers = {
+    'number_round': 'round (planned)', 'number_since_edit': 'rounds since the last edit', 'number_not_finite': 'not finite', 'number_reached': 'reached',
+    'reached_share': '{share:.0%} of the data', 'reached_of': '{reached} of {of} {kind}',
+    'number_covered': 'covered, of what a real batch covers', 'number_missing': 'missing', 'number_starved': 'clearly below a quarter of its share',
+    'number_uneven': 'unevenness (reverse KL less its floor)', 'number_judge': 'judged by', 'number_near': 'samples that lie at a mode',
+    'number_high_quality': 'samples where data are, of what real ones do', 'number_spread': "spread of the samples, in the data's",
+    'number_nearer': 'samples nearer to the training data than these to each other (by chance: 50 %)', 'number_moved': "moved since round 0, in the data's radius",
+    'number_narrowest': "units in the generator's narrowest layer", 'number_copies': 'samples that are copies (real ones)',
+    'number_told_apart': 'real ranked above generated (a coin: 50 %)', 'number_flatness': "strength of the generator's loss (undecided: 1)",
+    'number_logit_spread': 'deviation of the logits', 'number_loss': "{player}'s loss (equilibrium)", 'number_gradient': "{player}'s gradient norm now",
+    'number_norms': "{player}'s gradient norm lately, and in the first rounds", 'number_clipped': "{player}'s steps clipped",
+    'number_lead': 'changes of the lead in 200 rounds', 'number_drift': "wandering, in the data's radius", 'drift_in': '{way:.2g} in the next {ahead} rounds',
+    'number_awake': 'and with a part of the rates that the schedule took away',
+    'number_swing': 'swing of the answers to generated samples, in their distance from those to real ones',
+    'number_come': 'what came in these rounds', 'none_come': 'nothing of what is missing',
+    'number_read_gen': "what the generator's loss says", 'number_read_disc': "what the discriminator's loss says", 'number_ahead': 'who is ahead',
+}
+_losses = {
+    'read_loss': "The {player}'s loss: {now}; at equilibrium {loss} gives it {even:.3g}. It is {means}.{bound}",
+    'nothing_recorded': 'nothing recorded yet', 'loss_with_penalties': '{value:.3g} with its penalties ({names}){without}', 'loss_without': ', {value:.3g} without, on fresh samples',
+    'means_logistic': 'minus the mean log probability that it gives to the right answer, for real and for generated samples, added up: {least}',
+    'logistic_least': '0 if it is sure and right everywhere, and without a bound if it is sure and wrong',
+    'logistic_least_smoothed': 'real samples are to be called real with probability {label:g}, so it is least, {least:.3g}, where it does just that, and without a bound where it is surer than that or wrong',
+    'means_minimax_gen': 'the mean log probability with which its samples are called generated: it goes up to 0 where they are recognised, and is flat there. It sees what is said of generated samples alone, so a discriminator that doubts everything looks the same',
+    'means_non_saturating_gen': 'minus the mean log probability with which its samples are called real: high where they are recognised. It sees what is said of generated samples alone, so a discriminator that believes everything looks like a good generator',
+    'means_least_squares_disc': 'half the mean squared distance of its answers from the labels, {label:g} for real and 0 for generated samples: 0 if all of them are met',
+    'means_least_squares_gen': 'half the mean squared distance of the answers from the label 1. Answers below the label and above it count alike, so it has no direction',
+    'means_hinge_disc': 'how far its answers fall short of the margin, at least 1 for real and at most -1 for generated samples: 0 if none does',
+    'means_no_level': 'minus the mean answer to its samples. A constant added to all answers moves it and changes no verdict, so its level means nothing',
+    'means_wasserstein_disc': 'the mean answer to generated samples minus that to real ones',
+    'means_r3_disc': 'the mean softplus, over pairs, of the answer to the generated sample minus that to the real one. Only differences count',
+    'means_r3_gen': 'the mean softplus, over pairs, of the answer to the real sample minus that to the generated one. Only differences count; that a loss of the generator falls may also mean that the discriminator got worse',
+    'bound_penalty': 'the penalty draws its slopes to 1', 'bound_spectral': 'its layers have spectral norm 1',
+    'bound_none': ' Nothing brings its slopes to 1 here, so only the sign tells something: below 0 real samples get more, on average.',
+    'bound_is': ' Here {tamed}: minus this value, without penalties, is an estimate of how far the samples are from the data, and too small where the discriminator does not keep up.',
+    'ahead_not_measured': 'Who is ahead was not measured: not every number is finite.',
+    'ahead_one': 'The discriminator ranks a fresh real sample above a fresh generated one in {told:.0%} of all pairs (a coin: 50%): {verdict}.',
+    'ahead_packs': 'The discriminator ranks {pack} fresh real samples above {pack} fresh generated ones in {told:.0%} of all pairs (a coin: 50%): {verdict}.',
+    'ahead_disc': 'it is ahead', 'ahead_gen': 'the generator is ahead of it',
+    'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
+}
+
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _lessons, _watch, _findings, _numbers, _losses
+english = {key: text for part in _parts for key, text in part.items()}
 languages = {'en': english}
 
 # %% ../nbs/01_words.ipynb #e756de94
 def say(
     key:str, # Of the table
     language:str='en',
-    **values, # What its places hold; whole numbers are written with commas
+    **values, # What its places hold; whole numbers are written with commas, others as the place says
 ) -> str:
     "The words for it, with their numbers. Raises `ValueError` for a key or a language that is not in the table."
     if language not in languages: raise nearest('language', language, languages)
@@ -197,4 +285,4 @@ def say(
     if key not in table: raise nearest('key', key, table)
     return table[key].format(**{name: _written(value) for name, value in values.items()})
 
-def _written(value): return f'{value:,}' if isinstance(value, int) else str(value)
+def _written(value): return f'{value:,}' if isinstance(value, int) else value if isinstance(value, float) else str(value)
