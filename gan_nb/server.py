@@ -9,6 +9,7 @@ __all__ = ['starter_name', 'NoDelayConnection', 'NoDelayServer', 'serve_lab', 's
 import errno
 import json
 import os
+from importlib.resources import files
 from pathlib import Path
 
 from jupyter_server.serverapp import ServerApp
@@ -54,7 +55,7 @@ def serve_lab(
     from jupyterlab.labapp import LabApp
     class Lab(LabApp): serverapp_class = NoDelayServer
     Lab.__module__ = LabApp.__module__ # by which the server finds what belongs to JupyterLab
-    if not any('news_url' in word for word in words): words = [*words, '--LabApp.news_url=None']
+    os.environ['JUPYTER_CONFIG_PATH'] = os.pathsep.join(filter(None, [str(files('gan_nb')), os.environ.get('JUPYTER_CONFIG_PATH')]))
     Lab.launch_instance(words)
 
 # %% ../nbs/62_server.ipynb #fce91dd1

@@ -435,3 +435,10 @@ def test_the_lab_opens_one_notebook(opened, tmp_path, capsys):
     for name in ("a.ipynb", "b.ipynb"): (tmp_path/name).write_text("{}")
     assert main(["lab", "a.ipynb", "b.ipynb"]) == 2 and not opened
     assert "'b.ipynb' came; allowed is one notebook" in one_line(capsys.readouterr().err)
+
+
+def test_python_m_is_the_same(capsys):
+    done = subprocess.run([sys.executable, "-m", "gan_nb", "recipes"], capture_output=True, text=True, timeout=120)
+    assert main(["recipes"]) == 0
+    assert (done.returncode, done.stdout) == (0, capsys.readouterr().out)
+    assert subprocess.run([sys.executable, "-m", "gan_nb", "recipe"], capture_output=True, timeout=120).returncode == 2

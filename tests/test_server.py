@@ -139,11 +139,13 @@ def test_a_notebook_without_a_kernel_of_its_own_starts_none(tmp_path):
 
 
 def test_nothing_is_asked_about_news(tmp_path):
+    "The default of the setting by which the page decides whether to ask."
     with started(tmp_path, ours) as (address, server, log):
         sessions(address, server, log)
-        page = urllib.request.urlopen(f"{address}/lab?token=ours", timeout=60).read().decode()
-    config = json.loads(re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.S)[1])
-    assert config["news"] == {"disabled": True}
+        about = "@jupyterlab/apputils-extension:notification"
+        told = json.load(urllib.request.urlopen(f"{address}/lab/api/settings/{about}?token=ours", timeout=60))
+    asked = told["schema"]["properties"]
+    assert (asked["fetchNews"]["default"], asked["checkForUpdates"]["default"]) == ("false", False)
 
 
 def test_the_server_does_not_wait_for_pytorch():

@@ -1,0 +1,6 @@
+"`python -m gan_nb` is `gan-nb`."
+import sys
+
+from .cli import main
+
+if __name__ == '__main__': sys.exit(main())
