@@ -65,12 +65,14 @@ def _as_number(value):
 # %% ../nbs/30_recipes.ipynb #b79c2eb9
 def one_of(
     names, # What is allowed
+    unlisted=(), # Those of them that only old checkpoints need
 ): # A reader
     "Reads a name; for another one the error says the nearest."
+    def listed(): return [n for n in names if n not in unlisted]
     def read(name, value) -> str:
-        if not isinstance(value, str) or value not in names: raise nearest(name, value, names)
+        if not isinstance(value, str) or value not in names: raise nearest(name, value, listed())
         return value
-    read.allowed = tuple(names)
+    read.allowed = tuple(listed())
     return read
 
 _words = {'yes': True, 'true': True, 'on': True, 'no': False, 'false': False, 'off': False}
@@ -182,7 +184,7 @@ _networks = dict(
     data=setting('digits', data_set,
                  'a data set by name; or your own array, or the path of one or of a folder of pictures', **_beside),
     standardize=setting(True, yes_or_no, 'shall networks see your own points with mean 0 and deviation 1?', **_fixed),
-    model=setting('mlp', one_of(models.builders), 'the kind of networks', **_fixed),
+    model=setting('mlp', one_of(models.builders, unlisted=('conv_twice',)), 'the kind of networks', **_fixed),
     z_dim=setting(100, whole(1), 'numbers in a latent', **_fixed),
     latent=setting('normal', one_of(models.latent_kinds), 'how latents are distributed: normal, or uniform from -1 to 1', **_fixed),
     **each_player(hidden=setting((128, 128), widths, "widths of the {player}'s fully connected layers", **_fixed)),
