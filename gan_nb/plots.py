@@ -331,7 +331,7 @@ def _cloud(ax, picture, evidence):
     ax.plot(*picture['real'].T, '.', ms=2, color=REAL, alpha=.35)
     ax.plot(*fake.T, '.', ms=2, color=FAKE)
     ax.set(xlim=(-far, far), ylim=(-far, far), aspect='equal')
-    _entitle(ax, 'samples (red) on data')
+    _entitle(ax, 'samples (orange) on data')
 
 def _shares(ax, picture, evidence):
     shares = evidence.get('shares') or [evidence.get('reached', 0.)]
