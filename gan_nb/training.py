@@ -205,6 +205,15 @@ class Run:
         check_room(f"n: {_count('n', n, 1):,} samples", n * math.prod(self.game.pair.shape), self.device)
         return self.game.data.draw(n, stream(_count('seed', seed), 1 << 41, device=self.device))
 
+    def export(self,
+        path, # Its ending says the format, if `format` does not
+        format:str=None, # 'onnx', 'safetensors' or 'pt2'
+        measure:bool=True, # Shall the card hold measured values? They take seconds to a minute
+    ) -> Path: # Of the file; the card lies beside it
+        "Write the generator that samples come from, alone, and a card that says what it is. As `gan_nb.export.export_run`."
+        from gan_nb.export import export_run
+        return export_run(self, path, format, measure)
+
     # -- steering --
     def edit(self, **changes):
         """Change settings from the next move on. Raises `ValueError` for one that is not allowed, and changes nothing.
