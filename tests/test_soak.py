@@ -11,7 +11,7 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from browser import cell, chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+from browser import cell, chromium, flags, jupyter, notebook, press, prompt, run_cell, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 seconds = float(os.environ.get("SOAK", 25))
@@ -25,8 +25,10 @@ cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nrun = Run('ring', 
 
 
 def facts(page):
+    "What the kernel says now: the output of this run of the cell, not of the one before, which stands until then."
+    before = prompt(page, 2)
     run_cell(page, 2)
-    page.wait_for_function("() => document.querySelectorAll('.jp-CodeCell')[2].textContent.includes('facts {')")
+    page.wait_for_function("before => { const now = document.querySelectorAll('.jp-CodeCell')[2].querySelector('.jp-InputPrompt').textContent.trim(); return /\\[\\d+\\]:/.test(now) && now !== before; }", arg=before)
     time.sleep(.5)
     return json.loads(cell(page, 2).locator(".jp-OutputArea-output pre").first.inner_text().split("facts ")[1])
 
@@ -68,7 +70,9 @@ def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
                 press(page, "Back")
                 if turn % 3 == 0: press(page, "Reset")
                 if turn % 5 == 0: run_until_it_shows(page, 1, play)
-                if turn % 4 == 0 or not is_long: seen.append((heap(page, session), facts(page)))
+                if turn % 4 == 0 or not is_long:
+                    seen.append((heap(page, session), facts(page)))
+                    if is_long: print(f"turn {turn}: page {seen[-1][0] / 2**20:.1f} MiB, kernel {seen[-1][1]['rss'] / 2**20:.1f}", flush=True)
             said = facts(page)
             rows = page.evaluate("() => document.querySelector('.gnb').gnb.held.round")
             assert rows == said["round"]                                     # the page shows where the run is
