@@ -98,7 +98,7 @@ def _widths(sigma, n):
     "A number, or a tensor of `n`."
     widths = _numbers('sigma', sigma).to(torch.float32)
     if widths.ndim == 0: return check_number('sigma', float(sigma), above=0)
-    if widths.shape == (n,) and ((widths > 0) & widths.isfinite()).all(): return widths
+    if widths.shape == (n,) and (widths.is_meta or ((widths > 0) & widths.isfinite()).all()): return widths
     raise ValueError(f"sigma: {brief(widths.tolist())} came; allowed is a number above 0, or one for each of the {n} centres")
 
 # %% ../nbs/11_data.ipynb #ef9dd9d3
