@@ -9,6 +9,7 @@ __all__ = ['drag_moves', 'most_acts', 'most_bytes', 'Drag', 'drags', 'Act', 'wit
 from dataclasses import dataclass, field, replace
 
 from .compiled import listed
+from .gan import player_names
 from .history import History, edited
 from .recipes import Recipe, shorten
 from .records import Records
@@ -48,7 +49,7 @@ _no_settings = {'step', 'compiled', 'reset'}
 def _what_in_words(drag):
     changes, was = drag.changes, shorten(drag.was)
     if 'reset' in changes: return say('a_reset')
-    if 'step' in changes: return say('one_step', player=say(dict(gen='generator', disc='discriminator')[changes['step']]))
+    if 'step' in changes: return say('one_step', player=say(player_names[changes['step']]))
     if 'compiled' in changes: return say('are_compiled' if changes['compiled'] else 'compiled_no_more')
     now = shorten(changes)
     if not was.keys() <= now.keys(): now, was = changes, drag.was # the players had different values before

@@ -18,7 +18,7 @@ from .build import rebuilt
 from .core import global_norm, must_be_run, stream
 from .coverage import Coverage, covering, lacking, once, radius_of
 from .engines import play_on
-from .gan import gradient, players
+from .gan import gradient, player_names, players
 from .models import draw_latents
 from .recipes import written
 from .round import advance, draw
@@ -111,13 +111,13 @@ def read_losses(
     return {**said, 'ahead': _ahead(seen.told_apart, run.recipe.pack)}
 
 def _read_loss(run, player, value, seen):
-    who, pair = {'gen': 'generator', 'disc': 'discriminator'}[player], run.game.loss_pair
+    pair = run.game.loss_pair
     now = say('nothing_recorded') if value is None else f'{value:.3g}'
     if value is not None and player == 'disc' and run.game.penalties: now = _with_penalties(run, value, seen)
     means = _MEANS[pair.name.split(' with ')[0]][player]
     means = means(1. - run.recipe.smoothing) if callable(means) else say(means)
     bound = _bound(run) if (pair.name, player) == ('wasserstein', 'disc') else ''
-    return say('read_loss', player=say(who), now=now, loss=pair.name, even=float(pair.equilibrium[player]), means=means, bound=bound)
+    return say('read_loss', player=say(player_names[player]), now=now, loss=pair.name, even=float(pair.equilibrium[player]), means=means, bound=bound)
 
 def _with_penalties(run, value, seen):
     "The records hold the discriminator's loss with its penalties."

@@ -85,14 +85,17 @@ def _numbers(name, x):
 
 def _kept(name, x, shape):
     "Samples of one shape: bytes as they are, all else in float32."
-    x = _numbers(name, x)
+    x = _from_numpy(x, name) if isinstance(x, np.ndarray) else _numbers(name, x)
     if x.shape[1:] != shape or not len(x):
         raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed is (n, {', '.join(map(str, shape))})")
     if x.dtype == torch.uint8: return x
     if x.dtype.is_complex: raise ValueError(f"{name}: {x.dtype} came; allowed are real numbers")
+    return _in_float32(name, x)
+
+def _in_float32(name, x):
     x = x.to(torch.float32)
-    if not x.is_meta and not x.isfinite().all(): raise ValueError(f"{name}: not every number is finite in float32; allowed are finite numbers")
-    return x
+    if x.is_meta or x.isfinite().all(): return x
+    raise ValueError(f"{name}: not every number is finite in float32; allowed are finite numbers")
 
 def _widths(sigma, n):
     "A number, or a tensor of `n`."
@@ -298,24 +301,21 @@ def _as_tensor(array):
     mend = {'sparse': '; x.to_dense() gives one', 'quantized': '; x.dequantize() gives one'}.get(kind, '')
     raise ValueError(f"array: a {kind} tensor came; allowed is a dense one that holds its numbers{mend}")
 
-def _from_numpy(array):
+def _from_numpy(array, name='array'):
     if not isinstance(array, np.ndarray):
         allowed = "a data set's name, a numpy array and a tensor, also with labels, as (x, y)"
-        raise TypeError(f"array: {type(array).__name__} came; allowed are {allowed}")
+        raise TypeError(f"{name}: {type(array).__name__} came; allowed are {allowed}")
     if isinstance(array, np.ma.MaskedArray):
-        raise ValueError("array: a masked array came; allowed is one without a mask, such as x.filled(0), or the rows that are whole")
+        raise ValueError(f"{name}: a masked array came; allowed is one without a mask, such as x.filled(0), or the rows that are whole")
     if array.dtype.kind not in 'uifbc':
-        raise ValueError(f"array: dtype {array.dtype} came; allowed are numbers: uint8, integers or floats")
+        raise ValueError(f"{name}: dtype {array.dtype} came; allowed are numbers: uint8, integers or floats")
     is_kept = array.dtype.kind == 'c' or array.dtype == np.uint8
     dtype = array.dtype.newbyteorder('=') if is_kept else np.float32
     with np.errstate(over='ignore'): return torch.from_numpy(array.astype(dtype))
 
 # %% ../nbs/11_data.ipynb #287230ac
-def _points(array):
-    x = array.detach().to(torch.float32, copy=True).contiguous()
-    if not x.isfinite().all():
-        raise ValueError("array: not every number is finite in float32; allowed are finite numbers")
-    return x
+def _points(array, name='array'):
+    return _in_float32(name, array.detach().to(torch.float32, copy=True).contiguous())
 
 def _images(array):
     _check_layout(tuple(array.shape))
@@ -398,8 +398,7 @@ def mixture(
 def _points_named(name, x):
     x = _numbers(name, x)
     if x.ndim != 2 or not x.numel(): raise ValueError(f"{name}: shape {tuple(x.shape)} came; allowed are points (n, d)")
-    try: return _points(x)
-    except ValueError as error: raise ValueError(str(error).replace('array', name)) from None
+    return _points(x, name)
 
 # %% ../nbs/11_data.ipynb #5e8644bc
 def drawn(

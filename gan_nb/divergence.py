@@ -11,7 +11,7 @@ import math
 from .core import Diverged
 from .experiment import Experiment
 from .games import State
-from .gan import players
+from .gan import player_names, players
 from .recipes import Recipe
 from .round import measured, weights, weights_finite
 from .transforms import skips
@@ -73,8 +73,6 @@ def _is_expected(name, skipped):
     return bool(skipped) and (logits or name in own)
 
 # %% ../nbs/42_divergence.ipynb #2f5cfb63
-_names = {'gen': 'generator', 'disc': 'discriminator'}
-
 def diverged(
     what:str, # In words
     player:str, # Whose number
@@ -89,7 +87,7 @@ def diverged(
     error.player, error.layer, error.round, error.seen = player, layer, round, seen
     now = {p: [seen[f'grad_norm_{p}']] if seen else [] for p in players}
     error.norms = {p: [*norms[p][-50:].tolist(), *now[p]][-50:] for p in players}
-    where = f"in the {_names[player]}{f', first in {layer}' if layer else ''}"
+    where = f"in the {player_names[player]}{f', first in {layer}' if layer else ''}"
     advice = 'the run is as it was before this round. A smaller lr, or clipping, helps'
     error.args = (f"round {round}: {what} ({where}); {advice}",)
     return error

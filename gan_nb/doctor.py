@@ -15,7 +15,7 @@ from math import exp
 import numpy as np
 
 from .checkup import Evidence, examining, exploding, roused, vanishing
-from .gan import players
+from .gan import player_names, players
 from .recipes import Recipe, live, written
 from .words import say
 
@@ -109,9 +109,7 @@ def _in_words(seen): # -> {words: text}
     texts = {_label(*key.split()): _read(read, seen) for key, read in _NUMBERS.items()}
     return {words: text for words, text in texts.items() if text}
 
-def _label(what, player=None): return say(f'number_{what}', player='' if player is None else say(_whose[player]))
-
-_whose = {'gen': 'generator', 'disc': 'discriminator'}
+def _label(what, player=None): return say(f'number_{what}', player='' if player is None else say(player_names[player]))
 
 def _read(read, seen):
     "None for what was not measured."
@@ -167,7 +165,7 @@ def _where_not_finite(s):
     noted = s.divergence
     if not noted: return would
     layer = say('diverged_layer', layer=noted['layer']) if noted['layer'] else ''
-    return say('diverged_was', round=noted['round'], player=say(_whose[noted['player']]), layer=layer, next=would and f'; {would}')
+    return say('diverged_was', round=noted['round'], player=say(player_names[noted['player']]), layer=layer, next=would and f'; {would}')
 
 def _why_diverged(s): return say('why_diverged', where=_where_not_finite(s))
 

@@ -81,12 +81,10 @@ def _as_onnx(made):
         torch.onnx.export(made, latents, path, input_names=['z'], output_names=['samples'], dynamic_shapes=sizes, dynamo=True,
                           external_data=False, verbose=False)
     try: return _written(write, '.onnx')
-    except ImportError as error: # torch.onnx.OnnxExporterError has it as its cause
-        raise ValueError(_lacking(error)) from None
+    except ImportError as error:
+        raise ValueError(f"onnx: {first_line(error)}; pip install 'gan_nb[export]' brings what is needed") from None
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(f"onnx: this generator cannot be written: {first_line(error.__cause__ or error)}") from None
-
-def _lacking(error): return f"onnx: {first_line(error)}; pip install 'gan_nb[export]' brings what is needed"
 
 @contextmanager
 def _quiet():
@@ -117,15 +115,16 @@ def export_run(
 ) -> Path: # Of the file; the card lies beside it, and ends in .md
     """Write the generator that samples come from, and a card.
 
-    Raises `ValueError` for another format or another ending, for a package that is missing, and for data that are not here
-    if it shall measure; `OSError` where it cannot write."""
+    The run may go on meanwhile. Raises `ValueError` for another format or another ending, and for a package that is
+    missing; `OSError` where it cannot write."""
     must_be_run(run)
+    with run.lock: still = copy.copy(run) # its history stays what it is
     path = as_path('path', path)
     kind = path.suffix[1:] if format is None else format
     if kind not in _writers: raise nearest('format', kind, formats)
     if path.suffix[1:] not in ('', kind): raise ValueError(f"path: {path.name!r} came for {kind}; allowed is a name that ends in .{kind}")
-    path, made = path.with_suffix(f'.{kind}'), generator_of(run)
-    card = card_of(run, made, path.name, measure)
+    path, made = path.with_suffix(f'.{kind}'), generator_of(still)
+    card = card_of(still, made, path.name, measure)
     write_whole(path, _writers[kind](made))
     write_whole(path.with_suffix('.md'), card.encode())
     return path

@@ -285,7 +285,7 @@ class Ward:
     def summary(self) -> str:
         "How many members are what, in a line."
         names = Counter(self.opinion(i).name for i in range(len(self.population)))
-        order = [say('well'), *(name.replace('_', ' ') for name in diseases if name != 'diverged'), say('diverged')]
+        order = [say('well'), *(say(f'title_{name}').lower() for name in diseases if name != 'diverged'), say('diverged')]
         last = say('not_looked_at')
         ranked = sorted(names, key=lambda name: order.index(name) if name in order else len(order) + (name == last))
         return say('runs', n=len(self.population), said=', '.join(say('so_many', n=names[name], what=name) for name in ranked))

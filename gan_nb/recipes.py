@@ -20,6 +20,7 @@ from pathlib import Path
 from . import data, losses, models, rules, transforms
 from .core import brief, check_number, check_whole, first_line, nearest, pick_device, precisions
 from .files import read_regular
+from .gan import player_names
 from .games import (alternating, consensus, extragradient, optimistic, orders, past_extragradient, simultaneous,
                           symplectic, unrolled)
 
@@ -85,8 +86,7 @@ def yes_or_no(name, value) -> bool:
 
 def one_line(name, value) -> str:
     "A reader of text."
-    text = str(value) if isinstance(value, (str, os.PathLike)) else '\n'
-    if text.isprintable(): return text
+    if isinstance(value, (str, os.PathLike)) and str(value).isprintable(): return str(value)
     raise ValueError(f"{name}: {brief(value)} came; allowed is text in one line")
 
 # %% ../nbs/30_recipes.ipynb #4fe16c1e
@@ -171,9 +171,8 @@ def each_player(
     **settings, # Short names to settings
 ) -> dict: # Names to settings: `lr` is `lr_gen` and `lr_disc`
     "One setting of each for the generator, and one for the discriminator."
-    players = {'gen': 'generator', 'disc': 'discriminator'}
     return {f'{short}_{player}': {**it, 'short': short, 'player': player, 'about': it['about'].format(player=word)}
-            for short, it in settings.items() for player, word in players.items()}
+            for short, it in settings.items() for player, word in player_names.items()}
 
 # %% ../nbs/30_recipes.ipynb #84e428d1
 _beside = dict(role='none', live=False)
