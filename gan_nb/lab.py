@@ -415,13 +415,15 @@ _labs = weakref.WeakKeyDictionary() # The open panels of each run: only one of t
 
 class KeptPanel(SteeredPanel):
     "A panel that plays alone, and saves a run that has a folder."
+    _is_followed = False # Is there a newer panel of the run?
+
     def __init__(self,
         run, # A `Run`, the name of a recipe, or the folder of a run
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
         **kwargs, # For `LivePanel`
     ):
         run = opened(run)
-        for other in _labs.get(run, ()): other.pause()
+        for other in list(_labs.get(run, ())): other.give_way()
         super().__init__(run, samples, **kwargs)
         self._join(run)
 
@@ -438,6 +440,15 @@ class KeptPanel(SteeredPanel):
         self._siblings.discard(self)
         self._join(fork)
         self.forked_at = fork.round
+
+    def give_way(self):
+        "Pause for another panel of the run; with the last page that shows this one, it goes for good."
+        self.pause()
+        self._is_followed = True
+        if self.is_left: self.close()
+
+    def leave(self):
+        if self._is_followed: self.close() # a cell that is run anew makes another: what nobody can see would stay until the kernel ends
 
     def play(self):
         "Train until `pause`. Another lab of the same run is paused first."

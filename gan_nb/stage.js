@@ -187,6 +187,8 @@ class Page {
     model.on("msg:custom", (message, buffers) => this.receive(message, buffers));
     this.onVisible = () => this.wake();
     document.addEventListener("visibilitychange", this.onVisible);
+    this.onUnload = () => this.views.size && this.leave();
+    window.addEventListener("pagehide", this.onUnload);
   }
 
   tell(kind, more = {}) { this.model.send({ kind, page: this.id, ...more }); }
@@ -198,6 +200,9 @@ class Page {
     this.isAwake = isSeen;
     isSeen ? this.greet() : this.tell("sleep");
   }
+
+  /** Nothing here shows it any more. */
+  leave() { this.isAwake = false; this.tell("gone"); }
 
   greet() {
     this.credit = new Credit(performance.now());
@@ -254,6 +259,7 @@ class Page {
 
   close() {
     document.removeEventListener("visibilitychange", this.onVisible);
+    window.removeEventListener("pagehide", this.onUnload);
     clearTimeout(this.silence);
     cancelAnimationFrame(this.waiting);
   }
@@ -1407,7 +1413,7 @@ class View {
     this.prefers.removeEventListener("change", this.reread);
     for (const part of this.parts) part.canvas?.observer.disconnect();
     this.page.views.delete(this);
-    this.page.wake();
+    this.page.views.size ? this.page.wake() : this.page.leave();
   }
 }
 

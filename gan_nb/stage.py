@@ -307,6 +307,7 @@ class Stage(anywidget.AnyWidget):
         super().__init__(spec=spec, key=uuid.uuid4().hex)
         self._wire, self._credit, self._sending = Wire(), Credit(), threading.Lock()
         self._newest, self._is_whole_due = None, True
+        self._homes, self.is_left = set(), False # Pages with a view of it; were there some, and are none?
         self._next_push, self._next_whole, self._repeating = 0., 0., None
         self.frames_sent = self.bytes_sent = 0 # The bytes of arrays alone
         self.on_msg(self._receive)
@@ -368,6 +369,9 @@ class Stage(anywidget.AnyWidget):
                 self._is_whole_due, self._next_whole = True, now + whole
                 self._pass_on(self._newest)
 
+    def leave(self):
+        "The last page that showed it has taken it off."
+
     def hear(self, message:dict):
         "What a person did: `kind` is 'act', 'set', 'layer', 'choose', 'stroke' or 'broken'."
 
@@ -383,11 +387,20 @@ class Stage(anywidget.AnyWidget):
         if kind == 'hello': self._greet(page, int(message['more']))
         elif kind == 'grant': self._credit.grant(page, int(message['upto']))
         elif kind == 'sleep': self._credit.withdraw(page)
+        elif kind == 'gone': self._part_from(page)
         else: self.hear(message)
 
     def _greet(self, page, more):
         "A page that holds nothing, or not enough: it gets everything."
         with self._sending:
-            self._is_whole_due = True
+            self._homes.add(page)
+            self.is_left, self._is_whole_due = False, True
             self._credit.grant(page, self._wire.seq + 1 + more)
             if self._newest is not None: self._pass_on(self._newest)
+
+    def _part_from(self, page):
+        "A page has no view of it any more."
+        self._credit.withdraw(page)
+        self._homes.discard(page)
+        self.is_left = not self._homes
+        if self.is_left: self.leave()
