@@ -16,25 +16,28 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize
 
+from .conditions import Arrays, Beside, Classes, Embedding, Encoded, Joined, projected
 from .core import brief, check_whole, first_line, nearest
 
 # %% ../nbs/13_models.ipynb #e7b49181
 @dataclass
 class Pair:
     "A generator and the discriminator that judges it."
-    generator: nn.Module # (n, z_dim) -> (n, *shape)
-    discriminator: nn.Module # (n, *shape) -> (n / pack, 1) logits
+    generator: nn.Module # (n, z_dim) -> (n, *shape); with a condition it takes that too
+    discriminator: nn.Module # (n, *shape) -> (n / pack, 1) logits, and the same
     z_dim: int # Numbers in a latent
     shape: tuple # Of one datum
     pack: int = 1 # Samples that the discriminator judges together
     latent: str = 'normal' # How latents are distributed, one of `latent_kinds`
+    condition: object = None # What both networks also take, `Classes` or `Arrays` of `gan_nb.conditions`; None: nothing
 
     def __repr__(self):
         count = lambda net: f"{sum(p.numel() for p in net.parameters()):,}"
         shape = '×'.join(map(str, self.shape))
         generator = f"generator {count(self.generator)} parameters"
         discriminator = ', '.join([f"discriminator {count(self.discriminator)}", *self._options()])
-        return f"Pair({self.z_dim} -> {shape}, {generator}, {discriminator})"
+        given = f" and {self.condition}" if self.condition else ''
+        return f"Pair({self.z_dim}{given} -> {shape}, {generator}, {discriminator})"
 
     def _options(self):
         "What has been done to the discriminator: spectral normalisation, and what its wrappers call themselves."
@@ -72,15 +75,29 @@ def mlp_pair(
     hidden:tuple=(128, 128), # Widths between input and output
     slope:float=0.2, # Leaky ReLU's slope below zero
     hidden_disc:tuple|None=None, # The discriminator's; None: those of the generator
+    condition=None, # `Classes` or `Arrays` that both networks are told; None: nothing
 ) -> Pair:
     "The article's fully connected pair, for data of any shape."
     size, is_image = math.prod(shape), len(shape) == 3
     to_image = [nn.Tanh(), nn.Unflatten(1, shape)] if is_image else []
     from_image = [nn.Flatten()] if is_image else []
-    generator = nn.Sequential(*mlp([z_dim, *hidden, size], slope), *to_image)
+    beside = _beside(condition, z_dim)
+    generator = nn.Sequential(*mlp([z_dim + beside, *hidden, size], slope), *to_image)
     judging = hidden if hidden_disc is None else hidden_disc
-    discriminator = nn.Sequential(*from_image, *mlp([size, *judging, 1], slope))
-    return Pair(generator, discriminator, z_dim, tuple(shape))
+    seen = size + beside * isinstance(condition, Arrays)
+    discriminator = nn.Sequential(*from_image, *mlp([seen, *judging, 1], slope))
+    if condition is not None: generator, discriminator = _told(generator, discriminator, condition, beside)
+    return Pair(generator, discriminator, z_dim, tuple(shape), condition=condition)
+
+def _beside(condition, z_dim):
+    "How many numbers of its condition stand beside a latent."
+    if condition is None: return 0
+    return min(z_dim, 32) if isinstance(condition, Classes) else math.prod(condition.shape)
+
+def _told(generator, discriminator, condition, beside):
+    "Fully connected networks that are told a condition: a class by its direction, an array beside the rest."
+    if isinstance(condition, Arrays): return Joined(generator), Joined(discriminator)
+    return Joined(generator, Embedding(condition.n, beside)), projected(discriminator, condition.n)
 
 # %% ../nbs/13_models.ipynb #a22500e0
 def conv_pair(
@@ -88,12 +105,13 @@ def conv_pair(
     z_dim:int=100,
     width:int=32, # Channels after the first convolution; each further one has twice as many
     slope:float=0.2, # Leaky ReLU's slope below zero
+    condition=None, # `Classes` or `Arrays` (channels, height, width) that both networks are told; None: nothing
 ) -> Pair:
     """A small DCGAN (Radford 2016): transposed convolutions against convolutions and a linear layer. The side is halved
     while it is even and above 7: 28 to 7, 32 and 64 to 4.
 
     Raises `ValueError` for shapes that it cannot halve."""
-    return _conv_pair(shape, z_dim, width, slope, _halvings(shape[1]) if _is_square(shape) else 0)
+    return _conv_pair(shape, z_dim, width, slope, _halvings(shape[1]) if _is_square(shape) else 0, condition)
 
 def conv_twice_pair(shape:tuple, z_dim:int=100, width:int=32, slope:float=0.2) -> Pair:
     "What `conv_pair` was: the side, divisible by 4, is halved twice whatever it is. Checkpoints of then go on with it."
@@ -106,22 +124,35 @@ def _halvings(side):
     while side % 2 == 0 and side > 7: side, n = side // 2, n + 1
     return n
 
-def _conv_pair(shape, z_dim, width, slope, n):
+def _conv_pair(shape, z_dim, width, slope, n, condition=None):
     if not n:
         needs = "square images with an even side above 7 such as (1, 28, 28) or (3, 64, 64)"
         raise ValueError(f"model: 'conv' needs {needs}, not data of shape {tuple(shape)}; use 'mlp'")
     channels, side = shape[0], shape[1] >> n
     widths = [width << i for i in range(n)]
-    generator = _conv_generator(channels, side, z_dim, widths)
-    return Pair(generator, _conv_discriminator(channels, side, widths, slope), z_dim, tuple(shape))
+    if isinstance(condition, Arrays): return _conv_pair_of_pictures(shape, z_dim, widths, slope, side, condition)
+    generator = _conv_generator(channels, side, z_dim + _beside(condition, z_dim), widths)
+    discriminator = _conv_discriminator(channels, side, widths, slope)
+    if condition is not None: generator, discriminator = _told(generator, discriminator, condition, _beside(condition, z_dim))
+    return Pair(generator, discriminator, z_dim, tuple(shape), condition=condition)
 
-def _conv_generator(channels, side, z_dim, widths):
+def _conv_pair_of_pictures(shape, z_dim, widths, slope, side, condition):
+    "The generator reads the picture down to where its own begins."
+    if condition.shape[1:] != tuple(shape[1:]):
+        raise ValueError(f"model: 'conv' joins pictures {shape[1]} by {shape[2]} and their conditions by channel, not arrays of shape {condition.shape}; use 'mlp'")
+    encoder = _conv_discriminator(condition.shape[0], side, widths, slope)[:-2] # up to its last convolution
+    whole = _conv_generator(shape[0], side, z_dim, widths, beside=widths[-1])
+    discriminator = Beside(_conv_discriminator(shape[0] + condition.shape[0], side, widths, slope))
+    return Pair(Encoded(whole[:4], encoder, whole[4:]), discriminator, z_dim, tuple(shape), condition=condition)
+
+def _conv_generator(channels, side, z_dim, widths, beside=0):
     double = dict(kernel_size=4, stride=2, padding=1)
     layers = [nn.Linear(z_dim, widths[-1] * side * side, bias=False), # the normalisation that follows has a bias of its own
               nn.Unflatten(1, (widths[-1], side, side)), nn.BatchNorm2d(widths[-1]), nn.ReLU()]
-    for n_in, n_out in zip(widths[:0:-1], widths[-2::-1]):
+    came = [widths[-1] + beside, *widths[-2::-1]]
+    for n_in, n_out in zip(came, widths[-2::-1]):
         layers += [nn.ConvTranspose2d(n_in, n_out, bias=False, **double), nn.BatchNorm2d(n_out), nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], channels, **double), nn.Tanh())
+    return nn.Sequential(*layers, nn.ConvTranspose2d(came[-1], channels, **double), nn.Tanh())
 
 def _conv_discriminator(channels, side, widths, slope):
     layers = []
@@ -170,11 +201,12 @@ class GradientNormalized(nn.Module):
 
     def forward(self,
         x:Tensor, # (n, *shape)
+        *condition:Tensor, # Of each, if there is one
     ) -> Tensor: # Logits in [-1, 1], as many as `net` gives
         is_training = torch.is_grad_enabled()
         with torch.enable_grad(): # the slope is part of the value, whoever calls
             if not x.requires_grad: x = x.detach().requires_grad_()
-            logits = self.net(x)
+            logits = self.net(x, *condition)
             slopes = input_slopes(logits, x, create_graph=is_training)
         size = row_norms(slopes).reshape(logits.shape) + logits.abs()
         return logits / size.masked_fill(size == 0, 1.)
@@ -185,18 +217,21 @@ class Packed(nn.Module):
     def __init__(self,
         net:nn.Module, # Takes data with k times the channels, or numbers
         k:int, # Samples for each logit
+        condition=None, # `Classes` or `Arrays` that come with each sample; None: nothing
     ):
         super().__init__()
-        self.net, self.k = net, k
+        self.net, self.k, self.condition = net, k, condition
         self.option = f'pack {k}' # as a pair shows it
 
     def forward(self,
         x:Tensor, # (n, *shape)
+        *given:Tensor, # The condition of each, if there is one
     ) -> Tensor: # (n / k, 1) logits
         if len(x) % self.k:
             allowed = f"multiples of {self.k}, as the discriminator judges {self.k} at once"
             raise ValueError(f"pack: {len(x)} samples came; allowed are {allowed}")
-        return self.net(x.reshape(len(x) // self.k, self.k * x.shape[1], *x.shape[2:]))
+        packed = [self.condition.pack(c, self.k) for c in given]
+        return self.net(x.reshape(len(x) // self.k, self.k * x.shape[1], *x.shape[2:]), *packed)
 
 def packed_shape(
     shape:tuple, # Of one datum
@@ -216,6 +251,7 @@ def pair(
     gn:bool=False, # Normalise the discriminator's output by its slope?
     pack:int=1, # Samples that the discriminator judges together
     latent:str='normal', # How latents are distributed, one of `latent_kinds`
+    condition=None, # `Classes` or `Arrays` that both networks are told; None: nothing
     **sizes, # For the builder, which gets those that it names: z_dim, hidden_gen, hidden_disc, width, slope, ...
 ) -> Pair:
     """Build a pair by name. A builder gets the settings that it names, and no others, and its networks are tried once.
@@ -228,27 +264,33 @@ def pair(
     settings = dict(seed=seed, spectral=spectral, gn=gn, pack=pack, latent=latent) | sizes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = _built(model, shape, settings)
-        judge = made.discriminator if pack == 1 else _built(model, packed_shape(shape, pack), settings).discriminator
+        made = _built(model, shape, settings, condition)
+        judge = made.discriminator if pack == 1 else _packing(model, shape, settings, condition)
         if spectral: judge = apply_spectral_norm(judge)
-        if pack > 1: judge = Packed(judge, pack)
+        if pack > 1: judge = Packed(judge, pack, condition)
         if gn: judge = GradientNormalized(judge)
         made = replace(made, discriminator=judge, pack=pack, latent=latent)
         if _is_own(model): _try(model, made)
     return made
 
+def _packing(model, shape, settings, condition):
+    pack = settings['pack']
+    return _built(model, packed_shape(shape, pack), settings, condition and condition.packed(pack)).discriminator
+
 def _is_own(model): return builders[model] not in (mlp_pair, conv_pair, conv_twice_pair)
 
 def _is_meta(): return torch.get_default_device().type == 'meta' # only sizes are asked for
 
-def _built(model, shape, settings):
+def _built(model, shape, settings, condition):
     "What a builder makes of the settings that it names, as a `Pair`."
+    settings = settings | {'condition': condition, 'classes': getattr(condition, 'n', 0)}
     who, (words, named) = f"model: the builder {model!r}", _named(model, shape, settings)
+    if condition and model == 'conv_twice': raise nearest('model', model, ['mlp', 'conv'])
     try: made = _called(model, words, named)
     except Exception as error:
         if not _is_own(model): raise
         raise ValueError(f"{who} fails on shape {shape}: {first_line(error)[:90]}") from error
-    return _as_pair(who, made, shape, settings.get('z_dim', 100)) if _is_own(model) else made
+    return replace(_as_pair(who, made, shape, settings.get('z_dim', 100)), condition=condition) if _is_own(model) else made
 
 def _called(model, words, named):
     try: return builders[model](*words, **named)
@@ -305,28 +347,30 @@ def _try(model, pair):
     "Do the networks take and give what they should? They are left as they were. Raises `ValueError` in one line."
     nets, n = (pair.generator, pair.discriminator), 2 * pair.pack
     if any(p.is_meta for net in nets for p in net.parameters()): return
-    _try_one(f"model: the generator of {model!r}", pair.generator, torch.zeros(n, pair.z_dim, device='cpu'), (n, *pair.shape))
+    given = [pair.condition.example(n)] if pair.condition else []
+    _try_one(f"model: the generator of {model!r}", pair.generator, [torch.zeros(n, pair.z_dim, device='cpu'), *given], (n, *pair.shape))
     x = torch.zeros(n, *pair.shape, device='cpu').requires_grad_()
-    _try_one(f"model: the discriminator of {model!r}", pair.discriminator, x, (2, 1))
+    _try_one(f"model: the discriminator of {model!r}", pair.discriminator, [x, *given], (2, 1))
 
-def _try_one(who, net, x, expected):
+def _try_one(who, net, given, expected):
     modes = [(part, part.training) for part in net.modules()]
     try:
-        for is_training in (True, False): _check_output(who, net.train(is_training), x, expected)
+        for is_training in (True, False): _check_output(who, net.train(is_training), given, expected)
     finally:
         for part, was in modes: part.training = was
 
 @torch.enable_grad()
-def _check_output(who, net, x, expected):
+def _check_output(who, net, given, expected):
     own = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
     lent = {**own, **{name: t.clone() for name, t in net.named_buffers()}}
-    x = x.to(next(iter(lent.values()), x).device)
+    x, *told = (t.to(next(iter(lent.values()), t).device) for t in given)
     sources = [x] * x.requires_grad + list(own.values())
     try:
-        y = functional_call(net, lent, (x,))
+        y = functional_call(net, lent, (x, *told))
         slopes = _slopes(y, sources)
     except Exception as error:
-        task = f"has to make {expected} of {tuple(x.shape)}, and fails"
+        of = ' and its condition' if told else ''
+        task = f"has to make {expected} of {tuple(x.shape)}{of}, and fails"
         raise ValueError(f"{who} {task}: {first_line(error)[:90]}") from error
     is_good = isinstance(y, Tensor) and y.is_floating_point()
     came = tuple(y.shape) if is_good else brief(y.dtype if isinstance(y, Tensor) else type(y).__name__)

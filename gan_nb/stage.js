@@ -84,13 +84,13 @@ export function logTicks(low, high) {
 
 /** A number for a person: few digits, no long tails. */
 export function short(x) {
-  if (x === null || x === undefined || Number.isNaN(x)) return "–";
-  if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
+  if (x === null || x === undefined || Number.isNaN(x)) return "\u2013";
+  if (!Number.isFinite(x)) return x > 0 ? "\u221e" : "\u2212\u221e";
   const size = Math.abs(x);
   if (size === 0) return "0";
-  if (size >= 1e5 || size < 1e-4) return x.toExponential(1).replace("-", "−").replace("e+", "e");
+  if (size >= 1e5 || size < 1e-4) return x.toExponential(1).replace("-", "\u2212").replace("e+", "e");
   const text = size >= 1000 ? Math.round(x).toLocaleString("en") : size >= 100 ? x.toFixed(0) : String(+x.toPrecision(3));
-  return text.replace("-", "−");
+  return text.replace("-", "\u2212");
 }
 
 /** A column of a table in `bins` parts of equal width in x: mean, least and greatest of each. */
@@ -262,6 +262,8 @@ class Page {
     window.removeEventListener("pagehide", this.onUnload);
     clearTimeout(this.silence);
     cancelAnimationFrame(this.waiting);
+    this.held = { seq: -1 };
+    this.before = {};
   }
 }
 
@@ -313,6 +315,11 @@ class Canvas {
     const [pw, ph] = [Math.round(w * scale), Math.round(h * scale)];
     if (this.node.width !== pw || this.node.height !== ph) [this.node.width, this.node.height] = [pw, ph];
     this.ctx.setTransform(scale, 0, 0, scale, 0, 0);
+  }
+
+  close() {
+    this.observer.disconnect();
+    this.node.width = this.node.height = 0;
   }
 
   begin() {
@@ -873,7 +880,7 @@ class Handle {
     const box = this.part.place.getBoundingClientRect();
     this.value = this.part.valueAt(Math.min(Math.max(event.clientY - box.top, this.part.area.top), this.part.area.bottom));
     this.node.style.top = `${event.clientY - box.top}px`;
-    this.node.textContent = `≤ ${short(this.value)}`;
+    this.node.textContent = `\u2264 ${short(this.value)}`;
     this.later ??= requestAnimationFrame(() => { this.later = undefined; if (this.isHeld) this.tell(this.value, true); });
   }
 
@@ -1021,7 +1028,7 @@ class Multiples extends Drawn {
     }
     if (!word || side < 24 || (isCrossed && !isLarge)) return;
     ctx.font = isLarge ? "10px sans-serif" : "bold 11px sans-serif";
-    const text = isLarge ? clipped(ctx, word, side - 12) : isWell ? "✓" : "!", wide = ctx.measureText(text).width;
+    const text = isLarge ? clipped(ctx, word, side - 12) : isWell ? "\u2713" : "!", wide = ctx.measureText(text).width;
     ctx.fillStyle = colours.paper;
     ctx.globalAlpha = 0.8;
     ctx.fillRect(x + 2, y + 2, wide + 6, 13);
@@ -1060,8 +1067,8 @@ class Multiples extends Drawn {
 function clipped(ctx, text, width) {
   if (ctx.measureText(text).width <= width) return text;
   let n = text.length;
-  while (n > 1 && ctx.measureText(`${text.slice(0, n)}…`).width > width) n--;
-  return `${text.slice(0, n)}…`;
+  while (n > 1 && ctx.measureText(`${text.slice(0, n)}\u2026`).width > width) n--;
+  return `${text.slice(0, n)}\u2026`;
 }
 
 // ---------------------------------------------------------------- parts that are text and controls
@@ -1146,7 +1153,7 @@ class Row extends Part {
     this.slider.addEventListener("input", () => this.drag());
     this.slider.addEventListener("change", () => this.drop());
     this.value.addEventListener("change", () => {
-      const came = Number(this.value.value.replace(",", ".").replace("−", "-"));
+      const came = Number(this.value.value.replace(",", ".").replace("\u2212", "-"));
       if (this.value.value.trim() === "" || Number.isNaN(came)) { this.value.value = this.shown; return; }
       this.tell({ number: came });
     });
@@ -1204,7 +1211,7 @@ class Row extends Part {
     this.slider.disabled = this.value.disabled = !!now.off;
     if (this.isHeld || performance.now() < (this.deaf ?? 0) && !now.off) return void setTimeout(() => { this.now = null; this.show(); }, 450);
     if (now.number !== null && now.number !== undefined) this.slider.value = Math.round(1000 * toPart(now.number, this.limits()));
-    this.shown = now.off ? "–" : now.said ?? short(now.number);
+    this.shown = now.off ? "\u2013" : now.said ?? short(now.number);
     if (document.activeElement !== this.value) this.value.value = this.shown;
     this.slider.setAttribute("aria-valuetext", this.shown);
     this.fill();
@@ -1242,7 +1249,7 @@ class Sheet extends Part {
     this.node.setAttribute("aria-label", this.word(spec.title));
     const head = element("div", "gnb-head");
     head.append(element("b", "", { text: this.word(spec.title) }));
-    const close = element("button", "gnb-button gnb-close", { type: "button", text: "×", title: this.word("close_tip") });
+    const close = element("button", "gnb-button gnb-close", { type: "button", text: "\u00d7", title: this.word("close_tip") });
     close.setAttribute("aria-label", this.word("close_tip"));
     close.addEventListener("click", () => this.toggle(false));
     head.append(close);
@@ -1411,8 +1418,12 @@ class View {
     this.eyes.disconnect();
     this.themes.disconnect();
     this.prefers.removeEventListener("change", this.reread);
-    for (const part of this.parts) part.canvas?.observer.disconnect();
+    for (const part of this.parts) part.canvas?.close();
     this.page.views.delete(this);
+    this.root.replaceChildren(); // the notebook may hold on to the element for good: let it be an empty one
+    this.root.gnb = null;
+    this.parts = [];
+    this.sheets.clear();
     this.page.views.size ? this.page.wake() : this.page.leave();
   }
 }
@@ -1426,7 +1437,11 @@ function pageOf(model) {
 export default {
   initialize({ model }) {
     const page = pageOf(model);
-    return () => { page.close(); pages.delete(model.get("key")); };
+    return () => {
+      page.close();
+      pages.delete(model.get("key"));
+      for (const [name, nothing] of [["spec", {}], ["source", ""]]) model.set(name, nothing); // the notebook holds on to a model that was closed
+    };
   },
 
   render({ model, el }) {

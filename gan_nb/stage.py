@@ -288,12 +288,31 @@ def text(says:str, look:str='') -> dict:
 # %% ../nbs/61_stage.ipynb #e1dd43c2
 _here = Path(str(files('gan_nb')))
 
+_loader = """
+const loaded = (globalThis.ganNbStages ??= new Map());
+
+async function stageOf(model) {
+  const source = model.get("source");
+  if (!loaded.has(source)) {
+    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    loaded.set(source, import(url));
+  }
+  return (await loaded.get(source)).default;
+}
+
+export default {
+  async initialize(context) { return (await stageOf(context.model)).initialize(context); },
+  async render(context) { return (await stageOf(context.model)).render(context); },
+};
+"""
+
 class Stage(anywidget.AnyWidget):
     "Draws frames in the browser. Who inherits says what to do with what comes from the page (`hear`)."
-    _esm = _here/'stage.js'
+    _esm = _loader
     _css = _here/'stage.css'
     spec = Dict().tag(sync=True) # The parts, the words and the colours
     key = Unicode().tag(sync=True)
+    source = Unicode((_here/'stage.js').read_text(encoding='utf-8')).tag(sync=True)
 
     def __init__(self,
         parts:list, # What it is made of, as `stage.js` knows them
@@ -368,6 +387,11 @@ class Stage(anywidget.AnyWidget):
                 if not cells.are_running or now < self._next_whole: continue
                 self._is_whole_due, self._next_whole = True, now + whole
                 self._pass_on(self._newest)
+
+    def close(self):
+        "Take it off all pages. Its layout is a widget too, and a page that keeps it keeps all that was in it."
+        super().close()
+        self.layout.close()
 
     def leave(self):
         "The last page that showed it has taken it off."
