@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['transposed', 'build_transform', 'idle_clips', 'build_rule', 'build_method', 'build_average', 'game_settings',
-           'build_pair', 'check_memory', 'build_game', 'build', 'rebuilt']
+           'build_pair', 'condition_for', 'check_memory', 'build_game', 'build', 'rebuilt']
 
 # %% ../nbs/32_build.ipynb #0773c097
 import dataclasses
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from . import data, losses, models, rules, transforms
+from .conditions import Arrays, Classes
 from .core import brief, check_number, check_room, pick_device
 from .experiment import Experiment
 from .gan import Gan
@@ -137,19 +138,34 @@ def build_pair(
     recipe:Recipe,
     shape:tuple, # Of one datum
     seed:int=0, # Decides the initial weights
+    condition=None, # From `condition_for`
 ) -> models.Pair:
     "The networks."
-    given = {name: value for name, value in recipe.settings().items() if name not in ('model', 'data')}
-    return models.pair(recipe.model, shape, seed, **given)
+    given = {name: value for name, value in recipe.settings().items() if name not in ('model', 'data', 'classes')}
+    return models.pair(recipe.model, shape, seed, condition=condition, **given)
+
+def condition_for(
+    recipe:Recipe,
+    real, # The data
+): # `Classes`, `Arrays` or None
+    "What the networks are told. Raises `ValueError` for a condition that the data do not have."
+    has = real.condition
+    if recipe.classes and not isinstance(has, Classes):
+        found = f"come with {has}" if has else "have none"
+        raise ValueError(f"classes: True came, and {real.name} {found}; allowed are data with classes, such as digits, ring, or data=(x, labels)")
+    if recipe.l1 and not isinstance(has, Arrays):
+        raise ValueError(f"l1: {recipe.l1:g} came; allowed is 0, or data whose samples come with arrays, as data=(x, y)")
+    return has if recipe.classes or isinstance(has, Arrays) else None
 
 # %% ../nbs/32_build.ipynb #11b6cbca
 def check_memory(
     recipe:Recipe,
     shape:tuple, # Of one datum
     seed:int=0, # For a builder that names it
+    condition=None, # From `condition_for`
 ):
     "Raise `ValueError` if the weights, their gradients and one batch alone need more memory than there is."
-    with torch.device('meta'): pair = build_pair(recipe, shape, seed)
+    with torch.device('meta'): pair = build_pair(recipe, shape, seed, condition)
     weights = sum(p.numel() for net in (pair.generator, pair.discriminator) for p in net.parameters())
     units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden_gen + recipe.hidden_disc) // 2 if recipe.model == 'mlp' else 0)
     numbers = 3 * weights + recipe.batch_size * units # weights before and after a step, and gradients
@@ -165,10 +181,11 @@ def build_game(
     Raises `ValueError` for networks that the machine has no room for."""
     device = pick_device(recipe.device)
     real = data.load(recipe.data, folder=recipe.data_folder or None).to(device)
-    check_memory(recipe, real.shape, seed)
-    pair = build_pair(recipe, real.shape, seed)
-    unit = real.unit if recipe.standardize else None
-    return Gan(real, pair, device=device, precision=recipe.precision, unit=unit, **game_settings(recipe))
+    condition = condition_for(recipe, real)
+    check_memory(recipe, real.shape, seed, condition)
+    pair = build_pair(recipe, real.shape, seed, condition)
+    units = {'unit': real.unit, 'unit_of_conditions': condition and real.unit_of_conditions} if recipe.standardize else {}
+    return Gan(real, pair, device=device, precision=recipe.precision, **units, **game_settings(recipe))
 
 # %% ../nbs/32_build.ipynb #137f3c3d
 def build(

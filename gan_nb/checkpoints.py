@@ -17,7 +17,7 @@ import torch
 
 import gan_nb
 from . import data as sets
-from .build import build, build_pair, check_memory, rebuilt
+from .build import build, build_pair, check_memory, condition_for, rebuilt
 from .core import Diverged, brief, first_line
 from .divergence import first_not_finite
 from .games import State
@@ -143,7 +143,8 @@ def _check_words(about, need):
     need(isinstance(device, str) and device.isidentifier(), 'device', 'a name such as cpu')
     described = isinstance(data, dict) and {'name', 'fingerprint'} <= set(data) and all(map(_is_text, map(str, data.values())))
     need(data is None or described, 'data', 'what was known of the data')
-    need(about.get('unit') is None or _is_unit(about['unit']), 'unit', 'a mean and a deviation above 0 for each coordinate')
+    for name in ('unit', 'unit_of_conditions'):
+        need(about.get(name) is None or _is_unit(about[name]), name, 'a mean and a deviation above 0 for each coordinate')
 
 def _is_unit(unit):
     if not isinstance(unit, dict) or set(unit) != {'mean', 'deviation'}: return False
@@ -267,13 +268,14 @@ def check_sizes(
     made:Recipe,
     shape:tuple, # Of one datum
     flat:dict,
+    condition=None, # From `gan_nb.build.condition_for`
 ):
     "Raise `ValueError` if the recipe's networks are not those of the tensors. Nothing of their size is made."
     layers = max(len(made.hidden_gen), len(made.hidden_disc))
     if made.model == 'mlp' and layers > len(flat):
         raise ValueError(f"hidden: {layers} layers came; the file has fewer tensors")
     try:
-        with torch.device('meta'): pair = build_pair(made, shape)
+        with torch.device('meta'): pair = build_pair(made, shape, condition=condition)
     except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
         raise ValueError(f"its recipe cannot be built: {first_line(error)[:100]}") from None
     for player, net in zip(players, (pair.generator, pair.discriminator)):
@@ -287,7 +289,9 @@ def describe_data(
     if isinstance(data, sets.Absent): return data.about
     kept = data.train is not None
     samples, kind = (len(data.train), str(data.train.dtype)[6:]) if kept else (None, None)
-    return {'name': data.name, 'shape': list(data.shape), 'samples': samples, 'type': kind, 'fingerprint': data.fingerprint}
+    known = {'name': data.name, 'shape': list(data.shape), 'samples': samples, 'type': kind, 'fingerprint': data.fingerprint}
+    given = sets.condition_in_words(data.condition)
+    return {**known, 'condition': given} if given else known
 
 def differences(before:dict, now:dict) -> str:
     "Each name whose value is another one, in words."
@@ -330,6 +334,7 @@ def content(
         'recipe': saved_settings(history.recipe), 'start_recipe': saved_settings(start_recipe),
         'edits': [dataclasses.asdict(e) for e in history.edits], 'rollbacks': list(history.rollbacks),
         'fingerprint': game.data.fingerprint, 'data': describe_data(game.data), 'unit': _unit_in_words(game.unit),
+        **({'unit_of_conditions': _unit_in_words(game.unit_of_conditions)} if getattr(game, 'unit_of_conditions', None) else {}),
         'total': history.records.total, 'unlogged': unlogged, 'keep': keep, 'diverged': history.diverged,
         'back': [{'round': p.state.round, 'moves': p.moves, 'edits': p.edits} for p in back], **more}
     return pack(about, flatten(tree))
@@ -372,10 +377,13 @@ def read_history(
     if real.fingerprint != about['fingerprint']: raise ValueError(_other_data(about, real))
     with refusing():
         _check_unit(about.get('unit'), first, real.shape)
-        check_sizes(first, real.shape, flat)
-    check_memory(at, real.shape)
+        told = condition_for(first, real)
+        if about.get('unit_of_conditions') is not None: _check_unit(about['unit_of_conditions'], first, told and told.shape)
+        check_sizes(first, real.shape, flat, told)
+    check_memory(at, real.shape, condition=told)
     experiment = build(first, about['seed'], real)
-    if about.get('unit'): experiment.game.unit = _unit(about).to(experiment.device) # to the last bit
+    for name in ('unit', 'unit_of_conditions'): # to the last bit
+        if about.get(name): setattr(experiment.game, name, _unit(about[name]).to(experiment.device))
     fresh = begun(experiment, about['seed'])
     with refusing(): return first, _restored(fresh, at, about, flat), about
 
@@ -387,13 +395,15 @@ def _absent(about):
     with refusing():
         are_sizes = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n < 2**31 for n in shape)
         if not are_sizes: raise ValueError(f"data: shape {brief(shape)} came")
-    return sets.Absent(known, unit and _unit(about))
+        sets.condition_of(known.get('condition')) # raises for what is none
+    beside = about.get('unit_of_conditions')
+    return sets.Absent(known, unit and _unit(unit), unit_of_conditions=beside and _unit(beside))
 
 def _check_unit(unit, made, shape):
     if unit is None or made.standardize and shape == (len(unit['mean']),): return
     raise ValueError(f"unit: {len(unit['mean'])} coordinates came; the data of shape {tuple(shape)} need others, or none")
 
-def _unit(about): return sets.Unit(**{name: torch.tensor(x, dtype=torch.float64) for name, x in about['unit'].items()})
+def _unit(said): return sets.Unit(**{name: torch.tensor(x, dtype=torch.float64) for name, x in said.items()})
 
 def _other_data(about, real):
     then, now = {**(about['data'] or {}), 'fingerprint': about['fingerprint']}, describe_data(real)

@@ -48,7 +48,9 @@ def rank(
     "How well the discriminator ranks fresh samples, and the losses on them."
     n = 500 // run.recipe.pack * run.recipe.pack
     # a packing discriminator judges several at once, and copies are not what it sees in training
-    return ranking_of(*(run.score(x, packed=True) for x in (run.real(n, seed=3), run.samples(n, seed=3))), run.game.loss_pair)
+    if run.game.condition is None: pairs = (run.real(n, seed=3), None), (run.samples(n, seed=3), None)
+    else: pairs = (real := run.real_pairs(n, seed=3)), (run.samples(n, seed=3, condition=real[1]), real[1])
+    return ranking_of(*(run.score(x, packed=True, condition=c) for x, c in pairs), run.game.loss_pair)
 
 @torch.no_grad()
 def ranking_of(
@@ -113,7 +115,7 @@ def read_losses(
 def _read_loss(run, player, value, seen):
     pair = run.game.loss_pair
     now = say('nothing_recorded') if value is None else f'{value:.3g}'
-    if value is not None and player == 'disc' and run.game.penalties: now = _with_penalties(run, value, seen)
+    if value is not None and player == 'disc' and run.game.terms('disc'): now = _with_penalties(run, value, seen)
     means = _MEANS[pair.name.split(' with ')[0]][player]
     means = means(1. - run.recipe.smoothing) if callable(means) else say(means)
     bound = _bound(run) if (pair.name, player) == ('wasserstein', 'disc') else ''
@@ -123,7 +125,7 @@ def _with_penalties(run, value, seen):
     "The records hold the discriminator's loss with its penalties."
     alone = seen.alone.get('disc')
     without = '' if alone is None else say('loss_without', value=float(alone))
-    return say('loss_with_penalties', value=value, names=', '.join(run.game.penalties), without=without)
+    return say('loss_with_penalties', value=value, names=', '.join(run.game.terms('disc')), without=without)
 
 def _lately(y, last=50):
     "The median of the last finite values, or None."
@@ -392,8 +394,8 @@ def _means(run, state): # -> (2, d)
     is averaged."""
     z = _latents(run, 500)
     with run.lock, run.experiment.computing():
-        both = run.experiment.shown(state), state.params['gen']
-        made = [run.game.call('gen', params, state.buffers['gen'], z)[0] for params in both]
+        both, given = (run.experiment.shown(state), state.params['gen']), run.game.conditions(len(z))
+        made = [run.game.call('gen', params, state.buffers['gen'], z, given)[0] for params in both]
         return torch.stack([x.flatten(1).mean(0) for x in made])
 
 def _latents(run, n): return draw_latents(run.game.pair, n, stream(0, 1 << 43)).to(run.device)
@@ -417,8 +419,8 @@ def _journey(run, state):
     if not unit > 0: return None
     z = _latents(run, 500)
     with run.lock, run.experiment.computing():
-        start = run.experiment.start(run.seed)
-        made = [run.game.call('gen', s.params['gen'], s.buffers['gen'], z)[0].flatten(1) for s in (start, state)]
+        start, given = run.experiment.start(run.seed), run.game.conditions(len(z))
+        made = [run.game.call('gen', s.params['gen'], s.buffers['gen'], z, given)[0].flatten(1) for s in (start, state)]
     return float((made[1] - made[0]).norm(dim=1).mean() / unit)
 
 def _variety(run):

@@ -85,14 +85,15 @@ def _picture(
     run, # A Run
     n:int, # Samples
     seed:int=0, # Decides the latents
+    condition=None, # As of `Run.samples`
 ):
     "Images two screen pixels to each of theirs, in a square; points over the discriminator's surface."
     from gan_nb.plots import draw_latest
     shape = run.game.data.shape
-    if len(shape) == 1 or shape[0] not in (1, 3): return draw_latest(run, n, seed=seed, width=4)
+    if len(shape) == 1 or shape[0] not in (1, 3): return draw_latest(run, n, seed=seed, condition=condition, width=4)
     columns = math.ceil(math.sqrt(n))
     pixels = columns * (shape[-1] + 1) + 1 # a line between two images, and one at either side
-    return draw_latest(run, n, seed=seed, columns=columns, width=.02 * pixels)
+    return draw_latest(run, n, seed=seed, condition=condition, columns=columns, width=.02 * pixels)
 
 # %% ../nbs/91_cli.ipynb #c67eb552
 def _draw_both(
@@ -326,6 +327,8 @@ def resume_run(
     _run_folder,
     argument('--n', type=whole_number(1), required=True, metavar='N', help='how many'),
     argument('--out', required=True, metavar='FILE', help='.png for a picture, .npy for the array'),
+    argument('--condition', metavar='WHAT', help='the class of each, by number or name: 3, or 0,1,2,...; "all" for all classes alike, in order; '
+             'or an array file (.npy) with what comes with each'),
     _latents,
     _own_data,
     _best)
@@ -336,6 +339,7 @@ def sample_run(
     seed:int=0, # Decides the latents
     best:bool=False, # Of the best checkpoint, not of the newest?
     data:str=None, # As of `resume_run`
+    condition:str=None, # What is asked for, as text; None: as the data have it
 ) -> int: # Exit status
     """Write samples of a run: a picture, or a float32 array (n, *shape of the data).
 
@@ -347,9 +351,20 @@ def sample_run(
         allowed = 'a file that ends in .png (a picture) or .npy (an array)'
         raise ValueError(f"--out: {str(out)!r} came; allowed is {allowed}")
     run = _open_run(folder, best=best, data=data)
-    write_whole(out, _array_bytes(run.samples(n, seed)) if out.suffix == '.npy' else to_png(_picture(run, n, seed)))
+    given = None if condition is None else _asked_for(run, condition, n)
+    write_whole(out, _array_bytes(run.samples(n, seed, given)) if out.suffix == '.npy' else to_png(_picture(run, n, seed, given)))
     print_line(f'{n:,} samples of {run.recipe.name} after {run.round:,} rounds: {out}')
     return 0
+
+def _asked_for(run, text, n):
+    "The conditions that a text stands for."
+    from gan_nb.conditions import Classes
+    from gan_nb.readers import read_array
+    told = run.game.condition
+    if told is None or not isinstance(told, Classes): return read_array(text) if told and Path(text).suffix else text
+    if text == 'all': return told.evenly(n)
+    classes = [text] if text in told.names else [part.strip() for part in text.split(',')]
+    return classes * n if len(classes) == 1 else classes
 
 def _array_bytes(samples):
     import numpy as np

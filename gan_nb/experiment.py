@@ -31,6 +31,15 @@ class Experiment:
     @property
     def precision(self): return self.recipe.precision if self.recipe else 'float32'
 
+    @property
+    def condition(self):
+        "What the networks are told, `Classes` or `Arrays`; None: nothing."
+        return getattr(self.game, 'condition', None)
+
+    def _condition(self, player, n):
+        if player == 'gen': return self.game.conditions(n)
+        raise ValueError(f"condition: None came; the discriminator is told {self.condition} of each sample")
+
     @contextmanager
     def computing(self):
         "For `with`: the threads and the precision that its numbers are computed with."
@@ -51,29 +60,33 @@ class Experiment:
     def generate(self,
         state:State,
         z:Tensor, # (n, z_dim) latents
+        condition:Tensor=None, # From `Gan.conditions`; None: those it gives by itself, for networks that are told one
     ) -> Tensor: # (n, *shape of the data)
         "Samples of the generator that is shown."
-        return self.evaluate('gen', self.shown(state), state.buffers['gen'], z)
+        return self.evaluate('gen', self.shown(state), state.buffers['gen'], z, condition)
 
     def judge(self,
         state:State,
         x:Tensor, # (n, *shape of the data)
+        condition:Tensor=None, # From `Gan.conditions`, for networks that are told one
     ) -> Tensor: # (n, 1), or (n / pack, 1)
-        "What the discriminator says of samples."
-        return self.evaluate('disc', state.params['disc'], state.buffers['disc'], x)
+        "What the discriminator says of samples. Raises `ValueError` where it needs a condition of them."
+        return self.evaluate('disc', state.params['disc'], state.buffers['disc'], x, condition)
 
     def evaluate(self,
         player:str, # 'gen' or 'disc'
         params:Tree,
         buffers:Tree,
         x:Tensor,
+        condition:Tensor=None, # As of `generate` and `judge`
     ) -> Tensor:
         """What a player's network makes of `x` when it is not in training. It borrows the network: one at a time.
 
         Samples are in the data's own units, those that are judged and those that are made."""
         unit, net = getattr(self.game, 'unit', None), self.game.nets[player]
         if unit and player == 'disc': x = unit.inward(x)
+        if condition is None and self.condition: condition = self._condition(player, len(x))
         net.eval()
-        try: made = self.game.call(player, params, buffers, x)[0]
+        try: made = self.game.call(player, params, buffers, x, condition)[0]
         finally: net.train()
         return unit.outward(made) if unit and player == 'gen' else made

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from . import __version__
 from .build import build_pair
 from .checkpoints import as_ini
+from .conditions import Classes
 from .core import as_path, first_line, must_be_run, nearest
-from .data import Unit
+from .data import Unit, condition_in_words, condition_of
 from .evaluation import evaluate
 from .files import write_whole
 from .recipes import Recipe
@@ -35,14 +36,21 @@ class Generator(nn.Module):
         net:nn.Module, # The network
         about:dict, # Its settings, as `about_of` has them
         unit:Unit=None, # Of points that were standardised
+        unit_of_conditions:Unit=None, # And of numbers that come with them
     ):
         super().__init__()
         self.net, self.about = net, about
-        for name in ('mean', 'deviation'):
-            self.register_buffer(name, None if unit is None else getattr(unit, name).cpu().double())
+        for start, it in (('', unit), ('condition_', unit_of_conditions)):
+            for name in ('mean', 'deviation'): self.register_buffer(f'{start}{name}', None if it is None else getattr(it, name).cpu().double())
 
-    def forward(self, z:Tensor) -> Tensor:
-        x = self.net(z)
+    def forward(self,
+        z:Tensor, # (n, z_dim)
+        *condition:Tensor, # (n,) classes or (n, ...) arrays, for a generator that is told one
+    ) -> Tensor:
+        if self.condition_mean is not None:
+            c, = condition
+            condition = ((c.to(self.condition_mean.dtype) - self.condition_mean) / self.condition_deviation).to(c.dtype),
+        x = self.net(z, *condition)
         return x if self.mean is None else (x.to(self.mean.dtype) * self.deviation + self.mean).to(x.dtype)
 
 def about_of(
@@ -52,7 +60,7 @@ def about_of(
     recipe, data = run.recipe, run.game.data
     known = {name: value for name, value in recipe.settings().items() if name != 'data'}
     return {'gan_nb': __version__, 'z_dim': recipe.z_dim, 'latent': recipe.latent, 'shape': list(run.game.pair.shape), 'data': data.name,
-            'fingerprint': data.fingerprint, 'seed': run.seed, 'round': run.round, 'edits': len(run.edits), 'recipe': known}
+            'condition': condition_in_words(run.game.condition), 'fingerprint': data.fingerprint, 'seed': run.seed, 'round': run.round, 'edits': len(run.edits), 'recipe': known}
 
 def generator_of(
     run, # A Run
@@ -62,14 +70,18 @@ def generator_of(
     with run.lock:
         net = copy.deepcopy(run.game.nets['gen']).cpu()
         net.load_state_dict({**run.experiment.shown(run.state), **run.state.buffers['gen']})
-        return Generator(net, about_of(run), getattr(run.game, 'unit', None)).eval().requires_grad_(False)
+        units = run.game.unit, run.game.unit_of_conditions
+        return Generator(net, about_of(run), *units).eval().requires_grad_(False)
 
 # %% ../nbs/87_export.ipynb #73715c5e
 def _as_weights(made):
     "The settings as text beside the weights, where every reader of the format finds them."
     return save({name: t.contiguous() for name, t in made.state_dict().items()}, {'gan_nb': json.dumps(made.about)})
 
-def _example(made): return (torch.zeros(2, made.about['z_dim']),), {'z': {0: torch.export.Dim('n')}}
+def _example(made): # -> (what goes in, which of its sizes may differ)
+    n, given = torch.export.Dim('n'), condition_of(made.about['condition'])
+    beside = (given.example(2),) if given else ()
+    return (torch.zeros(2, made.about['z_dim']), *beside), {'z': {0: n}, 'condition': tuple({0: n} for _ in beside)}
 
 def _as_program(made):
     latents, sizes = _example(made)
@@ -78,7 +90,7 @@ def _as_program(made):
 def _as_onnx(made):
     latents, sizes = _example(made)
     def write(path):
-        torch.onnx.export(made, latents, path, input_names=['z'], output_names=['samples'], dynamic_shapes=sizes, dynamo=True,
+        torch.onnx.export(made, latents, path, input_names=['z', 'condition'][:len(latents)], output_names=['samples'], dynamic_shapes=sizes, dynamo=True,
                           external_data=False, verbose=False)
     try: return _written(write, '.onnx')
     except ImportError as error:
@@ -145,12 +157,22 @@ def card_of(
     edits = {0: 'no edits', 1: 'one edit'}.get(about['edits'], f"{about['edits']:,} edits")
     lines = [f'# {name}', '', f"The generator of a GAN, trained with gan_nb {__version__} on {data.name}.", '',
              f"- in: latents `z`, float32 of shape (n, {about['z_dim']}): {_latents[about['latent']]}",
+             *_told(condition_of(about['condition']), data),
              f'- out: `samples`, float32, {comes}',
              f"- data: {data.name}, fingerprint {about['fingerprint']}",
              f"- training: recipe {run.recipe.name}, seed {run.seed}, {run.round:,} rounds, {edits}" + ('; the average of its generators' if run.experiment.average else ''),
              '', '## Measured', '', *_measured(run, measure), '', '## Recipe', '',
              'As it is now; an edited run had others before.', '', '```ini', as_ini(run.recipe, run.seed).decode().rstrip(), '```', '']
     return '\n'.join(lines)
+
+def _told(condition, data):
+    "What stands beside the latents."
+    if condition is None: return []
+    if isinstance(condition, Classes):
+        names = ', '.join(f'{i} {name}' for i, name in enumerate(condition.names)) if condition.names != tuple(map(str, range(condition.n))) else ''
+        return [f"- in: `condition`, int64 of shape (n,): a class from 0 to {condition.n - 1}{names and f' ({names})'}"]
+    unit = "in the data's own units" if len(condition.shape) == 1 else 'black -1 to white 1'
+    return [f"- in: `condition`, float32 of shape (n, {', '.join(map(str, condition.shape))}), {unit}"]
 
 def _measured(run, measure):
     if not measure: return ['Nothing: it was not asked for.']
@@ -170,9 +192,9 @@ def load_generator(
         with safe_open(path, 'pt') as file:
             about = json.loads((file.metadata() or {})['gan_nb'])
             state = {name: file.get_tensor(name).clone() for name in file.keys()} # aligned, for the same bits
-        with torch.device('meta'): pair = build_pair(Recipe().replace(**about['recipe']), tuple(about['shape'])) # it costs no memory
-        unit = Unit(state['mean'], state['deviation']) if 'mean' in state else None
-        made = Generator(pair.generator, about, unit)
+        with torch.device('meta'): pair = build_pair(Recipe().replace(**about['recipe']), tuple(about['shape']), condition=condition_of(about['condition'])) # it costs no memory
+        units = [Unit(state[f'{start}mean'], state[f'{start}deviation']) if f'{start}mean' in state else None for start in ('', 'condition_')]
+        made = Generator(pair.generator, about, *units)
         made.load_state_dict(state, assign=True)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path}: no generator that gan_nb exported: {first_line(error)}") from None

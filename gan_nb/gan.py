@@ -13,7 +13,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from .core import Tree, check_number, check_whole, nearest, numbers, precisions, tree_map
+from .conditions import Classes
+from .core import Tree, brief, check_number, check_whole, nearest, numbers, precisions, stream, tree_map
+from .data import to_float
 from .losses import Loss, gradient_penalty, interpolate, penalties, perturb, zero_centered_penalty
 from .models import draw_latents
 
@@ -43,14 +45,15 @@ class Networks:
         params:Tree,
         buffers:Tree,
         x:Tensor,
+        condition:Tensor=None, # Of each, for networks that are told one
     ) -> tuple: # (output, buffers after)
         "Run a player's network with these numbers in the places of its own, which come back afterwards."
-        net = self.nets[player]
+        net, given = self.nets[player], (x,) if condition is None else (x, condition)
         places, lent = _places(net), {**params, **tree_map(torch.clone, buffers)}
         own = [held[key] for held, key, _ in places]
         try:
             for held, key, name in places: held[key] = lent[name]
-            out = _in_bf16(net, x, places) if self.precision == 'bf16' else net(x)
+            out = _in_bf16(net, given, places) if self.precision == 'bf16' else net(*given)
             return out, {**buffers, **{name: held[key] for held, key, name in places if name in buffers}}
         finally:
             for (held, key, _), t in zip(places, own): held[key] = t
@@ -66,12 +69,13 @@ def _places(net):
         _known[net] = [(held, key, names[t]) for held in owners for key, t in held.items() if t is not None]
     return _known[net]
 
-def _in_bf16(net, x, places):
+def _in_bf16(net, given, places):
     """Products in bfloat16, sums and normalisation in float32; convolutions with the channels last, as tensor cores
     want them."""
     last = lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t
     for held, key, _ in places: held[key] = last(held[key])
-    with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False): return net(last(x)).to(x.dtype)
+    x = given[0]
+    with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False): return net(*map(last, given)).to(x.dtype)
 
 # %% ../nbs/24_gan.ipynb #6e95f49e
 def check_settings(
@@ -82,7 +86,7 @@ def check_settings(
     if not isinstance(settings['loss'], Loss):
         raise ValueError(f"loss: {settings['loss']!r} came; allowed is a Loss, such as losses.loss('non_saturating')")
     check_whole('batch_size', settings['batch_size'], 1)
-    for name in (*penalties, 'noise'): check_number(name, settings[name], least=0)
+    for name in (*penalties, 'l1', 'noise'): check_number(name, settings[name], least=0)
     if settings['batch_size'] % pack:
         allowed = f"multiples of {pack}, since the discriminator judges {pack} samples at once"
         raise ValueError(f"batch_size: {settings['batch_size']} came; allowed are {allowed}")
@@ -105,10 +109,11 @@ def _leaf(x):
 # %% ../nbs/24_gan.ipynb #28475d2a
 class _Judge:
     "A discriminator whose buffers go along from one question to the next."
-    def __init__(self, game, params, buffers): self.game, self.params, self.buffers = game, params, buffers
+    def __init__(self, game, params, buffers, condition):
+        self.game, self.params, self.buffers, self.condition = game, params, buffers, condition
 
     def __call__(self, x):
-        logits, self.buffers = self.game.call('disc', self.params, self.buffers, x)
+        logits, self.buffers = self.game.call('disc', self.params, self.buffers, x, self.condition)
         return logits
 
 def _penalty_elsewhere(name, judge, real, fake, batch):
@@ -117,10 +122,10 @@ def _penalty_elsewhere(name, judge, real, fake, batch):
 
 # %% ../nbs/24_gan.ipynb #5a1e60da
 class Gan(Networks):
-    """A generator against a discriminator on data.
-    Raises `ValueError` for a batch that a packing discriminator cannot divide."""
+    """A generator against a discriminator on data. If the pair is told a condition, real and generated samples of a batch
+    share theirs. Raises `ValueError` for a batch that a packing discriminator cannot divide."""
     def __init__(self,
-        data, # Has .draw(n, rng) -> real batch
+        data, # Has .draw(n, rng) -> real batch; with a condition .draw_pairs(n, rng) -> batch and conditions
         pair, # models.Pair, or anything with .generator, .discriminator, .z_dim
         loss:Loss,
         batch_size:int=128,
@@ -129,13 +134,16 @@ class Gan(Networks):
         r2:float=0.0, # And on generated ones
         wgan_gp:float=0.0, # Weight of the penalty for slopes other than 1 between real and generated samples
         dragan:float=0.0, # And around real samples
+        l1:float=0.0, # Weight of the distance of a generated sample from the real one of its condition
         noise:float=0.0, # Deviation of the noise on all that the discriminator sees
         precision:str='float32', # 'bf16': the networks compute in 16 bits, their weights and everything else stay in 32
         unit=None, # A data.Unit, through which the networks see the data; None: as they are
+        unit_of_conditions=None, # And another one for conditions
     ):
         super().__init__(pair, device, precision)
-        self.data, self.unit = data, unit
-        self._take(loss=loss, batch_size=batch_size, r1=r1, r2=r2, wgan_gp=wgan_gp, dragan=dragan, noise=noise)
+        self.data, self.unit, self.unit_of_conditions = data, unit, unit_of_conditions
+        self.condition = getattr(pair, 'condition', None)
+        self._take(loss=loss, batch_size=batch_size, r1=r1, r2=r2, wgan_gp=wgan_gp, dragan=dragan, l1=l1, noise=noise)
 
     def _take(self, **settings):
         check_settings(settings, getattr(self.pair, 'pack', 1))
@@ -143,7 +151,7 @@ class Gan(Networks):
         self.batch_size, self.noise = settings['batch_size'], settings['noise']
         like = dict(self.nets['disc'].named_parameters())
         # weights are tensors, so that they may change in a compiled step
-        self.penalties = numbers({name: settings[name] for name in penalties if settings[name]}, like)
+        self.penalties = numbers({name: settings[name] for name in (*penalties, 'l1') if settings[name]}, like)
         self.deviation = numbers({'noise': self.noise} if self.noise else {}, like)
 
     def changed(self, **settings) -> 'Gan':
@@ -158,21 +166,50 @@ class Gan(Networks):
     def draw(self,
         rng:torch.Generator,
         who:tuple, # The players that will use this batch
-    ) -> dict: # 'z', 'real' if somebody looks at it, noise, and what the penalties need: weights and random numbers
+    ) -> dict: # 'z', 'real' if somebody looks at it, 'condition', noise, and what the penalties need: weights and random numbers
         "A batch: latents, and real data unless nobody needs them."
         n, drawn = self.batch_size, {'generator': rng, 'device': self.device}
         batch = {'z': draw_latents(self.pair, n, **drawn)}
-        if 'disc' in who or self.loss_pair.needs_real: batch['real'] = self._real(n, rng)
-        if 'disc' in who: batch |= self.penalties | _drawn_for(self.penalties, n, batch['real'], drawn)
+        is_seen = 'disc' in who or self.loss_pair.needs_real or 'l1' in self.penalties
+        if self.condition: batch |= self._pairs(n, rng, is_seen)
+        elif is_seen: batch['real'] = self._real(n, rng)
+        if 'disc' in who: batch |= self.terms('disc') | _drawn_for(self.penalties, n, batch['real'], drawn)
+        if 'gen' in who: batch |= self.terms('gen')
         if self.noise:
             noise = torch.randn(2, n, *self.pair.shape, **drawn)
             batch['noise'] = self.deviation['noise'].to(noise.dtype) * noise
         return batch
 
+    def terms(self, player:str) -> dict: # Names to weights
+        "What is added to the loss of a player, with its weight."
+        return {name: weight for name, weight in self.penalties.items() if (name == 'l1') == (player == 'gen')}
+
     def _real(self, n, rng):
         "Real samples as the networks see them."
-        x = self.data.draw(n, rng)
-        return self.unit.inward(x) if self.unit else x
+        return self._inward(self.unit, self.data.draw(n, rng))
+
+    def _pairs(self, n, rng, is_seen):
+        "Real samples, and their conditions, as the networks see them."
+        x, c = self.data.draw_pairs(n, rng)
+        real = {'real': self._inward(self.unit, x)} if is_seen else {}
+        return {**real, 'condition': self._inward(self.unit_of_conditions, c)}
+
+    def _inward(self, unit, x): return unit.inward(x) if unit else x
+
+    def conditions(self,
+        n:int, # Samples
+        given=None, # What a person asks for, as `Classes.read` and `Arrays.read` take it; None: as the data have them
+        seed:int=0, # Decides which, if nothing is asked for
+    ) -> Tensor|None: # As the networks take them; None for networks that take none
+        """Conditions for `n` samples. Raises `ValueError` for what is none, and where the data are not here and none are asked
+        for that are arrays."""
+        if self.condition is None:
+            if given is None: return None
+            raise ValueError(f"condition: {brief(given)} came; these networks are told none (classes=True, or data with arrays, tell them)")
+        if given is not None: c = self.condition.read(given, n).to(self.device)
+        elif isinstance(self.condition, Classes) and not self.data.is_here: return self.condition.evenly(n).to(self.device)
+        else: c = self.data.draw_pairs(n, stream(seed, 1 << 44, device=self.device))[1]
+        return c if isinstance(self.condition, Classes) else self._inward(self.unit_of_conditions, to_float(c))
 
     def loss(self,
         player:str, # 'gen' or 'disc'
@@ -182,13 +219,14 @@ class Gan(Networks):
     ) -> tuple: # (0-dim, buffers after, {'logit_fake', 'logit_real'})
         """A player's loss on a batch; also its buffers afterwards, and the mean logits. Differentiable in all
         parameters that require a gradient."""
-        fake, gen_buffers = self.call('gen', params['gen'], buffers['gen'], batch['z'])
-        real = batch.get('real')
+        condition = batch.get('condition')
+        fake, gen_buffers = self.call('gen', params['gen'], buffers['gen'], batch['z'], condition)
+        real, made = batch.get('real'), fake
         if 'noise' in batch: real, fake = (None if x is None else x + n for x, n in zip((real, fake), batch['noise']))
-        weights = {name: batch[name].to(fake.dtype) for name in self.penalties} if player == 'disc' else {}
+        weights = {name: batch[name].to(fake.dtype) for name in self.terms(player)}
         if 'r2' in weights: fake = _leaf(fake)
         if 'r1' in weights: real = _leaf(real)
-        judge = _Judge(self, params['disc'], buffers['disc'])
+        judge = _Judge(self, params['disc'], buffers['disc'], condition)
         fake_logits, real_logits = judge(fake), None
         seen = {'logit_fake': fake_logits.detach().mean()}
         if real is not None:
@@ -198,6 +236,7 @@ class Gan(Networks):
         for name, weight in weights.items():
             if name == 'r1': value = value + weight * zero_centered_penalty(real_logits, real)
             elif name == 'r2': value = value + weight * zero_centered_penalty(fake_logits, fake)
+            elif name == 'l1': value = value + weight * (made - batch['real']).abs().mean()
             else: value = value + weight * _penalty_elsewhere(name, judge, real, fake, batch)
         own = {'gen': gen_buffers, 'disc': judge.buffers}[player]
         return value, {**buffers, player: own}, seen

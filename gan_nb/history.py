@@ -138,7 +138,7 @@ def edited(
         if name not in live: raise ValueError(f"{name}: cannot change while a run is under way; a new Run can have it. gan_nb.recipes.live lists those that can")
     before, old = history.state, history.experiment
     changed = old.recipe.replace(**changes)
-    if 'batch_size' in changes: check_memory(changed, old.game.pair.shape)
+    if 'batch_size' in changes: check_memory(changed, old.game.pair.shape, condition=old.condition)
     new = rebuilt(old, changed)
     history = noted(history, {name: getattr(changed, name) for name in changes})
     history = replace(history, experiment=new, state=_carried(before, old, new))

@@ -47,6 +47,7 @@ def _real(experiment, n):
 def _answers(experiment, state, x):
     "What the discriminator says (n,); one that judges several samples together sees each with its copies."
     pack = getattr(_pair(experiment), 'pack', 1)
+    if experiment.condition: raise ValueError(f"landscape: the discriminator is told {experiment.condition}, and a place in the plane has no condition; allowed are runs without")
     return experiment.judge(state, x.repeat_interleave(pack, 0)).flatten()
 
 def _checked_latents(experiment, z):

@@ -371,16 +371,17 @@ def draw_latest(
     run, # A `gan_nb.training.Run`
     n:int=64, # Samples to draw
     seed:int=0, # Decides the latents
+    condition=None, # As of `Run.samples`
     **kwargs, # For `draw_samples` or `draw_points`
 ) -> Picture:
     "What the generator makes now: images, or points over what the discriminator says."
-    fake = run.samples(n, seed)
+    fake = run.samples(n, seed) if condition is None else run.samples(n, seed, condition)
     if fake.ndim == 4:
         grey_or_colour = fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None]
         return draw_samples(grey_or_colour, **kwargs)
     is_here = getattr(getattr(run.game, 'data', None), 'is_here', True) # a checkpoint may open without its data
     real = run.real(n) if is_here else fake
-    tells = fake.shape[1] == 2
+    tells = fake.shape[1] == 2 and getattr(run.game, 'condition', None) is None # a place in the plane has no condition
     score = leaning(run.game.loss_pair, run.score, torch.cat([real, fake])) if tells else None
     if getattr(run.game, 'unit', None): kwargs = {'limits': window_of(_in_plane(real), 1.25), **kwargs}
     return draw_points(_in_plane(real if is_here else real[:0]), _in_plane(fake), score, **kwargs)

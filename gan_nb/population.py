@@ -236,9 +236,10 @@ class Population:
         i:int, # Which member
         n:int=64,
         seed:int=0, # Decides the latents
+        condition=None, # As of `Run.samples`
     ) -> Tensor: # (n, *shape of the data)
         "Samples of a member's generator."
-        return self.run(i).samples(n, seed)
+        return self.run(i).samples(n, seed, condition)
 
     @torch.no_grad()
     def all_samples(self,
@@ -249,20 +250,20 @@ class Population:
         "Samples of every member's generator, as `samples` would give them."
         n, seed, first = check_whole('n', n, 1), check_whole('seed', seed), self.experiments[0]
         check_room(f"n: {n:,} samples of {len(self)} members", n * len(self) * math.prod(self.data.shape), first.device)
-        z = draw_latents(first.game.pair, n, stream(seed, 1 << 40)).to(first.device)
+        z, given = draw_latents(first.game.pair, n, stream(seed, 1 << 40)).to(first.device), first.game.conditions(n, seed=seed)
         with self.lock, self._computing():
-            if together: return self._in_order([self._generate_all(k, z) for k in range(len(self.groups))])
-            return torch.stack([self._generate(i, z) for i in range(len(self))])
+            if together: return self._in_order([self._generate_all(k, z, given) for k in range(len(self.groups))])
+            return torch.stack([self._generate(i, z, given) for i in range(len(self))])
 
-    def _generate(self, i, z):
+    def _generate(self, i, z, given):
         (stack, k), experiment = self._place(i), self.experiments[i]
         weights, buffers = experiment.shown(stack.state), stack.state.buffers['gen']
-        return experiment.evaluate('gen', member(weights, k), member(buffers, k), z)
+        return experiment.evaluate('gen', member(weights, k), member(buffers, k), z, given)
 
-    def _generate_all(self, k, z):
+    def _generate_all(self, k, z, given):
         "Of a whole group: its members have the same operations."
         state, experiment = self._now.stacks[k].state, self.experiments[self.groups[k][0]]
-        evaluate = torch.vmap(lambda weights, buffers: experiment.evaluate('gen', weights, buffers, z), randomness='different')
+        evaluate = torch.vmap(lambda weights, buffers: experiment.evaluate('gen', weights, buffers, z, given), randomness='different')
         return evaluate(experiment.shown(state), state.buffers['gen'])
 
     def table(self,

@@ -56,7 +56,11 @@ def advance(
     after, seen = experiment.method.step(experiment.game, state, batches)
     average = experiment.average
     if average: after = replace(after, average=average.update(after.average, after.params['gen']))
-    return replace(after, round=state.round + 1, moves=state.moves + 1), seen
+    # second derivatives of convolutions come in another layout, in which sums are rounded otherwise; a file knows none
+    memory = {name: _contiguous(getattr(after, name)) for name in ('rules', 'method')}
+    return replace(after, **memory, round=state.round + 1, moves=state.moves + 1), seen
+
+def _contiguous(tree): return {name: _contiguous(part) if isinstance(part, dict) else part.contiguous() for name, part in tree.items()}
 
 # %% ../nbs/29_round.ipynb #6a269843
 measured = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc',

@@ -609,7 +609,7 @@ class Pictures extends Drawn {
   }
 
   grid(n) {
-    const { w, h } = this.canvas, columns = Math.max(1, Math.ceil(Math.sqrt((n * w) / Math.max(h, 1)))), rows = Math.ceil(n / columns);
+    const { w, h } = this.canvas, columns = this.held.per_row || Math.max(1, Math.ceil(Math.sqrt((n * w) / Math.max(h, 1)))), rows = Math.ceil(n / columns);
     const side = Math.min(w / columns, h / rows);
     return { columns, rows, side, left: (w - columns * side) / 2, top: (h - rows * side) / 2 };
   }

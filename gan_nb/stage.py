@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from traitlets import Dict, Unicode
 
+from .conditions import Classes
 from .core import nearest
 from .landscape import latents, surface, window_of
 from .plots import BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
@@ -45,6 +46,7 @@ class Frame:
     density:np.ndarray|None = None # (rows - 1, columns - 1) in [0, 1], of its cells
     folded:np.ndarray|None = None # (rows - 1, columns - 1) 0 or 1: is the cell turned over?
     pictures:np.ndarray|None = None # (n, h, w, 1 or 3) uint8
+    per_row:int = 0 # Of them; 0: as they fit
     members:np.ndarray|None = None # (runs, n, 2), or (runs, n, h, w, 1 or 3) uint8: samples of many runs
     measures:np.ndarray|None = None # (m, columns) what is measured now and then; the first column is the round
     values:np.ndarray|None = None # (n,) for a histogram
@@ -64,6 +66,9 @@ class Scene:
     shown:np.ndarray|None # (n, 2) the same in the plane
     limits:tuple|None # (left, right, bottom, top); None: not in the plane
     k:int # Places along each side where the discriminator is asked; 0: not at all
+    condition:torch.Tensor|None = None # (n, ...) that the samples are asked for under; None: none
+    per_row:int = 0 # Pictures; 0: as they fit
+    beside:tuple = () # (before, after) each sample: pictures (n, h, w, 1 or 3) uint8
 
     @property
     def is_image(self): return self.real.ndim == 4
@@ -75,6 +80,8 @@ def scene_of(
 ) -> Scene:
     "A scene for a run. The latents are those of `Run.samples`."
     shape = run.game.data.shape
+    given = run.experiment.condition
+    if len(shape) == 3 and given: return _scene_of_pictures(run, given, n)
     n = n or (64 if len(shape) == 3 else 300)
     z = latents(run.experiment, n)
     real = run.real(n)
@@ -82,7 +89,23 @@ def scene_of(
     shown = as_points(real)
     reach = 1.3 * float(np.abs(shown).max())
     limits = window_of(torch.from_numpy(shown), 1.3) if run.game.unit else (-reach, reach, -reach, reach)
-    return Scene(z, real, shown, limits, k if shape == (2,) else 0)
+    return Scene(z, real, shown, limits, k if shape == (2,) and not given else 0, run.game.conditions(n))
+
+def _scene_of_pictures(run, given, n):
+    "A row a class; or what comes with a picture, what is made of it, and the picture itself."
+    if isinstance(given, Classes):
+        columns = 8 if n is None else max(1, -(-n // given.n))
+        rows = min(given.n, 12)
+        c = torch.arange(rows).repeat_interleave(columns).to(run.device)
+        return Scene(latents(run.experiment, len(c)), run.real(len(c)), None, None, 0, c, columns)
+    real, c = run.real_pairs(n or 16)
+    beside = as_pixels(real) if given.shape[1:] != real.shape[2:] else _alike(as_pixels(c), as_pixels(real))
+    return Scene(latents(run.experiment, len(real)), real, None, None, 0, run.game.conditions(len(real), c), 6, beside)
+
+def _alike(*several):
+    "Pictures with as many channels as any has."
+    most = max(x.shape[-1] for x in several)
+    return tuple(x if x.shape[-1] == most else x.repeat(most, -1) for x in several)
 
 def as_points(
     x:torch.Tensor, # (n, d)
@@ -110,10 +133,17 @@ def frame_of(
     "What a run looks like now."
     about = dict(round=run.round, doing=doing, records=run.records, said=said or {})
     with run.lock, run.experiment.computing():
-        fake = run.experiment.generate(run.state, scene.z)
-        if scene.is_image: return Frame(**about, pictures=as_pixels(fake))
+        fake = run.experiment.generate(run.state, scene.z, scene.condition)
+        if scene.is_image: return Frame(**about, pictures=_with_beside(scene, as_pixels(fake)), per_row=scene.per_row)
         says = _says(run, scene, fake) if scene.k and 'surface' in layers else None
     return Frame(**about, real=scene.shown, fake=as_points(fake), limits=scene.limits, layers=tuple(layers), surface=says)
+
+def _with_beside(scene, made):
+    "Each picture between what came with it and the real one."
+    if not scene.beside: return made
+    before, after = scene.beside
+    three = np.stack(_alike(before, made, after), 1)
+    return three.reshape(-1, *three.shape[2:])
 
 def _says(run, scene, fake):
     points = torch.cat([scene.real[:100], fake[:100]]) # enough for a median
@@ -127,7 +157,7 @@ def draw_frame(
     title = say('at_round', round=frame.round)
     if frame.pictures is not None:
         x = torch.from_numpy(frame.pictures).movedim(-1, 1).float() / 127.5 - 1
-        return draw_samples(x, title=title)
+        return draw_samples(x, frame.per_row or 8, title=title)
     if frame.fake is not None:
         return draw_points(torch.from_numpy(frame.real), torch.from_numpy(frame.fake), limits=frame.limits, title=title, surface=frame.surface)
     return draw_losses(frame.records)

@@ -184,26 +184,37 @@ class Run:
     def samples(self,
         n:int=64,
         seed:int=0, # Decides the latents: the same seed shows the same latents growing up
+        condition=None, # What is asked for, one for all or one for each: classes by number or name, or arrays; None: as the data have them
     ) -> Tensor: # (n, *shape of the data)
-        "Samples of the generator: of its average, if the recipe averages."
+        "Samples of the generator: of its average, if the recipe averages. Raises `ValueError` for a condition that is none."
         pair = self.game.pair
         check_room(f"n: {_count('n', n):,} samples", n * (pair.z_dim + math.prod(pair.shape)), self.device)
         z = draw_latents(pair, n, stream(_count('seed', seed), 1 << 40)).to(self.device)
-        with self._computing(): return self.experiment.generate(self.state, z)
+        if self.game.condition or condition is not None: condition = self.game.conditions(n, condition, seed)
+        with self._computing(): return self.experiment.generate(self.state, z, condition)
 
     @torch.no_grad()
     def score(self,
         x:Tensor, # (n, *shape of the data)
         packed:bool=False, # With packing: shall it see samples as they follow each other, not each with its copies?
+        condition=None, # Of each, where networks are told one
     ) -> Tensor: # (n,) logits; packed: one for each pack
         "What the discriminator says of `x`. Raises `ValueError` for another shape, and for a pack that is not full."
-        x = _samples_for(self, x, packed)
-        with self._computing(): return self.experiment.judge(self.state, x).flatten()
+        x, c = _samples_for(self, x, packed), None
+        if condition is not None:
+            copies = 1 if packed else self.recipe.pack
+            c = self.game.conditions(len(x) // copies, condition).repeat_interleave(copies, dim=0)
+        with self._computing(): return self.experiment.judge(self.state, x, c).flatten()
 
     def real(self, n:int=64, seed:int=0) -> Tensor: # (n, *shape of the data)
         "A batch of real data."
         check_room(f"n: {_count('n', n, 1):,} samples", n * math.prod(self.game.pair.shape), self.device)
         return self.game.data.draw(n, stream(_count('seed', seed), 1 << 41, device=self.device))
+
+    def real_pairs(self, n:int=64, seed:int=0) -> tuple: # (n, *shape of the data), and the condition of each
+        "The same batch of real data as `real`, with its conditions. Raises `ValueError` for data without."
+        check_room(f"n: {_count('n', n, 1):,} samples", n * math.prod(self.game.pair.shape), self.device)
+        return self.game.data.draw_pairs(n, stream(_count('seed', seed), 1 << 41, device=self.device))
 
     def export(self,
         path, # Its ending says the format, if `format` does not
