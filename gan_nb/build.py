@@ -153,8 +153,6 @@ def condition_for(
     if recipe.classes and not isinstance(has, Classes):
         found = f"come with {has}" if has else "have none"
         raise ValueError(f"classes: True came, and {real.name} {found}; allowed are data with classes, such as digits, ring, or data=(x, labels)")
-    if recipe.l1 and not isinstance(has, Arrays):
-        raise ValueError(f"l1: {recipe.l1:g} came; allowed is 0, or data whose samples come with arrays, as data=(x, y)")
     return has if recipe.classes or isinstance(has, Arrays) else None
 
 # %% ../nbs/32_build.ipynb #11b6cbca

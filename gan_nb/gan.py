@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from .conditions import Classes
+from .conditions import Arrays, Classes
 from .core import Tree, brief, check_number, check_whole, nearest, numbers, precisions, stream, tree_map
 from .data import to_float
 from .losses import Loss, gradient_penalty, interpolate, penalties, perturb, zero_centered_penalty
@@ -147,6 +147,8 @@ class Gan(Networks):
 
     def _take(self, **settings):
         check_settings(settings, getattr(self.pair, 'pack', 1))
+        if settings['l1'] and not isinstance(self.condition, Arrays):
+            raise ValueError(f"l1: {settings['l1']:g} came; allowed is 0, or data whose samples come with arrays, as data=(x, y)")
         self.settings, self.loss_pair = settings, settings['loss']
         self.batch_size, self.noise = settings['batch_size'], settings['noise']
         like = dict(self.nets['disc'].named_parameters())

@@ -396,7 +396,7 @@ built_in = {
     'article-plain': dict(_article, lr=0.3),
     'adam': dict(_adam, lr=2e-4, halflife=100),
     'dcgan': dict(_adam, model='conv', lr=2e-4, batch_size=64, rounds=2000, halflife=100),
-    'digits-by-class': dict(_paired, classes=True, lr=0.04, momentum=0.5, normalize=('orthogonal', 1.0), rounds=6000, halflife=693),
+    'digits-by-class': dict(_paired, classes=True, lr=0.03, momentum=0.5, normalize=('orthogonal', 1.0), rounds=12_000, halflife=693),
     'ring': dict(_points, data='ring'),
     'grid': dict(_points, data='grid'),
     'plane': dict(_plane, data='blobs'),

@@ -206,6 +206,7 @@ def test_the_l1_term_pulls_towards_the_real_one():
     before = far()
     run.fit(300, progress=False)
     assert far() < .8 * before
+    with pytest.raises(ValueError, match="l1: 1 came"): Run("ring", **{**small, "hidden": (8,)}).edit(l1=1.)
     batch = run.game.draw(stream(1), ("gen", "disc"))
     other = run.game.changed(l1=0.)
     of = lambda game, player: game.loss(player, run.state.params, run.state.buffers, batch)[0]
