@@ -451,7 +451,7 @@ def _on_white(x):
 def _labelled(x, y):
     "Own samples with a label, or an array, for each."
     data = _own(x)
-    if np.ndim(y) > 1 or isinstance(y, (Tensor, np.ndarray)) and y.ndim > 1: return _conditioned(data, y)
+    if getattr(y, 'ndim', 1) > 1: return _conditioned(data, y)
     try: names = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
     except (ValueError, TypeError) as error: raise ValueError(f"labels: no array: {first_line(error)}") from None
     if names.shape != (len(data.train),):

@@ -81,7 +81,8 @@ def _as_weights(made):
 def _example(made): # -> (what goes in, which of its sizes may differ)
     n, given = torch.export.Dim('n'), condition_of(made.about['condition'])
     beside = (given.example(2),) if given else ()
-    return (torch.zeros(2, made.about['z_dim']), *beside), {'z': {0: n}, 'condition': tuple({0: n} for _ in beside)}
+    sizes = {'z': {0: n}, **({'condition': ({0: n},)} if beside else {})}
+    return (torch.zeros(2, made.about['z_dim']), *beside), sizes
 
 def _as_program(made):
     latents, sizes = _example(made)

@@ -173,7 +173,7 @@ NAN = np.zeros((3, 2)); NAN[1, 1] = np.nan
     (np.array([[1, 2], [3]], dtype=object), ValueError, 'dtype object'), (np.float64(3), TypeError, 'float64 came'),
     ((np.zeros((3, 2)), [1, 2]), ValueError, r'labels: shape \(2,\) came for 3'),
     ((np.zeros((3, 2)), [1, 2, .5]), ValueError, 'whole numbers'), ((np.zeros((3, 2)), [1, np.nan, 2]), ValueError, 'whole'),
-    ((np.zeros((3, 2)), np.zeros((3, 1))), ValueError, 'labels: shape'),
+    ((np.zeros((3, 2)), np.zeros((2, 1))), ValueError, 'conditions: 2 came for 3'),
     ((np.zeros((3, 2)), [[1], [2, 3], [4]]), ValueError, 'labels'),
     ((np.zeros((3, 2)),), TypeError, 'came'), ([[1., 2.]], TypeError, 'list came; allowed'), (None, TypeError, 'NoneType came; allowed'),
     (3, TypeError, 'int came'),
