@@ -387,6 +387,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'gan_nb.data._images': ('nbs/data.html#_images', 'gan_nb/data.py'),
                              'gan_nb.data._in_bytes': ('nbs/data.html#_in_bytes', 'gan_nb/data.py'),
                              'gan_nb.data._in_float32': ('nbs/data.html#_in_float32', 'gan_nb/data.py'),
+                             'gan_nb.data._is_column_of_labels': ('nbs/data.html#_is_column_of_labels', 'gan_nb/data.py'),
                              'gan_nb.data._kept': ('nbs/data.html#_kept', 'gan_nb/data.py'),
                              'gan_nb.data._labelled': ('nbs/data.html#_labelled', 'gan_nb/data.py'),
                              'gan_nb.data._mixture': ('nbs/data.html#_mixture', 'gan_nb/data.py'),

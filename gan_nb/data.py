@@ -451,11 +451,12 @@ def _on_white(x):
 def _labelled(x, y):
     "Own samples with a label, or an array, for each."
     data = _own(x)
-    if getattr(y, 'ndim', 1) > 1: return _conditioned(data, y)
+    if getattr(y, 'ndim', 1) > 1 and not _is_column_of_labels(y): return _conditioned(data, y)
     try: names = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
     except (ValueError, TypeError) as error: raise ValueError(f"labels: no array: {first_line(error)}") from None
     if names.shape != (len(data.train),):
-        raise ValueError(f"labels: shape {names.shape} came for {len(data.train):,} samples; allowed is one for each")
+        column = "; y.ravel() makes labels of a column, y.astype(float) a number that comes with each sample" if _is_column_of_labels(names) else ''
+        raise ValueError(f"labels: shape {names.shape} came for {len(data.train):,} samples; allowed is one for each{column}")
     if names.dtype.kind == 'O' and all(isinstance(name, str) for name in names): names = names.astype(str)
     is_whole = names.dtype.kind in 'biu' or names.dtype.kind == 'f' and (names == np.floor(names)).all() and np.isfinite(names).all()
     if not is_whole and names.dtype.kind != 'U':
@@ -464,6 +465,11 @@ def _labelled(x, y):
     return replace(data, labels=torch.from_numpy(labels.astype(np.int64)).to(data.device), classes=tuple(map(str, classes.tolist())))
 
 # %% ../nbs/11_data.ipynb #e4564644
+def _is_column_of_labels(y):
+    "Whole numbers in a column may be meant as either."
+    kind = 'f' if isinstance(y, Tensor) and y.is_floating_point() else 'i' if isinstance(y, Tensor) else y.dtype.kind
+    return y.ndim == 2 and y.shape[1] == 1 and kind in 'biuUO'
+
 def _conditioned(data, y):
     "Own samples with an array for each."
     try: c = _own(y)

@@ -377,6 +377,7 @@ def new_run(
     return Run('plane', **{'data': data, 'halflife': 0., 'lr_disc': .03, **settings})
 
 def _in_the_plane(run):
+    if run.game.condition: raise ValueError(f"run: networks that are told {run.game.condition} came; allowed are those that are told nothing, since a place in the plane has no condition (Lab shows others)")
     if run.game.pair.shape == (2,): return run
     raise ValueError(f"run: data of shape {run.game.pair.shape} came; allowed are points in the plane, (2,)")
 

@@ -136,7 +136,7 @@ refused = {   # an array, and what is in the message about it
     "complex tensor": (torch.ones(50, 2, dtype=torch.complex64), "complex64"),
     "fewer labels": ((points, np.arange(49)), "one for each"),
     "more labels": ((points, np.arange(51)), "one for each"),
-    "labels in columns": ((points, np.ones((50, 2))), "one for each"),
+    "labels in a column": ((points, np.ones((50, 1), int)), "one for each; y.ravel"),
     "labels between": ((points, points[:, 0]), "whole numbers, and texts"),
     "labels unknown": ((points, np.full(50, np.nan)), "whole numbers, and texts"),
     "labels of objects": ((points, np.array([None] * 50)), "whole numbers, and texts"),
