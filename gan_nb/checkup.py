@@ -48,9 +48,11 @@ def rank(
     "How well the discriminator ranks fresh samples, and the losses on them."
     n = 500 // run.recipe.pack * run.recipe.pack
     # a packing discriminator judges several at once, and copies are not what it sees in training
-    if run.game.condition is None: pairs = (run.real(n, seed=3), None), (run.samples(n, seed=3), None)
-    else: pairs = (real := run.real_pairs(n, seed=3)), (run.samples(n, seed=3, condition=real[1]), real[1])
-    return ranking_of(*(run.score(x, packed=True, condition=c) for x, c in pairs), run.game.loss_pair)
+    if getattr(run.game, 'condition', None) is None: answers = (run.score(x, packed=True) for x in (run.real(n, seed=3), run.samples(n, seed=3)))
+    else:
+        x, c = run.real_pairs(n, seed=3)
+        answers = (run.score(x, packed=True, condition=c) for x in (x, run.samples(n, seed=3, condition=c)))
+    return ranking_of(*answers, run.game.loss_pair)
 
 @torch.no_grad()
 def ranking_of(

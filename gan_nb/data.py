@@ -166,8 +166,8 @@ class Data:
 
     @cached_property
     def unit_of_conditions(self) -> Unit|None:
-        "That of conditions that are numbers beside own points."
-        is_so = self.unit is not None and self.conditions is not None and self.conditions.ndim == 2
+        "That of own conditions that are numbers."
+        is_so = self.is_own and self.conditions is not None and self.conditions.ndim == 2
         return unit_of(self.conditions).to(self.device) if is_so else None
 
     @cached_property

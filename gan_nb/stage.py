@@ -99,8 +99,9 @@ def _scene_of_pictures(run, given, n):
         c = torch.arange(rows).repeat_interleave(columns).to(run.device)
         return Scene(latents(run.experiment, len(c)), run.real(len(c)), None, None, 0, c, columns)
     real, c = run.real_pairs(n or 16)
-    beside = as_pixels(real) if given.shape[1:] != real.shape[2:] else _alike(as_pixels(c), as_pixels(real))
-    return Scene(latents(run.experiment, len(real)), real, None, None, 0, run.game.conditions(len(real), c), 6, beside)
+    z, told = latents(run.experiment, len(real)), run.game.conditions(len(real), c)
+    if given.shape[1:] != tuple(real.shape[2:]): return Scene(z, real, None, None, 0, told) # no picture of its size
+    return Scene(z, real, None, None, 0, told, 6, _alike(as_pixels(c), as_pixels(real)))
 
 def _alike(*several):
     "Pictures with as many channels as any has."
@@ -420,8 +421,9 @@ class Stage(anywidget.AnyWidget):
 
     def close(self):
         "Take it off all pages. Its layout is a widget too, and a page that keeps it keeps all that was in it."
+        layout = None if self.comm is None else self.layout # a half-made one has none
         super().close()
-        self.layout.close()
+        if layout is not None: layout.close()
 
     def leave(self):
         "The last page that showed it has taken it off."

@@ -37,6 +37,7 @@ kinds = {
     "class of points": dict(data="ring", classes=True, model="mlp", hidden=(8,)),
     "class of pictures": dict(data=(bytes_of(40, 1, 8, 8), np.arange(40) % 3), classes=True, model="conv", width=2),
     "numbers of points": dict(data=(points, numbers), model="mlp", hidden=(8,)),
+    "numbers of pictures": dict(data=(bytes_of(60, 1, 8, 8), numbers), model="mlp", hidden=(8,)),
     "picture of pictures": dict(data=(bytes_of(40, 3, 8, 8), bytes_of(40, 1, 8, 8)), model="conv", width=2),
     "picture of pictures, flat": dict(data=(bytes_of(40, 1, 8, 8), bytes_of(40, 3, 8, 8)), model="mlp", hidden=(8,))}
 small = dict(z_dim=3, batch_size=12, rounds=20, threads=1, device="cpu", lr=.003)
@@ -232,6 +233,9 @@ def test_panels_doctor_and_metrics_take_them(told):
         lab.step(); lab.wait(); lab.figure(); lab.close()
         assert diagnose(run)[0].name
         if kind == "class of pictures": assert (frame.pictures.shape, frame.per_row) == ((24, 8, 8, 1), 8) # a row a class
+        if kind == "numbers of pictures":
+            assert (frame.pictures.shape, frame.per_row) == ((16, 8, 8, 1), 0)
+            assert run.game.conditions(60, numbers).std() < 1.1 # as the networks see them
         if kind == "picture of pictures":
             assert (frame.pictures.shape, frame.per_row) == ((48, 8, 8, 3), 6) # what came, what is made of it, the real one
             real, given = run.real_pairs(16)
