@@ -9,6 +9,7 @@ import torch
 
 import seams
 from gan_nb import Run
+from gan_nb.core import stream
 from gan_nb.compiled import can_compile, compiled, Graph, listed
 from gan_nb.engines import as_function, Captured, Compiled
 from gan_nb.recipes import structure
@@ -44,8 +45,10 @@ def test_a_traced_round_has_the_bits_of_the_eager_one(method, variant):
 def test_numbers_change_without_a_new_trace():
     settings = small | dict(rule="sgd", lr=.05, momentum=.5, weight_decay=.01, early_momentum=.3,
                             clip=("global_norm", .5), normalize=("block_norm", 1.), project=("box", .5),
-                            r1=.1, r2=.1, wgan_gp=.1, dragan=.1, noise=.1, lookahead=2, method="consensus",
+                            r1=.1, r2=.1, wgan_gp=.1, dragan=.1, l1=.1, noise=.1, lookahead=2, method="consensus",
                             schedule="linear", warmup=3)
+    x = torch.randn(40, 2, generator=stream(5))
+    settings |= {"data": (x, x.flip(1))} # l1 is for samples that come with arrays
     first = Run("ring", **settings)
     graph = traced(first)
     names = (*seams.numbers_of_a_structure, "lr_gen", "lr_disc", "method_weight")
