@@ -192,9 +192,9 @@ class Gan(Networks):
 
     def _pairs(self, n, rng, is_seen):
         "Real samples, and their conditions, as the networks see them."
+        if not is_seen: return {'condition': self._inward(self.unit_of_conditions, self.data.draw_conditions(n, rng))}
         x, c = self.data.draw_pairs(n, rng)
-        real = {'real': self._inward(self.unit, x)} if is_seen else {}
-        return {**real, 'condition': self._inward(self.unit_of_conditions, c)}
+        return {'real': self._inward(self.unit, x), 'condition': self._inward(self.unit_of_conditions, c)}
 
     def _inward(self, unit, x): return unit.inward(x) if unit else x
 
@@ -210,7 +210,7 @@ class Gan(Networks):
             raise ValueError(f"condition: {brief(given)} came; these networks are told none (classes=True, or data with arrays, tell them)")
         if given is not None: c = self.condition.read(given, n).to(self.device)
         elif isinstance(self.condition, Classes) and not self.data.is_here: return self.condition.evenly(n).to(self.device)
-        else: c = self.data.draw_pairs(n, stream(seed, 1 << 44, device=self.device))[1]
+        else: c = self.data.draw_conditions(n, stream(seed, 1 << 44, device=self.device))
         return c if isinstance(self.condition, Classes) else self._inward(self.unit_of_conditions, to_float(c))
 
     def loss(self,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['latent_kinds', 'builders', 'Pair', 'draw_latents', 'mlp', 'mlp_pair', 'conv_pair', 'conv_twice_pair',
-           'apply_spectral_norm', 'input_slopes', 'row_norms', 'GradientNormalized', 'Packed', 'packed_shape', 'pair']
+           'apply_spectral_norm', 'input_slopes', 'row_norms', 'GradientNormalized', 'Packed', 'pair']
 
 # %% ../nbs/13_models.ipynb #6a802692
 import inspect
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize
 
-from .conditions import Arrays, Beside, Classes, Embedding, Encoded, Joined, projected
+from .conditions import Arrays, Beside, Classes, Embedding, Encoded, Joined, packed, packed_shape, projected
 from .core import brief, check_whole, first_line, nearest
 
 # %% ../nbs/13_models.ipynb #e7b49181
@@ -230,15 +230,7 @@ class Packed(nn.Module):
         if len(x) % self.k:
             allowed = f"multiples of {self.k}, as the discriminator judges {self.k} at once"
             raise ValueError(f"pack: {len(x)} samples came; allowed are {allowed}")
-        packed = [self.condition.pack(c, self.k) for c in given]
-        return self.net(x.reshape(len(x) // self.k, self.k * x.shape[1], *x.shape[2:]), *packed)
-
-def packed_shape(
-    shape:tuple, # Of one datum
-    k:int, # Samples judged together
-) -> tuple: # Of what the network inside `Packed` takes
-    "The shape of `k` data laid one behind the other, along the first axis."
-    return k * shape[0], *shape[1:]
+        return self.net(packed(x, self.k), *(self.condition.pack(c, self.k) for c in given))
 
 # %% ../nbs/13_models.ipynb #6da9d5d9
 builders = {'mlp': mlp_pair, 'conv': conv_pair, 'conv_twice': conv_twice_pair}
