@@ -22,6 +22,7 @@ max_bytes = 300_000                         # a notebook larger than this is slo
 skipped = ("slow", "cuda", "notest")        # directives that keep a cell out of the tests, as in pyproject.toml
 core = 60                                   # notebooks up to this number run without Jupyter
 core_imports = {"torch", "numpy", "matplotlib", "PIL", "tqdm", "safetensors", "scipy", "gan_nb"}     # matplotlib brings PIL
+views = r"^\s*[%!]|\b(ipywidgets|threading)\b|\b(\w*Lab|Playground|Stage|Lesson|[Ww]atch|display)\("
 widget_view = "application/vnd.jupyter.widget-view+json"
 
 
@@ -51,6 +52,10 @@ def default_exp(nb: dict) -> str:
 def is_skipped(cell: dict) -> bool:
     d = directives(cell)
     return d.get("eval") == "false" or bool(d.keys() & set(skipped))
+
+def needs_kernel(path: Path) -> bool:
+    "Does it show a view, start a thread or speak to the shell? Only then is a kernel another test than `nbdev-test`."
+    return any(re.search(views, source(cell), re.M) for cell in code_cells(read(path)))
 
 def number(path: Path):
     "20 for `nbs/20_transforms.ipynb`; None for index, lessons, applications and benchmarks."

@@ -1,11 +1,11 @@
-"""The notebooks of what looks at runs: from judges to the command line, run in a real kernel.
+"""The notebooks of the panels and populations that need a kernel run in a real one.
 
-`nbdev-test` runs cells without a kernel, and no error of a widget or a thread fails it; here they do."""
+`nbdev-test` runs the cells of all notebooks without a kernel, and no error of a widget or a thread fails it; here they do."""
 import pytest
 
 import notebooks as nbs
 
-some = [p for p in nbs.paths() if (n := nbs.number(p)) is not None and n >= 50] # the rest: test_kernels_*
+some = [p for p in nbs.paths() if nbs.needs_kernel(p) and (nbs.number(p) or 0) >= 60] # the rest: test_kernels_*
 
 
 @pytest.mark.parametrize("path", some, ids=lambda p: str(p.relative_to(nbs.root)))
