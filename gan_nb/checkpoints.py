@@ -205,7 +205,7 @@ def _check_recipes(about, need):
     for name in ('recipe', 'start_recipe'):
         need(isinstance(about.get(name), dict) and not set(about[name]) - set(_settings), name, 'the settings of a recipe')
         data = about[name].get('data')
-        need(data in (None, *sets.names()), f'{name}: data', 'the name of a data set, or none') # a path would be read
+        need(data is None or isinstance(data, str) and sets.is_name(data), f'{name}: data', 'the name of a data set, or none') # a path would be read
     set_by_edits = _check_edits(about, need)
     _check_places(about, need)
     first, at = Recipe(**about['start_recipe']), Recipe(**about['recipe'])
@@ -291,7 +291,8 @@ def describe_data(
     samples, kind = (len(data.train), str(data.train.dtype)[6:]) if kept else (None, None)
     known = {'name': data.name, 'shape': list(data.shape), 'samples': samples, 'type': kind, 'fingerprint': data.fingerprint}
     given = sets.condition_in_words(data.condition)
-    return {**known, 'condition': given} if given else known
+    if given: known['condition'] = given
+    return {**known, 'alphabet': data.alphabet} if data.alphabet else known
 
 def differences(before:dict, now:dict) -> str:
     "Each name whose value is another one, in words."
@@ -393,7 +394,7 @@ def _absent(about):
     shape = known and known.get('shape')
     if not shape: raise ValueError(f"trained on your own array; {sets.give_again}")
     with refusing():
-        are_sizes = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n < 2**31 for n in shape)
+        are_sizes = isinstance(shape, list) and 1 <= len(shape) <= 4 and all(type(n) is int and 0 < n < 2**31 for n in shape)
         if not are_sizes: raise ValueError(f"data: shape {brief(shape)} came")
         sets.condition_of(known.get('condition')) # raises for what is none
     beside = about.get('unit_of_conditions')

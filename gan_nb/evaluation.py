@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import svds
 
 from .conditions import Classes
 from .core import must_be_run, stream
@@ -197,9 +199,17 @@ def _other(data, fake, n_boot, unit=None):
         came = f"{len(real):,} and {len(other):,} real samples are too few to compare with"
         raise ValueError(f"{data.name}: {came}; allowed are 10 or more of each")
     order = torch.randperm(len(other), generator=stream(0))[:len(fake)]
-    axes = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh[:64].T
+    axes = _axes(train - train.mean(0))
     along = (x @ axes for x in (real, other[order], fake))
     return _compare(*along, n_boot, **{'sliced Wasserstein': sliced_wasserstein})
+
+_MANY = 3072 # Numbers in a datum, from which on only the axes that are kept are computed
+
+def _axes(x, k=64): # (n, d) -> (d, k)
+    "The directions in which data vary most."
+    if x.shape[1] <= _MANY or min(x.shape) <= k: return torch.linalg.svd(x, full_matrices=False).Vh[:k].T
+    found = svds(x.numpy(), k, v0=np.ones(min(x.shape)))[2] # the smallest first
+    return torch.from_numpy(found[::-1].copy()).T
 
 def _some(data, split, most=5000): # (n, d) float64
     stored = data.train if split == 'train' else data.held_out

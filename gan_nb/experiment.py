@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .core import Tree, use_precision, use_threads
 from .games import Method, State, start
+from .models import over_patches
 from .rules import Average
 
 # %% ../nbs/28_experiment.ipynb #9d3928f3
@@ -70,8 +71,8 @@ class Experiment:
         x:Tensor, # (n, *shape of the data)
         condition:Tensor=None, # From `Gan.conditions`, for networks that are told one
     ) -> Tensor: # (n, 1), or (n / pack, 1)
-        "What the discriminator says of samples. Raises `ValueError` where it needs a condition of them."
-        return self.evaluate('disc', state.params['disc'], state.buffers['disc'], x, condition)
+        "What the discriminator says of samples, of patches their mean. Raises `ValueError` where it needs a condition of them."
+        return over_patches(self.evaluate('disc', state.params['disc'], state.buffers['disc'], x, condition))
 
     def evaluate(self,
         player:str, # 'gen' or 'disc'

@@ -376,7 +376,8 @@ def draw_latest(
 ) -> Picture:
     "What the generator makes now: images, or points over what the discriminator says."
     fake = run.samples(n, seed) if condition is None else run.samples(n, seed, condition)
-    if fake.ndim == 4:
+    if fake.ndim > 2:
+        fake = run.game.data.seen(fake)
         grey_or_colour = fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None]
         return draw_samples(grey_or_colour, **kwargs)
     is_here = getattr(getattr(run.game, 'data', None), 'is_here', True) # a checkpoint may open without its data
@@ -399,7 +400,7 @@ def draw_run(
     run, # A `gan_nb.training.Run`
 ) -> Picture:
     "Samples, losses and gradient norms of a run in one figure."
-    is_image = run.real(1).ndim == 4
+    is_image = run.real(1).ndim > 2
     shown = draw_latest(run, 64 if is_image else 400, width=4)
     w, h = shown.get_size_inches()
     width, height = w + 5.4, 4.06

@@ -54,7 +54,9 @@ def crowd(
     n:int, # Points of each; images are four of each
 ) -> np.ndarray: # (members, n, 2) float32, or (members, 4, h, w, 1 or 3) uint8
     "Samples of all members for a Frame, always of the same latents."
-    if len(population.data.shape) == 3: return as_pixels(population.all_samples(4, together=True))
+    if population.data.is_seen:
+        made = population.all_samples(4, together=True) # (members, 4, *shape)
+        return as_pixels(population.data.seen(made.flatten(0, 1)).unflatten(0, made.shape[:2]))
     return _flat(population.all_samples(n, together=True)).float().cpu().numpy()
 
 def ground(
@@ -63,7 +65,7 @@ def ground(
 ) -> tuple: # ((n, 2) float32, (left, right, bottom, top)); twice None for images
     "The data behind the members, and the part of the plane that is shown."
     data = population.data
-    if len(data.shape) == 3: return None, None
+    if data.is_seen: return None, None
     real = _flat(data.all('train', n if data.train is None else min(n, len(data.train)))).float().cpu()
     if population.experiments[0].game.unit: return real.numpy(), window_of(real, 1.15)
     reach = 1.15 * float(real.abs().max())
@@ -81,7 +83,7 @@ def _cell(i, columns):
 
 def _lay_images(ax, population, columns):
     for i, four in enumerate(population.all_samples(4)):
-        ax.imshow(tile(four, 2), extent=_cell(i, columns), interpolation='antialiased')
+        ax.imshow(tile(population.data.seen(four), 2), extent=_cell(i, columns), interpolation='antialiased')
 
 def _lay_points(ax, population, columns, n):
     fake, (real, limits) = torch.from_numpy(crowd(population, n)), ground(population, 300)
@@ -129,7 +131,7 @@ def draw_members(
     "Samples of all members side by side, as images or as points in the plane."
     columns, rows, heads = places(population)
     fig, ax = _table(len(population), columns, rows, heads, width)
-    if len(population.data.shape) == 3: _lay_images(ax, population, columns)
+    if population.data.is_seen: _lay_images(ax, population, columns)
     else: _lay_points(ax, population, columns, n)
     hues = dict(enumerate(hues))
     for i, at in enumerate(population.diverged): _frame(ax, i, columns, i == chosen, at >= 0, hues.get(i))

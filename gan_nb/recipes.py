@@ -125,7 +125,7 @@ def kind_and_number(
 # %% ../nbs/30_recipes.ipynb #9b4e2f58
 def data_set(name, value) -> object:
     "A reader of data: a name stays a name until a game is built; a path is read at once; an array is passed on."
-    known = isinstance(value, str) and value in data.names()
+    known = isinstance(value, str) and data.is_name(value)
     if isinstance(value, Path) or isinstance(value, str) and not known and data.is_path(value): return data.load(value)
     if known or not isinstance(value, str): return value
     also = "and paths with a slash, such as ./pictures, of an array or of a folder of pictures"

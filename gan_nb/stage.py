@@ -71,7 +71,7 @@ class Scene:
     beside:tuple = () # (before, after) each sample: pictures (n, h, w, 1 or 3) uint8
 
     @property
-    def is_image(self): return self.real.ndim == 4
+    def is_image(self): return self.real.ndim > 2
 
 def scene_of(
     run, # A `gan_nb.training.Run`
@@ -81,11 +81,12 @@ def scene_of(
     "A scene for a run. The latents are those of `Run.samples`."
     shape = run.game.data.shape
     given = run.experiment.condition
-    if len(shape) == 3 and given: return _scene_of_pictures(run, given, n)
-    n = n or (64 if len(shape) == 3 else 300)
+    is_seen = run.game.data.is_seen
+    if is_seen and given: return _scene_of_pictures(run, given, n)
+    n = n or (64 if is_seen else 300)
     z = latents(run.experiment, n)
     real = run.real(n)
-    if len(shape) == 3: return Scene(z, real, None, None, 0)
+    if is_seen: return Scene(z, real, None, None, 0)
     shown = as_points(real)
     reach = 1.3 * float(np.abs(shown).max())
     limits = window_of(torch.from_numpy(shown), 1.3) if run.game.unit else (-reach, reach, -reach, reach)
@@ -100,13 +101,15 @@ def _scene_of_pictures(run, given, n):
         return Scene(latents(run.experiment, len(c)), run.real(len(c)), None, None, 0, c, columns)
     real, c = run.real_pairs(n or 16)
     z, told = latents(run.experiment, len(real)), run.game.conditions(len(real), c)
-    if given.shape[1:] != tuple(real.shape[2:]): return Scene(z, real, None, None, 0, told) # no picture of its size
-    return Scene(z, real, None, None, 0, told, 6, _alike(as_pixels(c), as_pixels(real)))
+    if len(given.shape) < 3 or given.shape[-2:] != tuple(real.shape[-2:]): return Scene(z, real, None, None, 0, told) # no picture of its size
+    seen = run.game.data.seen
+    return Scene(z, real, None, None, 0, told, 3 if real.ndim == 5 else 6, _alike(as_pixels(seen(c)), as_pixels(seen(real))))
 
 def _alike(*several):
-    "Pictures with as many channels as any has."
-    most = max(x.shape[-1] for x in several)
-    return tuple(x if x.shape[-1] == most else x.repeat(most, -1) for x in several)
+    "Pictures with as many channels, and as wide, as any is."
+    most, width = (max(x.shape[k] for x in several) for k in (-1, -2))
+    several = [x if x.shape[-1] == most else x.repeat(most, -1) for x in several]
+    return tuple(np.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-2]), (0, 0)), constant_values=255) for x in several)
 
 def as_points(
     x:torch.Tensor, # (n, d)
@@ -135,7 +138,7 @@ def frame_of(
     about = dict(round=run.round, doing=doing, records=run.records, said=said or {})
     with run.lock, run.experiment.computing():
         fake = run.experiment.generate(run.state, scene.z, scene.condition)
-        if scene.is_image: return Frame(**about, pictures=_with_beside(scene, as_pixels(fake)), per_row=scene.per_row)
+        if scene.is_image: return Frame(**about, pictures=_with_beside(scene, as_pixels(run.game.data.seen(fake))), per_row=scene.per_row)
         says = _says(run, scene, fake) if scene.k and 'surface' in layers else None
     return Frame(**about, real=scene.shown, fake=as_points(fake), limits=scene.limits, layers=tuple(layers), surface=says)
 
