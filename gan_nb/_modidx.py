@@ -246,6 +246,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.compiled._list': ('nbs/compiled.html#_list', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._product': ('nbs/compiled.html#_product', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._refill': ('nbs/compiled.html#_refill', 'gan_nb/compiled.py'),
+                                 'gan_nb.compiled._reshaping': ('nbs/compiled.html#_reshaping', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._sum_and_product': ('nbs/compiled.html#_sum_and_product', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._tanh': ('nbs/compiled.html#_tanh', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._traced': ('nbs/compiled.html#_traced', 'gan_nb/compiled.py'),

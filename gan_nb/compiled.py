@@ -179,8 +179,16 @@ def mapped(
     many = Graph.__new__(Graph)
     of_all = lambda tree: refill(tree, [torch.stack([t] * n) for t in listed(tree)])
     many.takes, many.gives = of_all(graph.takes), of_all(graph.gives)
-    many.module = many.call = _traced(torch.vmap(graph.module), listed(many.takes), _one_by_one)
+    many.module = many.call = _traced(torch.vmap(_reshaping(graph.module)), listed(many.takes), _one_by_one)
     return many
+
+def _reshaping(module):
+    "The same program, which copies where the numbers of several runs do not lie as those of one did."
+    other = copy.deepcopy(module)
+    for node in other.graph.nodes:
+        if node.target is torch.ops.aten.view.default: node.target = torch.ops.aten.reshape.default
+    other.recompile()
+    return other
 
 def stacked(trees:list):
     "Trees of the same names and shapes as one, with one more dimension in front."

@@ -249,7 +249,10 @@ def apply_spectral_norm(
 ) -> nn.Module:
     "Divide the weights of every linear layer and convolution by their largest singular value (Miyato 2018)."
     layers = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
-    for layer in layers: parametrizations.spectral_norm(layer)
+    for layer in layers:
+        # zeros, with which a residual block begins, cannot be divided by the largest
+        if not layer.weight.is_meta and not layer.weight.any(): layer.reset_parameters()
+        parametrizations.spectral_norm(layer)
     return net
 
 # %% ../nbs/13_models.ipynb #c0d0b48e

@@ -16,7 +16,7 @@ from gan_nb import Run
 from gan_nb.cli import main
 from gan_nb.conditions import Arrays, Classes
 from gan_nb.core import stream
-from gan_nb.data import load
+from gan_nb.data import Data, load
 from gan_nb.doctor import diagnose
 from gan_nb.evaluation import evaluate
 from gan_nb.export import load_generator
@@ -26,12 +26,14 @@ from gan_nb.models import draw_latents
 from gan_nb.population import Population
 from gan_nb.recipes import methods
 from gan_nb.rules import rules
+from gan_nb.sources import spelt
 from gan_nb.transforms import clips, normalizers
 from helpers import can_compile, same_run
 
 strength = int(os.environ.get("STRENGTH", 2))
 rng = np.random.default_rng(0)
 bytes_of = lambda *shape: rng.integers(0, 256, shape, dtype="uint8")
+words = ["".join(word) for word in rng.choice(list("abcd"), (40, 5))]
 points, numbers = rng.normal(size=(60, 2)), rng.normal(size=(60, 3)) * 50 + 1000
 kinds = {
     "class of points": dict(data="ring", classes=True, model="mlp", hidden=(8,)),
@@ -39,7 +41,11 @@ kinds = {
     "numbers of points": dict(data=(points, numbers), model="mlp", hidden=(8,)),
     "numbers of pictures": dict(data=(bytes_of(60, 1, 8, 8), numbers), model="mlp", hidden=(8,)),
     "picture of pictures": dict(data=(bytes_of(40, 3, 8, 8), bytes_of(40, 1, 8, 8)), model="conv", width=2),
-    "picture of pictures, flat": dict(data=(bytes_of(40, 1, 8, 8), bytes_of(40, 3, 8, 8)), model="mlp", hidden=(8,))}
+    "picture of pictures, flat": dict(data=(bytes_of(40, 1, 8, 8), bytes_of(40, 3, 8, 8)), model="mlp", hidden=(8,)),
+    "class of pictures, residual": dict(data=(bytes_of(40, 3, 8, 8), np.arange(40) % 3), classes=True, model="residual", width=2),
+    "picture of pictures, U-Net": dict(data=(bytes_of(40, 3, 8, 8), bytes_of(40, 1, 8, 8)), model="unet", width=2),
+    "film of films": dict(data=Data("films", (1, 4, 8, 8), train=bytes_of(40, 1, 4, 8, 8), conditions=bytes_of(40, 1, 2, 8, 8)), model="unet", width=2),
+    "class of words": dict(data=Data("words", (5, 6), train=spelt(words, "abcd ", 6), labels=torch.arange(40) % 3, alphabet="abcd "), classes=True, model="text", width=4)}
 small = dict(z_dim=3, batch_size=12, rounds=20, threads=1, device="cpu", lr=.003)
 
 factors = {
@@ -119,7 +125,6 @@ def test_the_covering_covers():
 @pytest.mark.parametrize("more", [dict(rule="sgd", loss="r3", r1=.1, normalize=("orthogonal", 1.)),
     dict(rule="adam", method="extragradient", clip=("global_norm", .5), pack=2)], ids=["alternating", "extragradient"])
 def test_populations_play_what_runs_play(kind, more):
-    if kinds[kind]["model"] == "conv": more = {**more, "pack": 1} # packed convolutions are no population, with a condition or without
     both = Population("ring", seeds=2, grid={"lr": [.001, .003]}, **{**small, **kinds[kind], **more, "lr": .1})
     both.fit(3)
     for i, about in enumerate(both.members):
