@@ -223,7 +223,7 @@ _meanings = { # what users of other libraries type -> what it is called here
     'wasserstein': 'wgan w wgangp wgan_gp emd', 'least_squares': 'lsgan mse ls l2', 'hinge': 'hinge_loss geometric sngan', 'r3': 'rpgan relativistic r3gan rgan',
     'global_norm': 'norm l2 l2_norm total_norm clip_by_global_norm by_norm', 'value': 'clip_by_value clamp elementwise by_value linf', 'adaptive': 'agc',
     'orthogonal': 'muon newton_schulz ns5', 'sign': 'signsgd lion sign_sgd', 'cosine': 'cosine_annealing cos cosineannealinglr', 'constant': 'none_schedule fixed',
-    'linear': 'linear_decay poly linearlr', 'conv': 'cnn dcgan convnet convolutional deconv', 'mlp': 'fc dense linear fully_connected',
+    'linear': 'linear_decay poly linearlr', 'conv': 'cnn dcgan convnet convolutional deconv', 'mlp': 'fc dense linear fully_connected', 'residual': 'resnet res r3gan stylegan', 'unet': 'pix2pix u_net translation', 'text': 'words rnn lstm transformer seqgan',
     'bf16': 'bfloat16 fp16 half float16 amp', 'float32': 'fp32 full float single', 'tf32': 'tensorfloat32',
     'digits': 'mnist_small sklearn_digits', 'fashion_mnist': 'fashion fashionmnist', 'ring': 'mog mixture_of_gaussians 8gaussians gaussians circle eight_gaussians',
     'grid': '25gaussians 25_gaussians gaussian_grid', 'two_gaussians': '2gaussians', 'moons': 'two_moons make_moons', 'recommended': 'default best auto',

@@ -59,7 +59,7 @@ def about_of(
     "What has to be known of a generator: what goes in, what comes out, and how it was made."
     recipe, data = run.recipe, run.game.data
     known = {name: value for name, value in recipe.settings().items() if name != 'data'}
-    return {'gan_nb': __version__, 'z_dim': recipe.z_dim, 'latent': recipe.latent, 'shape': list(run.game.pair.shape), 'data': data.name,
+    return {'gan_nb': __version__, 'z_dim': run.game.pair.z_dim, 'latent': recipe.latent, 'shape': list(run.game.pair.shape), 'data': data.name,
             'condition': condition_in_words(run.game.condition), 'fingerprint': data.fingerprint, 'seed': run.seed, 'round': run.round, 'edits': len(run.edits), 'recipe': known}
 
 def generator_of(

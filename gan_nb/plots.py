@@ -20,6 +20,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from .data import as_pictures
 from .history import clip_age
 from .landscape import leaning, shade, window, window_of
 from .records import lately_clipped
@@ -377,7 +378,7 @@ def draw_latest(
     "What the generator makes now: images, or points over what the discriminator says."
     fake = run.samples(n, seed) if condition is None else run.samples(n, seed, condition)
     if fake.ndim > 2:
-        fake = run.game.data.seen(fake)
+        fake = as_pictures(fake, getattr(getattr(run.game, 'data', None), 'alphabet', None))
         grey_or_colour = fake if fake.shape[1] in (1, 3) else fake.flatten(0, 1)[:, None]
         return draw_samples(grey_or_colour, **kwargs)
     is_here = getattr(getattr(run.game, 'data', None), 'is_here', True) # a checkpoint may open without its data

@@ -370,10 +370,11 @@ def _read_all(folder, paths, side):
     return _stacked(pictures)
 
 def _picture_paths(folder):
-    kinds = ('.png', '.jpg', '.jpeg', '.webp')
-    paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in kinds and not p.name.startswith('.'))
+    paths = sorted(filter(_is_picture, Path(folder).iterdir()))
     if not paths: raise ValueError(f"{folder}: holds no pictures; allowed are .png, .jpg and .webp files")
     return paths
+
+def _is_picture(path): return path.suffix.lower() in ('.png', '.jpg', '.jpeg', '.webp') and not path.name.startswith('.')
 
 def _check_size(folder, path, x, first):
     (h, w), (height, width) = x.shape[:2], first.shape[:2]
@@ -401,10 +402,10 @@ pair_names = ('input', 'target'), ('A', 'B') # Of two folders that hold pictures
 def read_folders(
     folder, # Of folders of pictures
     side:int=0, # As of `read_pictures`
-) -> tuple|None: # Two tensors: the answers and what they answer to; or pictures, labels (n,) and the names of classes; None: there are no folders in it
+) -> tuple|None: # Two tensors: the answers and what they answer to; or pictures, labels (n,) and the names of classes; None: there are no folders in it, or pictures beside them
     "Pictures in folders: pairs for translation, or a folder for each class. Raises `ValueError` as `read_pictures`, and for names without a partner."
     inner = sorted(p for p in Path(folder).iterdir() if p.is_dir() and not p.name.startswith('.'))
-    if not inner: return None
+    if not inner or any(map(_is_picture, Path(folder).iterdir())): return None
     names = tuple(p.name for p in inner)
     pair = next((pair for pair in pair_names if set(pair) == set(names)), None)
     if pair: return _read_pairs(*(Path(folder)/name for name in pair), side)

@@ -135,7 +135,7 @@ def test_resume_past_the_plan_stretches_the_schedule(trained, tmp_path, monkeypa
     "doctor":                                  "DIR",
     "evaluate nowhere":                        "holds no run",
     "evaluate nowhere --n 5":                  "allowed is a whole number of at least 10",
-    "sample nowhere --n 4 --out a.jpg":        "ends in .png (a picture) or .npy (an array)",
+    "sample nowhere --n 4 --out a.jpg":        "ends in .png, .npy, .gif, .txt, .nii",
     "lab index.ipynb":                         "index.ipynb: no such notebook",
     "lab notes.txt":                           "notes.txt: no such notebook",
     "lab --no-browser":                        "unrecognized arguments: --no-browser",

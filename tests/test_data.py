@@ -313,8 +313,8 @@ def test_repr_can_be_read():
 
 
 def test_names_and_moves():
-    assert names() == ['digits', 'ring', 'grid', 'line', 'two_gaussians', 'blobs', 'moons', 'spiral', 'two_scales', 'mnist',
-        'fashion_mnist']
+    assert names() == ['digits', 'moving_digits', 'names', 'ring', 'grid', 'line', 'two_gaussians', 'blobs', 'moons', 'spiral', 'two_scales',
+        'mnist', 'fashion_mnist', 'emoji', 'brain']
     for data in some():
         moved = data.to('meta')
         assert moved.device.type == 'meta'

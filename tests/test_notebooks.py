@@ -95,7 +95,7 @@ def test_imports_are_declared(path):
     found = []
     for cell in nbs.code_cells(nbs.read(path)):
         if nbs.source(cell).startswith("%%"): continue
-        allowed = nbs.sys.stdlib_module_names | {"gan_nb"} | (always if nbs.is_exported(cell) else tests)
+        allowed = nbs.sys.stdlib_module_names | {"gan_nb"} | (always | nbs.optional & tests if nbs.is_exported(cell) else tests)
         found += [module for module, _ in nbs.imports(nbs.source(cell)) if module.split(".")[0] not in allowed]
     assert found == []
 
@@ -245,3 +245,12 @@ def test_a_good_notebook_runs(tmp_path):
     nb = nbs.execute(save(tmp_path/"a.ipynb", notebook("x = 1", "x + 1")))
     assert nbs.kernel_errors(nb) == []
     assert nb.cells[1].outputs[0].data["text/plain"] == "2"
+
+
+def test_only_what_shows_a_view_or_starts_a_thread_needs_a_kernel(tmp_path):
+    for i, (code, needs) in enumerate((("Lab(run)", True), ("import threading", True), ("!ls", True), ("x = 1\n%time x", True), ("panel = watch(run)", True),
+                                       ("draw(run)", False), ("labels = Labels(3)", False))):
+        path = tmp_path/f"{i}.ipynb"
+        path.write_text(nbs.json.dumps(dict(cells=[dict(cell_type="code", source=code)])))
+        assert nbs.needs_kernel(path) == needs, code
+    assert {p.name for p in nbs.paths() if nbs.needs_kernel(p)} >= {"65_lab.ipynb", "68_playground.ipynb", "index.ipynb"}

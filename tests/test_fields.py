@@ -1,0 +1,334 @@
+"""Data of the article's fields, read where they lie, and the networks that are made for them: what is right, what is refused."""
+import gzip
+import io
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_nb import Run
+from gan_nb.cli import main
+from gan_nb.data import Data, as_pictures, is_name, load
+from gan_nb.doctor import diagnose
+from gan_nb.evaluation import evaluate
+from gan_nb.experiment import Experiment
+from gan_nb.lab import Lab
+from gan_nb.models import pair
+from gan_nb.readers import read_folders, read_picture, read_pictures
+from gan_nb.sources import (
+    alike, emoji, find_font, read_dicom, read_emoji_font, read_off, read_slices, read_volume, read_words, spelt, volume_bytes)
+from helpers import bounded, one_line
+
+rng = np.random.default_rng(0)
+small = dict(device="cpu", threads=1, batch_size=8, rounds=20, lr=1e-3, rule="adam", normalize=None)
+
+
+@pytest.fixture
+def font(tmp_path):
+    "A font with one coloured picture for each of two characters, and one for both in a row."
+    from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.ttLib import newTable
+    from fontTools.ttLib.tables import BitmapGlyphMetrics, C_B_D_T_, E_B_L_C_
+    names, made = ["a", "b", "ab"], FontBuilder(1024, isTTF=True)
+    made.setupGlyphOrder([".notdef", *names])
+    made.setupCharacterMap({0x1F600: "a", 0x1F601: "b"})
+    made.setupGlyf({name: _empty() for name in [".notdef", *names]})
+    made.setupHorizontalMetrics({name: (1024, 0) for name in [".notdef", *names]})
+    made.setupHorizontalHeader(); made.setupNameTable({"familyName": "it"}); made.setupOS2(); made.setupPost()
+    addOpenTypeFeaturesFromString(made.font, "feature ccmp { sub a b by ab; } ccmp;")
+    shown = {}
+    for name, colour in zip(names, ((255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 0))): # the last one is clear
+        content, it = io.BytesIO(), C_B_D_T_.cbdt_bitmap_format_17(b"", made.font)
+        Image.new("RGBA", (40, 20), colour).save(content, "PNG")
+        it.metrics = BitmapGlyphMetrics.SmallGlyphMetrics()
+        for key, value in dict(height=20, width=40, BearingX=0, BearingY=20, Advance=40).items(): setattr(it.metrics, key, value)
+        it.imageData = content.getvalue()
+        shown[name] = it
+    made.font["CBDT"] = data = newTable("CBDT")
+    data.version, data.strikeData = 3.0, [shown]
+    made.font["CBLC"] = places = newTable("CBLC")
+    strike, part = E_B_L_C_.Strike(), E_B_L_C_.eblc_index_sub_table_1(b"", made.font)
+    part.indexFormat, part.imageFormat, part.names, part.firstGlyphIndex, part.lastGlyphIndex = 1, 17, names, 1, 3
+    strike.indexSubTables, table = [part], strike.bitmapSizeTable
+    for key, value in dict(colorRef=0, startGlyphIndex=1, endGlyphIndex=3, ppemX=40, ppemY=20, bitDepth=32, flags=1).items(): setattr(table, key, value)
+    for way in ("hori", "vert"):
+        metrics = E_B_L_C_.SbitLineMetrics()
+        for key in ("ascender", "descender", "widthMax", "caretSlopeNumerator", "caretSlopeDenominator", "caretOffset", "minOriginSB",
+                    "minAdvanceSB", "maxBeforeBL", "minAfterBL", "pad1", "pad2"): setattr(metrics, key, 0)
+        setattr(table, way, metrics)
+    places.version, places.strikes = 3.0, [strike]
+    made.font.save(tmp_path/"it.ttf")
+    return tmp_path/"it.ttf"
+
+
+def _empty():
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    return TTGlyphPen(None).glyph()
+
+
+def test_emoji_are_read_from_a_font(font):
+    "Single characters, sequences, white where nothing is, the picture in the middle of a square."
+    found = read_emoji_font(font, ["1F600", "1F601", "1F600-1F601", "1F602"], 20)
+    assert set(found) == {"1F600", "1F601", "1F600-1F601"} and all(x.shape == (20, 20, 3) for x in found.values())
+    assert found["1F600"][10, 10].tolist() == [255, 0, 0] and found["1F601"][10, 10].tolist() == [0, 255, 0]
+    assert found["1F600"][1, 10].tolist() == [255, 255, 255] == found["1F600-1F601"][10, 10].tolist()
+    with pytest.raises(ValueError, match="size: 300 came"): read_emoji_font(font, ["1F600"], 300)
+
+
+def test_spoilt_fonts_are_one_clear_line(font, tmp_path):
+    whole, draw = font.read_bytes(), np.random.default_rng(1)
+    cut = [whole[:n] for n in (0, 4, 11, 100, len(whole) // 2, len(whole) - 30)]
+    spoilt = []
+    for _ in range(300):
+        content = bytearray(whole)
+        for at in draw.integers(0, len(whole), 4): content[at] = draw.integers(256)
+        spoilt.append(bytes(content))
+    refused = 0
+    with bounded(60, 512):
+        for content in cut + spoilt:
+            font.write_bytes(content)
+            try: read_emoji_font(font, ["1F600", "1F600-1F601"], 20)
+            except ValueError as error:
+                refused += 1
+                one_line(error)
+    assert refused > len(cut)
+
+
+def test_a_font_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
+    import gan_nb.sources as sources
+    monkeypatch.setattr(sources, "font_places", ())
+    with pytest.raises(FileNotFoundError, match="fonts-noto-color-emoji"): find_font(tmp_path)
+    with pytest.raises(FileNotFoundError, match="pip install no-such-package"): sources.package_folder("no_such_package", "it", "no-such-package")
+    assert alike("1F469-200D-1F33E") == alike("1F468-200D-1F33E") != alike("1F469-200D-1F373")
+
+
+def test_volumes_and_slices(tmp_path):
+    "What is written is read; each axis is cut; a window says what is black and white."
+    x = rng.normal(size=(6, 8, 10)).astype(np.float32)
+    (tmp_path/"x.nii").write_bytes(volume_bytes(x))
+    (tmp_path/"x.nii.gz").write_bytes(gzip.compress(volume_bytes(x)))
+    for name in ("x.nii", "x.nii.gz"): np.testing.assert_array_equal(read_volume(tmp_path/name), x)
+    for axis, n in enumerate(x.shape): assert read_slices(tmp_path/"x.nii", axis, (-1, 1)).shape[0] == n
+    upright = read_slices(tmp_path/"x.nii", 2, (-9, 9))[0, 0]
+    lit = np.rot90(np.clip((x[:, :, 0] + 9) / 18, 0, 1))
+    np.testing.assert_allclose(upright[:, 1:7], lit * 255, atol=.51)
+    data = load(str(tmp_path/"x.nii@16"))
+    assert data.shape == (1, 16, 16) and len(data.train) == 10
+
+
+def test_hostile_volumes_are_one_clear_line(tmp_path):
+    whole = bytearray(volume_bytes(np.ones((4, 4, 4))))
+    def with_shape(*shape):
+        content = bytearray(whole)
+        content[40:40 + 2 * (len(shape) + 1)] = struct.pack(f"<{len(shape) + 1}h", len(shape), *shape)
+        return bytes(content)
+    cases = [b"", b"x" * 400, bytes(whole[:300]), bytes(whole[:-20]), with_shape(32767, 32767, 32767), with_shape(4, 4, 4, 9), with_shape(0, 4, 4),
+             with_shape(-3, 4, 4), with_shape(2000, 2000, 10), gzip.compress(bytes(2**26))]
+    draw = np.random.default_rng(2)
+    for _ in range(200):
+        content = bytearray(whole)
+        for at in draw.integers(0, 352, 3): content[at] = draw.integers(256)
+        cases.append(bytes(content))
+    with bounded(60, 700):
+        for i, content in enumerate(cases):
+            path = tmp_path/("x.nii.gz" if content[:2] == b"\x1f\x8b" else "x.nii")
+            path.write_bytes(content)
+            try: read_volume(path)
+            except ValueError as error: one_line(error)
+            else: assert i >= 10, f"case {i} was read"
+
+
+def dicom(path, pixels, **changes):
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid(), ExplicitVRLittleEndian
+    it = pydicom.Dataset()
+    it.file_meta = meta
+    about = dict(Rows=pixels.shape[-2], Columns=pixels.shape[-1], SamplesPerPixel=1, BitsAllocated=16, BitsStored=16, HighBit=15,
+                 PixelRepresentation=0, PhotometricInterpretation="MONOCHROME2", PixelData=pixels.astype("<u2").tobytes())
+    for name, value in {**about, **changes}.items(): setattr(it, name, value)
+    it.save_as(path, enforce_file_format=True)
+
+
+def test_dicom(tmp_path):
+    "Units of the file, white that is low, frames; what is damaged is one line."
+    x = rng.integers(0, 4000, (5, 7))
+    dicom(tmp_path/"x.dcm", x, RescaleSlope=2, RescaleIntercept=-1000)
+    np.testing.assert_array_equal(read_dicom(tmp_path/"x.dcm")[0], x * 2. - 1000)
+    seen = read_slices(tmp_path/"x.dcm", window=(-1000, 7000))[0, 0]
+    np.testing.assert_allclose(seen[1:6], x / 4000 * 255, atol=.51) # upright, as it is stored
+    dicom(tmp_path/"low.dcm", x, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_dicom(tmp_path/"low.dcm")[0], x.max() + x.min() - x)
+    dicom(tmp_path/"many.dcm", rng.integers(0, 9, (3, 4, 4)), NumberOfFrames=3)
+    assert read_dicom(tmp_path/"many.dcm").shape == (3, 4, 4)
+    assert load(tmp_path/"many.dcm").shape == (1, 4, 4)
+    dicom(tmp_path/"long.dcm", x, Rows=6)
+    dicom(tmp_path/"huge.dcm", x, Rows=65535, Columns=65535)
+    whole = (tmp_path/"x.dcm").read_bytes()
+    (tmp_path/"cut.dcm").write_bytes(whole[:-30])
+    (tmp_path/"none.dcm").write_bytes(b"DICM" * 50)
+    with bounded(30, 256):
+        for name in ("long", "huge", "cut", "none"):
+            with pytest.raises(ValueError, match="not read as DICOM") as error: read_dicom(tmp_path/f"{name}.dcm")
+            one_line(error.value)
+        draw = np.random.default_rng(3)
+        for _ in range(150):
+            content = bytearray(whole)
+            for at in draw.integers(132, len(whole) - 70, 2): content[at] = draw.integers(256)
+            (tmp_path/"it.dcm").write_bytes(content)
+            try: read_dicom(tmp_path/"it.dcm")
+            except ValueError as error: one_line(error)
+
+
+def test_words_of_ones_own(tmp_path):
+    path = tmp_path/"towns.txt"
+    path.write_text("Oslo\nRome\n\n Zürich \n", encoding="utf-8")
+    words, alphabet, length = read_words(path)
+    assert (words, length, alphabet[-1]) == (["Oslo", "Rome", "Zürich"], 6, " ")
+    assert read_off(spelt(words, alphabet, length), alphabet) == words
+    for content, says in (("", "0 words"), ("a", "1 words"), ("a\na\na", "again"), ("x" * 65 + "\na", "65 letters"), ("\n".join(map(chr, range(300, 600))), "letters came")):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=says) as error: read_words(path)
+        one_line(error.value)
+    path.write_bytes(b"\xff\xfe\x00 binary")
+    with pytest.raises(ValueError, match="UTF-8") as error: load(path)
+    one_line(error.value)
+
+
+def test_folders_are_classes_or_pairs(tmp_path):
+    for k, name in enumerate(("cats", "dogs")):
+        (tmp_path/"pets"/name).mkdir(parents=True)
+        for i, size in enumerate(((30, 20), (64, 40), (16, 16))): Image.new("RGBA", size, (0, 0, 200 * k, 255 * (i > 0))).save(tmp_path/"pets"/name/f"{i}.png")
+    with pytest.raises(ValueError, match="pets@64") as error: load(tmp_path/"pets")
+    one_line(error.value)
+    pets = load(f"{tmp_path}/pets@16")
+    assert (pets.shape, pets.classes, pets.labels.tolist()) == ((3, 16, 16), ("cats", "dogs"), [0, 0, 0, 1, 1, 1])
+    assert pets.train[0].min() == 255 and pets.train[4, 2].max() == 200 # clear is white
+    run = Run("dcgan", data=f"{tmp_path}/pets@16", classes=True, width=2, **{k: v for k, v in small.items() if k != "rule"}).fit(1, progress=False)
+    assert run.game.condition.names == ("cats", "dogs") and run.samples(4, condition="dogs").shape == (4, 3, 16, 16)
+    with pytest.raises(ValueError, match="size: 3 came"): load(f"{tmp_path}/pets@3")
+    with pytest.raises(FileNotFoundError, match="no such file"): load(f"{tmp_path}/pats@16")
+    (tmp_path/"x.npy").write_bytes(b"")
+    np.save(tmp_path/"x.npy", np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="a side came"): load(f"{tmp_path}/x.npy@16")
+
+
+def test_pairs_belong_together_by_name(tmp_path):
+    for name in ("A", "B"):
+        (tmp_path/"both"/name).mkdir(parents=True)
+        for i in range(4): Image.new("L", (16, 16), 10 * i + (name == "B")).save(tmp_path/"both"/name/f"{i}.{'jpg' if name == 'A' and i == 2 else 'png'}", quality=100)
+    both = load(tmp_path/"both")
+    assert [x[0, 0, 0].item() for x in both.train] == [1, 11, 21, 31] and [c[0, 0, 0].item() for c in both.conditions] == [0, 10, 20, 30]
+    run = Run("recommended", data=both, model="unet", width=2, l1=10., **small).fit(2, progress=False)
+    assert run.samples(4).shape == (4, 1, 16, 16)
+    (tmp_path/"both"/"A"/"9.png").write_bytes((tmp_path/"both"/"A"/"0.png").read_bytes())
+    with pytest.raises(ValueError, match="no picture called 9"): read_folders(tmp_path/"both")
+
+
+def test_webp_and_a_huge_png(tmp_path):
+    Image.new("RGB", (20, 10), (9, 8, 7)).save(tmp_path/"x.webp", lossless=True)
+    assert read_picture(tmp_path/"x.webp")[0, 0].tolist() == [9, 8, 7] and read_pictures(tmp_path).shape == (1, 3, 10, 20)
+    Image.new("1", (30000, 30000)).save(tmp_path/"x.png")
+    with bounded(20, 256), pytest.raises(ValueError, match="pixels|bomb") as error: read_picture(tmp_path/"x.png")
+    one_line(error.value)
+
+
+def test_a_side_is_part_of_a_name(tmp_path):
+    assert [is_name(t) for t in ("emoji@64", "emoji@", "emoji@x", "digits@64", "@64", "emoji@64@64", "emoji")] == [True, False, False, False, False, False, True]
+    with pytest.raises(ValueError, match="did you mean 'emoji'"): Run("dcgan", data="emojis")
+
+
+films = Data("films", (1, 4, 16, 16), train=rng.integers(0, 256, (40, 1, 4, 16, 16), dtype="uint8"), conditions=rng.integers(0, 256, (40, 1, 2, 16, 16), dtype="uint8"))
+words = Data("words", (5, 6), train=torch.from_numpy(spelt(["".join(w) for w in rng.choice(list("abcd"), (60, 5))], "abcd ", 6)), alphabet="abcd ")
+fields = {
+    "residual": dict(data=rng.integers(0, 256, (40, 3, 28, 28), dtype="uint8"), model="residual", width=2),
+    "films": dict(data=films, model="unet", width=2, l1=1.),
+    "slices": dict(data=(rng.integers(0, 256, (40, 1, 16, 16), dtype="uint8"),) * 2, model="unet", width=2),
+    "words": dict(data=words, model="text", width=4)}
+
+
+@pytest.mark.parametrize("name", fields)
+def test_a_field_is_trained_looked_at_and_written(name, tmp_path, capsys):
+    "Trained, saved, gone on with to the bit, judged, diagnosed, shown and written as what it is."
+    run = Run("recommended", **{**small, **fields[name]}).fit(3, progress=False)
+    run.save(tmp_path/"run")
+    again = Run.load(tmp_path/"run", data=run.game.data).fit(2, progress=False)
+    run.fit(2, progress=False)
+    assert all(torch.equal(a, b) for p in run.state.params for a, b in zip(run.state.params[p].values(), again.state.params[p].values()))
+    assert run.score(run.real(4, seed=1) if run.game.condition is None else run.real_pairs(4, seed=1)[0],
+                     **({} if run.game.condition is None else {"condition": run.real_pairs(4, seed=1)[1]})).shape == (4,)
+    assert "Fréchet" in str(evaluate(run, 40, n_boot=0)) and diagnose(run)[0].name
+    lab = Lab(run)
+    frame = lab.frame()
+    lab.figure(); lab.close()
+    shown = {"residual": (64, 28, 28, 3), "films": (48, 16, 64, 1), "slices": (48, 16, 16, 1), "words": (64, 15, 46, 1)}
+    assert frame.pictures.shape == shown[name]
+    alone = Run.load(tmp_path/"run") # without the data; words still have their letters
+    fits = {"residual": {".png", ".npy"}, "films": {".png", ".npy", ".gif"}, "slices": {".png", ".npy", ".nii"}, "words": {".png", ".npy", ".txt"}}[name]
+    given = {} if run.game.condition is None else {"condition": run.real_pairs(5)[1]}
+    if given: np.save(tmp_path/"c.npy", given["condition"].numpy())
+    x = alone.samples(5, **given)
+    for end in (".png", ".npy", ".gif", ".nii", ".txt"):
+        out = tmp_path/f"it{end}"
+        said = ["--condition", str(tmp_path/"c.npy")] if given else []
+        assert main(["sample", str(tmp_path/"run"), "--n", "5", "--out", str(out), *said]) == (0 if end in fits else 2), capsys.readouterr().err
+        if end not in fits: assert f"{end} is for" in capsys.readouterr().err
+    if name == "films":
+        with Image.open(tmp_path/"it.gif") as film: assert film.n_frames == 4
+    if name == "slices": np.testing.assert_allclose(read_volume(tmp_path/"it.nii")[:, ::-1].transpose(2, 1, 0), (x[:, 0] + 1) / 2, atol=1e-6)
+    if name == "words": assert (tmp_path/"it.txt").read_text().split("\n")[:-1] == read_off(x, "abcd ")
+
+
+def test_words_are_letters_and_their_gradient_goes_through():
+    run = Run("recommended", **{**small, **fields["words"]})
+    x = run.samples(50)
+    assert torch.equal(x.round(), x.round().clamp(0, 1)) and (x - x.round()).abs().max() < 1e-6 and (x.round().sum(1) == 1).all()
+    before = {k: v.clone() for k, v in run.state.params["gen"].items()}
+    run.fit(1, progress=False)
+    assert any(not torch.equal(before[k], v) for k, v in run.state.params["gen"].items())
+    other = run.samples(50, seed=1)
+    assert not torch.equal(x, other) # other latents, other letters
+
+
+def test_patches_are_judged_by_their_mean():
+    "The score of a picture is the mean over its patches; the loss sees each."
+    run = Run("recommended", **{**small, **fields["slices"]})
+    x, c = run.real_pairs(6)
+    logits = Experiment.evaluate(run.experiment, "disc", run.state.params["disc"], run.state.buffers["disc"], x, run.game.conditions(6, c))
+    assert logits.shape[1] > 1
+    torch.testing.assert_close(run.score(x, condition=c), logits.mean(1))
+
+
+def test_films_are_shown_frame_by_frame():
+    x = torch.zeros(2, 3, 4, 5, 6)
+    x[:, :, 2] = 1
+    seen = as_pictures(x)
+    assert seen.shape == (2, 3, 5, 24) and (seen[..., 12:18] == 1).all() and seen.sum() == x.sum()
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 128, 128)])
+def test_larger_pictures(shape):
+    both = pair("residual", shape, width=2)
+    x = both.generator(torch.randn(2, both.z_dim))
+    assert x.shape == (2, *shape) and both.discriminator(x).shape == (2, 1)
+    assert pair("conv", shape, width=2).generator(torch.randn(2, 100)).shape == (2, *shape)
+
+
+def test_what_does_not_fit_is_one_clear_line():
+    for wrong, says in ((dict(data="ring", model="residual"), "use 'mlp'"), (dict(data="digits", model="unet"), "data=\\(x, y\\)"),
+            (dict(data="digits", model="text"), "letters"), (dict(data=(rng.normal(size=(9, 3, 16, 16)).clip(-1, 1), rng.normal(size=(9, 1, 8, 8)).clip(-1, 1)), model="unet"), "of their size")):
+        with pytest.raises(ValueError, match=says) as error: Run("recommended", **{**small, "width": 2, **wrong})
+        one_line(error.value)
+
+
+def test_the_emoji_of_this_machine():
+    try: x, group, names, held = emoji()
+    except FileNotFoundError as missing: pytest.skip(str(missing))
+    assert len(x) > 1500 and len(names) == 9 and .05 < held.mean() < .2 and np.bincount(group).min() > 50
+    data = load("emoji@48")
+    assert data.shape == (3, 48, 48) and data.condition.names == names and json.dumps(list(names))
