@@ -254,11 +254,13 @@ def read_volume(
     package_folder('nibabel', f'{path}')
     import nibabel
     try:
-        if Path(path).stat().st_size > 2**28: raise ValueError("more than 268,435,456 bytes came")
+        size = Path(path).stat().st_size
+        if size > 2**28: raise ValueError("more than 268,435,456 bytes came")
+        most = min(_VOXELS, 1100 * size) # what a packed file of its length can hold
         image = nibabel.load(path)
         shape = tuple(n for i, n in enumerate(image.shape) if i < 3 or n != 1)
-        if len(shape) != 3 or not 0 < math.prod(map(int, shape)) <= _VOXELS:
-            raise ValueError(f"a volume of {' x '.join(map(str, image.shape))} came; allowed are three dimensions and {_VOXELS:,} voxels")
+        if len(shape) != 3 or not 0 < math.prod(map(int, shape)) <= most:
+            raise ValueError(f"a volume of {' x '.join(map(str, image.shape))} came; allowed are three dimensions and {most:,} voxels")
         x = np.asarray(image.dataobj, np.float32).reshape(shape)
     except FileNotFoundError: raise
     except Exception as error: raise _not_read(path, 'a volume', error) from None

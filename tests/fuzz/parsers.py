@@ -12,8 +12,10 @@ nothing was found. Large inputs: after 3,000 a settings file of a megabyte of co
 after that 10,000, and nothing was found. The peak of the memory lay below 330 MiB with small inputs, of which 270 are Python and PyTorch.
 An earlier campaign of 1,700,000 inputs, on older readers and without a check of the memory, had found nothing. A later one of 200,000
 small inputs, November 2026, on the readers in rooms of their own, found nothing."""
+import gzip
 import io
 import json
+import logging
 import os
 import resource
 import struct
@@ -29,15 +31,20 @@ import atheris
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.simplefilter("ignore")
+logging.disable(logging.CRITICAL) # readers of fonts and of scans have much to say
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from PIL import Image
+
+from odd_files import dicom, tiny_font
 
 with atheris.instrument_imports(include=["gan_nb", "configparser", "zipfile", "numpy.lib", "PIL"]):
     from gan_nb import Run, data, storage
     from gan_nb.checkpoints import read_history
     from gan_nb.readers import read_idx, read_picture
     from gan_nb.recipes import built_in, recipe, recipes
+    from gan_nb.sources import read_dicom, read_emoji_font, read_volume, volume_bytes
 
 folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
 tiny = Run("ring", hidden=(2,), batch_size=2, device="cpu")
@@ -119,6 +126,8 @@ readers = [
     lambda c: read_idx(put("it.idx", c), 3), lambda c: read_idx(put("it.idx", c), 1),
     lambda c: data.load(put("it.npy", c)), lambda c: data.load(put("it2.npz", c)), lambda c: data.load(put("it.csv", c)),
     lambda c: read_picture(put("it2.png", c)), lambda c: read_picture(put("it.jpg", c)),
+    lambda c: data.load(put("it.txt", c)), lambda c: read_volume(put("it.nii", c)), lambda c: read_volume(put("it.nii.gz", gzip.compress(c, 1))),
+    lambda c: read_dicom(put("it.dcm", c)), lambda c: read_emoji_font(put("it.ttf", c), ["1F600", "1F600-1F601"], 16),
 ]
 counts, refused = [0] * len(readers), [0] * len(readers)
 
@@ -155,10 +164,13 @@ def seeds(place, large):
     np.savez_compressed(zipped, np.ones((3, 2)))
     idx = lambda n: bytes([0, 0, 8, n]) + struct.pack(f">{n}I", *[2] * n) + bytes(2**n)
     chunks = lambda c: b"".join(struct.pack(">H", n) + c[at + 4:at + 8 + n] for at, n in walk(c))
-    said = storage.unpack(good, "it")[0]
+    said, volume = storage.unpack(good, "it")[0], volume_bytes(np.ones((3, 4, 5)))
+    dicom(folder/"seed.dcm", np.ones((3, 4)), RescaleSlope=2)
+    tiny_font(folder/"seed.ttf")
     old = json.dumps({**json.loads(good[8:start]), "__metadata__": {"gan_nb": json.dumps({**{k: v for k, v in said.items() if k != "sha256"}, "version": 2})}}).encode()
     files = [good, old, json.dumps(said).encode(), array.getvalue(), chunks(picture.getvalue()), b"[DEFAULT]\ndevice = cpu\n[mine]\nbase = ring\nlr = 0.5\nclip = global_norm 1\n",
-             idx(3), idx(1), array.getvalue(), zipped.getvalue(), b"x,y\n1,2\n3,4\n", picture.getvalue(), jpeg.getvalue()]
+             idx(3), idx(1), array.getvalue(), zipped.getvalue(), b"x,y\n1,2\n3,4\n", picture.getvalue(), jpeg.getvalue(),
+             "Oslo\nRome\nZürich\n".encode(), volume, volume, (folder/"seed.dcm").read_bytes(), (folder/"seed.ttf").read_bytes()]
     place.mkdir(parents=True, exist_ok=True)
     for i, file in enumerate(files): (place/f"good{i}").write_bytes(bytes([i]) + file)
     (place/"good4b").write_bytes(bytes([4]) + chunks(colour.getvalue()))
