@@ -24,7 +24,7 @@ from .build import build, rebuilt
 from .checkpoints import about_file, as_ini, content, flight_record, longer
 from .core import Diverged, as_path, check_room, check_whole, nearest, stream
 from .divergence import skips_of
-from .driving import Best, Keeper, Progress, drive, replay, signals_noted
+from .driving import Best, Keeper, Pacer, Progress, drive, replay, signals_noted
 from .engines import Eager, Engines
 from .files import write_whole
 from .folders import Folders, find
@@ -62,6 +62,7 @@ class Run:
         self.seed, keep = check_whole('seed', seed), check_whole('keep', keep, 1)
         self.lock, self.folders, self.engines = threading.RLock(), Folders(folder, keep), Engines(_checked_compile(compile))
         self.best = None # The best checkpoint so far: its metric, round and value
+        self.logs = [] # What `fit` writes to, from `log_to`
         self.history = _history or begun(build(self.start_recipe, self.seed, _data), self.seed)
         self.look_every = 1 if self.device.type == 'cpu' else check_every # Moves; a look waits for a GPU
 
@@ -225,6 +226,15 @@ class Run:
         from gan_nb.export import export_run
         return export_run(self, path, format, measure)
 
+    def log_to(self,
+        kind:str, # 'tensorboard'
+        folder, # Made where it is missing
+    ):
+        "Write records and samples there, those so far and, while `fit` plays, what is new now and then and at the end. As `gan_nb.logs.RunLog`."
+        from gan_nb.logs import RunLog
+        self.logs.append(RunLog(self, kind, folder))
+        return self.logs[-1]
+
     # -- steering --
     def edit(self, **changes):
         """Change settings from the next move on. Raises `ValueError` for one that is not allowed, and changes nothing.
@@ -346,9 +356,10 @@ def _fit(run, until, keeper, judge, shown):
         try:
             if judge: judge.begin()
             most = judge.rounds_left if judge else lambda: math.inf
-            drive(run, until, lambda: bool(noted), most, tasks=(bar, look, keeper.look))
+            drive(run, until, lambda: bool(noted), most, tasks=(bar, look, keeper.look, *(Pacer(.05, 5., 5.).task(log.write) for log in run.logs)))
             if noted: raise KeyboardInterrupt
             if judge and judge.due(True): judge.look()
+            for log in run.logs: log.write()
         except Diverged as error:
             keeper.end(error)
             raise
