@@ -56,6 +56,14 @@ def _stage(n_in, n_out, blocks, slope, resample=()):
     change = [_scaled(nn.Conv2d(n_in, n_out, 1, bias=False), 1.)] if n_in != n_out else []
     return [*resample, *change, Residual(n_out, blocks, slope=slope)]
 
+def _start(z_dim, k, side):
+    "A latent as a small map of `k` channels."
+    return nn.Sequential(_scaled(nn.Linear(z_dim, k * side * side), 1.), nn.Unflatten(1, (k, side, side)))
+
+def _finish(width, channels, slope):
+    "The largest map as a picture."
+    return [nn.LeakyReLU(slope), _scaled(nn.Conv2d(width, channels, 3, padding=1), 1.), nn.Tanh()]
+
 def residual_generator(
     channels:int, # Of a picture
     side:int, # Of the smallest map
@@ -66,10 +74,10 @@ def residual_generator(
 ) -> tuple: # (start, rest): (n, z_dim) -> (n, widths[-1], side, side), and from it and what joins to a picture
     "Up from the smallest map."
     k, blocks = widths[-1], len(widths)
-    start = nn.Sequential(_scaled(nn.Linear(z_dim, k * side * side), 1.), nn.Unflatten(1, (k, side, side)))
+    start = _start(z_dim, k, side)
     layers = _stage(k + beside, k, blocks, slope)
     for n_in, n_out in zip(widths[::-1], widths[-2::-1]): layers += _stage(n_in, n_out, blocks, slope, [Enlarge()])
-    return start, nn.Sequential(*layers, nn.LeakyReLU(slope), _scaled(nn.Conv2d(widths[0], channels, 3, padding=1), 1.), nn.Tanh())
+    return start, nn.Sequential(*layers, *_finish(widths[0], channels, slope))
 
 def residual_encoder(
     channels:int,
@@ -108,11 +116,11 @@ class UNet(nn.Module):
         encoder = residual_encoder(seen, widths, slope)
         firsts = [i for i, layer in enumerate(encoder) if isinstance(layer, nn.AvgPool2d)]
         self.down = nn.ModuleList(nn.Sequential(*encoder[a:b]) for a, b in zip([0, *firsts], [*firsts, len(encoder)]))
-        self.start = nn.Sequential(_scaled(nn.Linear(z_dim, k * side * side), 1.), nn.Unflatten(1, (k, side, side)))
+        self.start = _start(z_dim, k, side)
         self.bottom = nn.Sequential(*_stage(2 * k, k, n, slope))
         self.enlarge = Enlarge()
         self.up = nn.ModuleList(nn.Sequential(*_stage(n_in + n_out, n_out, n, slope)) for n_in, n_out in zip(widths[::-1], widths[-2::-1]))
-        self.last = nn.Sequential(nn.LeakyReLU(slope), _scaled(nn.Conv2d(widths[0], channels, 3, padding=1), 1.), nn.Tanh())
+        self.last = nn.Sequential(*_finish(widths[0], channels, slope))
 
     def forward(self,
         z:Tensor, # (n, z_dim)

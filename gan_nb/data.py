@@ -699,8 +699,8 @@ def is_path(text:str) -> bool:
     return bool('/' in text or os.sep in text or Path(text).suffix or _with_side(text)[1] and not is_name(text))
 
 def _from_path(path):
-    side = 0
-    if not path.exists(): path, side = Path(_with_side(str(path))[0]), _with_side(str(path))[1]
+    name, side = (str(path), 0) if path.exists() else _with_side(str(path))
+    path = Path(name)
     if side: check_side(side)
     if not path.exists():
         also = f"allowed are also the names {', '.join(names())}"

@@ -6,13 +6,13 @@
 __all__ = ['RunLog']
 
 # %% ../nbs/88_logs.ipynb #bac501e0
-import io
-
 import numpy as np
 
+from .checkpoints import saved_settings
 from .core import as_path, must_be_run, nearest
-from .records import columns
+from .plots import draw_latest
 from .recipes import as_text, shorten
+from .records import columns
 
 # %% ../nbs/88_logs.ipynb #84b38b58
 _kinds = ('tensorboard',)
@@ -31,30 +31,25 @@ class RunLog:
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError: raise ImportError("log_to: tensorboard is not installed; pip install tensorboard, or 'gan_nb[tensorboard]'") from None
         self._writer = SummaryWriter(self.folder)
-        said = shorten(run.recipe.settings())
-        rows = [f'| {name} | {as_text(value) if not hasattr(value, "shape") else "own data"} |' for name, value in said.items()]
+        said = shorten({**saved_settings(run.recipe), 'data': run.game.data.name})
+        rows = [f'| {name} | {as_text(value)} |' for name, value in said.items()]
         self._writer.add_text('settings', '\n'.join(['| setting | value |', '|---|---|', f'| seed | {run.seed} |', *rows]), run.round)
         self.write()
 
     def write(self):
         "Add the records since the last time, and a picture of samples if there are any. Raises `OSError` where it cannot."
         records = self.run.records
-        rounds = np.asarray(records['round'])
+        told = {name: records[name] for name in columns}
+        rounds = told.pop('round')
         new = np.flatnonzero(rounds > self._last)
         if self._last >= 0 and not len(new): return
-        for i in new[np.unique(np.linspace(0, len(new) - 1, min(len(new), _MOST)).round().astype(int))] if len(new) else ():
-            for name in columns:
-                value = float(records[name][i])
-                if name != 'round' and np.isfinite(value): self._writer.add_scalar(name, value, int(rounds[i]))
+        evenly = np.linspace(0, len(new) - 1, min(len(new), _MOST)).round().astype(int)
+        for i in new[evenly]:
+            for name, values in told.items():
+                if np.isfinite(values[i]): self._writer.add_scalar(name, values[i], int(rounds[i]))
         self._last = int(rounds[-1]) if len(rounds) else -1
-        self._draw()
+        self._writer.add_figure('samples', draw_latest(self.run), self.run.round, close=False)
         self._writer.flush()
-
-    def _draw(self):
-        from gan_nb.plots import draw_latest, to_png
-        from PIL import Image
-        picture = np.asarray(Image.open(io.BytesIO(to_png(draw_latest(self.run)))).convert('RGB'))
-        self._writer.add_image('samples', picture, self.run.round, dataformats='HWC')
 
     def close(self):
         "Write what is new, and end."

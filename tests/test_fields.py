@@ -114,6 +114,8 @@ def test_dicom(tmp_path):
     dicom(tmp_path/"many.dcm", rng.integers(0, 9, (3, 4, 4)), NumberOfFrames=3)
     assert read_dicom(tmp_path/"many.dcm").shape == (3, 4, 4)
     assert load(tmp_path/"many.dcm").shape == (1, 4, 4)
+    dicom(tmp_path/"minnii.dcm", x) # what a file is, its ending says
+    assert read_slices(tmp_path/"minnii.dcm").shape == (1, 1, 7, 7)
     dicom(tmp_path/"long.dcm", x, Rows=6)
     dicom(tmp_path/"huge.dcm", x, Rows=65535, Columns=65535)
     whole = (tmp_path/"x.dcm").read_bytes()
@@ -249,6 +251,19 @@ def test_patches_are_judged_by_their_mean():
     logits = Experiment.evaluate(run.experiment, "disc", run.state.params["disc"], run.state.buffers["disc"], x, run.game.conditions(6, c))
     assert logits.shape[1] > 1
     torch.testing.assert_close(run.score(x, condition=c), logits.mean(1))
+
+
+def test_a_log_says_whose_data_they_are(tmp_path):
+    "Arrays of one's own stand in it by their name, and every number that was recorded by its round."
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    run = Run("dcgan", data=(rng.integers(0, 256, (40, 1, 8, 8), dtype="uint8"), np.arange(40) % 3), width=2, device="cpu", threads=1, batch_size=8).fit(3, progress=False)
+    run.log_to("tensorboard", tmp_path/"log")
+    read = EventAccumulator(str(tmp_path/"log"), size_guidance=dict(scalars=0, images=0, tensors=0))
+    read.Reload()
+    said = read.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| data | own images |" in said and "| batch_size | 8 |" in said and len(said) < 5000
+    assert [(it.step, it.value) for it in read.Scalars("grad_norm_disc")] == [(int(r), np.float32(v)) for r, v in zip(run.records["round"], run.records["grad_norm_disc"])]
+    assert len(read.Images("samples")) == 1
 
 
 def test_films_are_shown_frame_by_frame():
