@@ -139,6 +139,13 @@ export function between(before, after, t) {
   return { data, shape: after.shape };
 }
 
+/** How n pictures of one shape lie in a room, in rows of so many (0: as they fit), as large as they can be. */
+export function laid(n, room, { w, h }, perRow = 0) {
+  const columns = perRow || Math.max(1, Math.ceil(Math.sqrt((n * room.w * h) / (Math.max(room.h, 1) * w)))), rows = Math.ceil(n / columns);
+  const scale = Math.min(room.w / (columns * w), room.h / (rows * h)), wide = scale * w, high = scale * h;
+  return { columns, rows, wide, high, left: (room.w - columns * wide) / 2, top: (room.h - rows * high) / 2 };
+}
+
 /** Where in [0, 1] a slider stands for a value, and back. */
 export function toPart(value, { least, most, log }) {
   if (log) return value > 0 ? Math.min(1, Math.max(0, Math.log(value / least) / Math.log(most / least))) : 0;
@@ -598,7 +605,8 @@ class Pictures extends Drawn {
   choose(i) { this.chosen = i; this.page.draw(); }
 
   key(event) {
-    const n = this.held.pictures?.shape[0] ?? 0, { columns } = this.grid(n);
+    if (!this.held.pictures) return;
+    const n = this.held.pictures.shape[0], { columns } = this.grid();
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
     if (event.key === "Escape") this.choose(null);
     else if (event.key === "Enter") this.choose(this.chosen === null ? 0 : null);
@@ -608,33 +616,32 @@ class Pictures extends Drawn {
     event.stopPropagation();
   }
 
-  grid(n) {
-    const { w, h } = this.canvas, columns = this.held.per_row || Math.max(1, Math.ceil(Math.sqrt((n * w) / Math.max(h, 1)))), rows = Math.ceil(n / columns);
-    const side = Math.min(w / columns, h / rows);
-    return { columns, rows, side, left: (w - columns * side) / 2, top: (h - rows * side) / 2 };
+  grid() {
+    const [n, h, w] = this.held.pictures.shape;
+    return laid(n, this.canvas, { w, h }, this.held.per_row);
   }
 
   under(px, py) {
     if (!this.held.pictures) return null;
-    const n = this.held.pictures.shape[0], { columns, side, left, top } = this.grid(n);
-    const i = Math.floor((px - left) / side) + columns * Math.floor((py - top) / side);
-    return i >= 0 && i < n && px >= left && px < left + columns * side ? i : null;
+    const n = this.held.pictures.shape[0], { columns, wide, high, left, top } = this.grid();
+    const i = Math.floor((px - left) / wide) + columns * Math.floor((py - top) / high);
+    return i >= 0 && i < n && px >= left && px < left + columns * wide ? i : null;
   }
 
   draw() {
     const ctx = this.canvas.begin(), { pictures } = this.held;
     if (!pictures || !this.canvas.w) return;
-    const [n, h, w] = pictures.shape, { columns, rows, side, left, top } = this.grid(n);
+    const [n, h, w] = pictures.shape;
     const one = this.chosen !== null && this.chosen < n;
     ctx.imageSmoothingEnabled = false;
     if (one) {
-      const large = Math.min(this.canvas.w, this.canvas.h) * 0.94;
-      ctx.drawImage(pixels(w, h, (out) => paint(out, pictures, this.chosen, 0, 0, w)), (this.canvas.w - large) / 2, (this.canvas.h - large) / 2, large, large);
+      const { wide, high, left, top } = laid(1, this.canvas, { w, h }), part = 0.94;
+      ctx.drawImage(pixels(w, h, (out) => paint(out, pictures, this.chosen, 0, 0, w)), left + (wide * (1 - part)) / 2, top + (high * (1 - part)) / 2, wide * part, high * part);
     } else {
-      const wide = columns * (w + 1), high = rows * (h + 1);
-      const image = pixels(wide, high, (out) => { for (let i = 0; i < n; i++) paint(out, pictures, i, (i % columns) * (w + 1), Math.floor(i / columns) * (h + 1), wide); });
-      ctx.imageSmoothingEnabled = side < w;
-      ctx.drawImage(image, left, top, columns * side, rows * side);
+      const { columns, rows, wide, high, left, top } = this.grid(), across = columns * (w + 1), down = rows * (h + 1);
+      const image = pixels(across, down, (out) => { for (let i = 0; i < n; i++) paint(out, pictures, i, (i % columns) * (w + 1), Math.floor(i / columns) * (h + 1), across); });
+      ctx.imageSmoothingEnabled = wide < w;
+      ctx.drawImage(image, left, top, columns * wide, rows * high);
     }
     this.say();
   }
@@ -1055,7 +1062,8 @@ class Multiples extends Drawn {
   images(ctx, { data, shape: [, four, h, w, c] }, i, x, y, side) {
     const image = pixels(2 * w, 2 * h, (out) => { for (let k = 0; k < four; k++) paint(out, { data, shape: [0, h, w, c] }, i * four + k, (k % 2) * w, Math.floor(k / 2) * h, 2 * w); });
     ctx.imageSmoothingEnabled = side < 2 * w;
-    ctx.drawImage(image, x, y, side, side);
+    const { wide, high, left, top } = laid(1, { w: side, h: side }, { w, h });
+    ctx.drawImage(image, x + left, y + top, wide, high);
   }
 
   told(px, py) {

@@ -99,17 +99,18 @@ def _scene_of_pictures(run, given, n):
         rows = min(given.n, 12)
         c = torch.arange(rows).repeat_interleave(columns).to(run.device)
         return Scene(latents(run.experiment, len(c)), run.real(len(c)), None, None, 0, c, columns)
-    real, c = run.real_pairs(n or 16)
+    is_film = len(run.game.data.shape) == 4
+    real, c = run.real_pairs(n or (4 if is_film else 16))
     z, told = latents(run.experiment, len(real)), run.game.conditions(len(real), c)
     if len(given.shape) < 3 or given.shape[-2:] != tuple(real.shape[-2:]): return Scene(z, real, None, None, 0, told) # no picture of its size
     seen = run.game.data.seen
-    return Scene(z, real, None, None, 0, told, 3 if real.ndim == 5 else 6, _alike(as_pixels(seen(c)), as_pixels(seen(real))))
+    return Scene(z, real, None, None, 0, told, 1 if is_film else 6, _alike(as_pixels(seen(c)), as_pixels(seen(real))))
 
 def _alike(*several):
-    "Pictures with as many channels, and as wide, as any is."
+    "Pictures with as many channels, and as wide, as any is; black follows a film that is shorter."
     most, width = (max(x.shape[k] for x in several) for k in (-1, -2))
     several = [x if x.shape[-1] == most else x.repeat(most, -1) for x in several]
-    return tuple(np.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-2]), (0, 0)), constant_values=255) for x in several)
+    return tuple(np.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-2]), (0, 0))) for x in several)
 
 def as_points(
     x:torch.Tensor, # (n, d)

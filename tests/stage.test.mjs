@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, Credit, fromPart, grown, logTicks, merge, range, short, ticks, toPart, usual } = stage;
+const { asArray, between, binned, Credit, fromPart, grown, laid, logTicks, merge, range, short, ticks, toPart, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -111,4 +111,16 @@ test("credit is told seldom, and follows the rate at which a page draws", () => 
   upto = 8; sent = 0;
   for (let ms = 500; ms < 20000; ms += 500) if (sent < upto) { const more = slow.spend(++sent, ms); if (more !== null) upto = more; }
   assert(upto - sent <= 8, `${upto - sent} frames on their way to a page that draws two a second`);
+});
+
+test("pictures keep their shape: squares lie as squares, a film as the strip that it is, words as they are written", () => {
+  const room = { w: 400, h: 300 };
+  for (const [n, picture, perRow] of [[64, { w: 28, h: 28 }, 0], [48, { w: 32, h: 32 }, 6], [12, { w: 256, h: 32 }, 1], [64, { w: 46, h: 15 }, 0], [1, { w: 10, h: 40 }, 0]]) {
+    const { columns, rows, wide, high, left, top } = laid(n, room, picture, perRow);
+    assert(Math.abs(wide / high - picture.w / picture.h) < 1e-9);
+    assert(perRow === 0 || columns === perRow);
+    assert(columns * rows >= n && columns * (rows - 1) < n);
+    assert(left > -1e-9 && top > -1e-9 && Math.abs(2 * left + columns * wide - room.w) < 1e-9 && Math.abs(2 * top + rows * high - room.h) < 1e-9);
+    assert(Math.min(left, top) < 1e-9); // as large as they can be
+  }
 });

@@ -215,7 +215,7 @@ def test_a_field_is_trained_looked_at_and_written(name, tmp_path, capsys):
     lab = Lab(run)
     frame = lab.frame()
     lab.figure(); lab.close()
-    shown = {"residual": (64, 28, 28, 3), "films": (48, 16, 64, 1), "slices": (48, 16, 16, 1), "words": (64, 15, 46, 1)}
+    shown = {"residual": (64, 28, 28, 3), "films": (12, 16, 64, 1), "slices": (48, 16, 16, 1), "words": (64, 15, 46, 1)}
     assert frame.pictures.shape == shown[name]
     alone = Run.load(tmp_path/"run") # without the data; words still have their letters
     fits = {"residual": {".png", ".npy"}, "films": {".png", ".npy", ".gif"}, "slices": {".png", ".npy", ".nii"}, "words": {".png", ".npy", ".txt"}}[name]
