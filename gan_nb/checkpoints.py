@@ -84,7 +84,13 @@ def upgrade(
         about = {**about, 'keep': 2, **{name: {**about[name], **said} for name in ('recipe', 'start_recipe')}}
     if about['version'] < 5: # both players had the same layers, and no data were standardised
         about = {**about, **{name: _as_it_was(about.get(name), about.get('data')) for name in ('recipe', 'start_recipe')}}
-    return {**about, 'version': 5}, flat
+    if about['version'] < 6: flat = {**flat, 'records': _with_columns(flat.get('records'))}
+    return {**about, 'version': 6}, flat
+
+def _with_columns(rows):
+    "Records of before the probability of altering had a column."
+    if rows is None or rows.ndim != 2 or rows.shape[1] != len(columns) - 1: return rows
+    return torch.cat([rows, torch.full((len(rows), 1), math.nan, dtype=rows.dtype)], 1)
 
 def _as_it_was(settings, data):
     if not isinstance(settings, dict): return settings

@@ -205,7 +205,7 @@ _meanings = { # what users of other libraries type -> what it is called here
     'normalize': 'normalise gradient_normalization normalization grad_norm normalize_gradient',
     'project': 'weight_clip weight_clipping clip_weights clamp', 'wgan_gp': 'gp gradient_penalty lambda_gp gp_weight gp_lambda lambda_ grad_penalty gp_coef',
     'r1': 'r1_gamma gamma r1_weight r1_penalty lambda_r1', 'r2': 'r2_gamma r2_weight r2_penalty', 'smoothing': 'label_smoothing label_smooth smooth',
-    'noise': 'instance_noise input_noise noise_std', 'n_disc': 'n_critic critic_iters d_steps disc_steps n_d num_d_steps k critic_steps discriminator_steps d_iters',
+    'noise': 'instance_noise input_noise noise_std', 'augment': 'ada aug augmentation diffaugment diff_augment augment_p aug_p ada_target', 'n_disc': 'n_critic critic_iters d_steps disc_steps n_d num_d_steps k critic_steps discriminator_steps d_iters',
     'n_gen': 'g_steps gen_steps n_g num_g_steps generator_steps g_iters', 'z_dim': 'latent_dim latent_size latent_dims nz noise_dim noise_size zdim dim_z z_size z code_dim',
     'latent': 'latent_distribution noise_type prior z_distribution', 'hidden': 'hidden_size hidden_sizes hidden_dim hidden_dims hidden_layers layers units n_hidden num_layers layer_sizes neurons',
     'width': 'ngf ndf channels base_channels nf fmap_base filters n_filters', 'model': 'arch architecture network networks net backbone cfg',

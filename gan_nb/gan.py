@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from .augmentation import altered, augments, next_p, numbers_each
 from .conditions import Arrays, Classes
 from .core import Tree, brief, check_number, check_whole, nearest, numbers, precisions, stream, tree_map
 from .data import to_float
@@ -87,9 +88,15 @@ def check_settings(
         raise ValueError(f"loss: {settings['loss']!r} came; allowed is a Loss, such as losses.loss('non_saturating')")
     check_whole('batch_size', settings['batch_size'], 1)
     for name in (*penalties, 'l1', 'noise'): check_number(name, settings[name], least=0)
+    if settings['augment']: _check_augment(settings['augment'])
     if settings['batch_size'] % pack:
         allowed = f"multiples of {pack}, since the discriminator judges {pack} samples at once"
         raise ValueError(f"batch_size: {settings['batch_size']} came; allowed are {allowed}")
+
+def _check_augment(augment):
+    if not isinstance(augment, (tuple, list)) or len(augment) != 2 or augment[0] not in augments:
+        raise ValueError(f"augment: {brief(augment)} came; allowed are None, and a kind and a number such as ('adaptive', 0.6); kinds are {', '.join(augments)}")
+    augments[augment[0]](augment[1])
 
 _elsewhere = { # penalties that ask the discriminator about further points, and how these are found
     'wgan_gp': lambda real, fake, batch: interpolate(real, fake, batch['mix']),
@@ -136,6 +143,7 @@ class Gan(Networks):
         dragan:float=0.0, # And around real samples
         l1:float=0.0, # Weight of the distance of a generated sample from the real one of its condition
         noise:float=0.0, # Deviation of the noise on all that the discriminator sees
+        augment:tuple|None=None, # How often pictures are altered before it sees them: a kind of `augmentation.augments` and its number
         precision:str='float32', # 'bf16': the networks compute in 16 bits, their weights and everything else stay in 32
         unit=None, # A data.Unit, through which the networks see the data; None: as they are
         unit_of_conditions=None, # And another one for conditions
@@ -143,18 +151,21 @@ class Gan(Networks):
         super().__init__(pair, device, precision)
         self.data, self.unit, self.unit_of_conditions = data, unit, unit_of_conditions
         self.condition = getattr(pair, 'condition', None)
-        self._take(loss=loss, batch_size=batch_size, r1=r1, r2=r2, wgan_gp=wgan_gp, dragan=dragan, l1=l1, noise=noise)
+        self._take(loss=loss, batch_size=batch_size, r1=r1, r2=r2, wgan_gp=wgan_gp, dragan=dragan, l1=l1, noise=noise, augment=augment)
 
     def _take(self, **settings):
         check_settings(settings, getattr(self.pair, 'pack', 1))
         if settings['l1'] and not isinstance(self.condition, Arrays):
             raise ValueError(f"l1: {settings['l1']:g} came; allowed is 0, or data whose samples come with arrays, as data=(x, y)")
+        if settings['augment'] and (len(self.pair.shape) != 3 or isinstance(self.condition, Arrays)):
+            raise ValueError(f"augment: {brief(settings['augment'])} came; allowed is none, or data that are pictures, alone or with classes")
         self.settings, self.loss_pair = settings, settings['loss']
-        self.batch_size, self.noise = settings['batch_size'], settings['noise']
+        self.batch_size, self.noise, self.augment = settings['batch_size'], settings['noise'], settings['augment']
         like = dict(self.nets['disc'].named_parameters())
         # weights are tensors, so that they may change in a compiled step
         self.penalties = numbers({name: settings[name] for name in (*penalties, 'l1') if settings[name]}, like)
         self.deviation = numbers({'noise': self.noise} if self.noise else {}, like)
+        self.altering = numbers({'augment': self.augment[1]} if self.augment else {}, like)
 
     def changed(self, **settings) -> 'Gan':
         """The same networks on the same data under other settings; those not named stay.
@@ -180,6 +191,7 @@ class Gan(Networks):
         if self.noise:
             noise = torch.randn(2, n, *self.pair.shape, **drawn)
             batch['noise'] = self.deviation['noise'].to(noise.dtype) * noise
+        if self.augment: batch |= {**self.altering, 'chance': torch.rand(2, n, numbers_each, **drawn)}
         return batch
 
     def terms(self, player:str) -> dict: # Names to weights
@@ -225,6 +237,9 @@ class Gan(Networks):
         fake, gen_buffers = self.call('gen', params['gen'], buffers['gen'], batch['z'], condition)
         real, made = batch.get('real'), fake
         if 'noise' in batch: real, fake = (None if x is None else x + n for x, n in zip((real, fake), batch['noise']))
+        if self.augment:
+            p = buffers['disc'].get('augment', batch['augment'])
+            real, fake = (None if x is None else altered(x, chance, p) for x, chance in zip((real, fake), batch['chance']))
         weights = {name: batch[name].to(fake.dtype) for name in self.terms(player)}
         if 'r2' in weights: fake = _leaf(fake)
         if 'r1' in weights: real = _leaf(real)
@@ -241,7 +256,27 @@ class Gan(Networks):
             elif name == 'l1': value = value + weight * (made - batch['real']).abs().mean()
             else: value = value + weight * _penalty_elsewhere(name, judge, real, fake, batch)
         own = {'gen': gen_buffers, 'disc': judge.buffers}[player]
+        if self.augment:
+            seen['augment'] = p.detach()
+            if player == 'disc' and 'augment' in own: own = own | {'augment': self._next_p(p, real_logits, fake_logits, batch)}
         return value, {**buffers, player: own}, seen
+
+    def _next_p(self, p, real_logits, fake_logits, batch):
+        "The probability of altering after a step of the discriminator, by what it has learned by heart."
+        middle = fake_logits if self.loss_pair.relative else self.loss_pair.undecided
+        overfitting = (real_logits - middle).detach().sign().mean()
+        return next_p(p, overfitting.to(p.dtype), batch['augment'].to(p.dtype), len(batch['z']))
+
+    def init(self):
+        params, buffers = super().init()
+        return params, self.carried(buffers)
+
+    def carried(self, buffers:dict) -> dict:
+        "Buffers as this game goes on with them: with a probability of altering, where it is one that adapts."
+        disc = {name: t for name, t in buffers['disc'].items() if name != 'augment'}
+        if not self.augment or self.augment[0] != 'adaptive': return {**buffers, 'disc': disc}
+        at = buffers['disc'].get('augment', torch.zeros((), device=self.device))
+        return {**buffers, 'disc': {**disc, 'augment': at}}
 
 # %% ../nbs/24_gan.ipynb #bc6428ea
 def gradient(

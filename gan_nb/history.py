@@ -156,7 +156,8 @@ def _carried(state, old, new):
     "A state as another experiment goes on with it."
     average = new.average.edited(state.average) if new.average else state.average
     rules, memory = new.method.init(state.params), new.method.memory(state.params)
-    return new.method.carry(replace(state, rules=rules, method=memory, average=average), state, old.method)
+    started = replace(state, rules=rules, method=memory, average=average, buffers=new.game.carried(state.buffers))
+    return new.method.carry(started, state, old.method)
 
 # %% ../nbs/43_history.ipynb #4daee07e
 def moved(

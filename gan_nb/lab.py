@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['acts', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet', 'losses_chart',
-           'norms_chart', 'views_of', 'row', 'all_settings', 'lab_parts', 'levels_of', 'marks_of', 'opened', 'Panel',
-           'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
+           'norms_chart', 'altered_chart', 'views_of', 'row', 'all_settings', 'lab_parts', 'levels_of', 'marks_of',
+           'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -134,6 +134,10 @@ def norms_chart() -> dict:
     after = [dict(column=f'update_norm_{player}', hue=player, look='solid') for player in PLAYERS]
     return part('chart', id='norms', title='norms', hint='norms_hint', log=True, quiet=True, lines=before + after)
 
+def altered_chart() -> dict:
+    "How often pictures are altered before the discriminator sees them."
+    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, lines=[dict(column='augment', hue='disc', look='solid')])
+
 # %% ../nbs/65_lab.ipynb #a3f40a02
 def views_of(
     is_image:bool,
@@ -159,9 +163,9 @@ def all_settings(controls) -> dict:
     columns = [part('section', children=[*map(row, controls.rest[player])]) for player in ('gen', 'disc')]
     return part('sheet', id='settings', title='settings', children=[*map(row, controls.rest['']), part('columns', children=columns)])
 
-def lab_parts(scene, controls) -> list:
+def lab_parts(scene, controls, *more_charts) -> list:
     "The whole lab."
-    views = views_of(scene.is_image, ('real', 'fake', 'surface'), [losses_chart(), norms_chart()])
+    views = views_of(scene.is_image, ('real', 'fake', 'surface'), [losses_chart(), norms_chart(), *more_charts])
     players = part('columns', children=[_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
     foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('save'), part('opener', opens='settings')]
     doctor = doctors_line(button('apply', 'gnb-hold gnb-cut'))
@@ -285,7 +289,7 @@ class LivePanel(Panel):
 
     def parts(self) -> list:
         "What the page is made of."
-        return lab_parts(self.scene, self.controls)
+        return lab_parts(self.scene, self.controls, *([altered_chart()] if self.run.recipe.augment else []))
 
     @property
     def player(self): return self.run
@@ -336,8 +340,9 @@ class LivePanel(Panel):
 def _about(history, player):
     "A player's last loss, and how often its present clip acts."
     if history.records.last is None: return ''
-    loss, share = getattr(history.records.last, f'loss_{player}'), share_clipped(history, player)
-    said = [say('loss_is', loss=f'{loss:.2f}'), *([] if share is None else [say('clipped', percent=f'{100 * share:.0f}')])]
+    last, share = history.records.last, share_clipped(history, player)
+    said = [say('loss_is', loss=f'{getattr(last, f"loss_{player}"):.2f}'), *([] if share is None else [say('clipped', percent=f'{100 * share:.0f}')])]
+    if player == 'disc' and history.recipe.augment and last.augment == last.augment: said.append(say('are_altered', percent=f'{100 * last.augment:.0f}'))
     return ' · '.join(said)
 
 # %% ../nbs/65_lab.ipynb #65f3e111

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import data, losses, models, rules, transforms
+from .augmentation import augments
 from .core import brief, check_number, check_whole, first_line, nearest, pick_device, precisions
 from .files import read_regular
 from .gan import player_names
@@ -210,6 +211,8 @@ _game = dict(
     l1=setting(0.0, number(0), 'weight of the distance of a generated sample from the real one of its condition (pix2pix)',
                **_part_of_the_game),
     noise=setting(0.0, number(0), 'deviation of the noise on all that the discriminator sees', **_part_of_the_game),
+    augment=setting(None, kind_and_number(augments), 'none, or how pictures are altered before the discriminator sees them: fixed and a probability, '
+                    'or adaptive and the overfitting to aim at, such as 0.6 (Karras 2020)', role='kind', live=True, taken_by=('game',)),
     smoothing=setting(0.0, number(0, 0.5), 'taken off the label of real samples', **_choice),
 )
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .core import nearest
-from .files import naming, no_link, open_regular, write_whole
+from .files import naming, no_link, open_regular, whole_file, write_whole
 from .round import measured
 
 # %% ../nbs/40_records.ipynb #0a852a94
@@ -191,6 +191,7 @@ class Log:
     def _append(self, records, after):
         "Put what is new behind that many rows; False if they are not there."
         if not os.path.lexists(self.path): return False
+        _widen(self.path)
         rows = records.since(self.logged)
         with naming(self.path), os.fdopen(open_regular(self.path, os.O_RDWR | no_link), 'r+b') as file:
             start = self._find(file, after, records.round_at(self.logged - 1))
@@ -236,6 +237,15 @@ class Log:
 # %% ../nbs/40_records.ipynb #edd1ce74
 _head = f"{','.join(columns)}\n".encode()
 _longest = 1000 # Bytes of a row, and more
+_narrow = _head.replace(b',augment', b'') # of before the sixth format of checkpoints
+
+def _widen(path):
+    "Give a file of before the last column that column."
+    with naming(path), os.fdopen(open_regular(path, os.O_RDONLY | no_link), 'rb') as file:
+        if file.readline(_longest) != _narrow: return
+        with whole_file(path) as wide:
+            wide.write(_head)
+            wide.writelines(line[:-1] + b',nan\n' for line in file if line.endswith(b'\n')) # a torn last line is cut off
 
 def _skip_lines(file, n):
     "Behind the head and `n` rows; None if they are not there, or anything that is no number is."

@@ -64,7 +64,7 @@ def _contiguous(tree): return {name: _contiguous(part) if isinstance(part, dict)
 
 # %% ../nbs/29_round.ipynb #6a269843
 measured = ('loss_gen', 'loss_disc', 'grad_norm_gen', 'grad_norm_disc', 'update_norm_gen', 'update_norm_disc',
-            'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake')
+            'clipped_gen', 'clipped_disc', 'logit_real', 'logit_fake', 'augment')
 
 def weights(
     state:State,

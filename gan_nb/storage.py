@@ -31,7 +31,7 @@ try: import msvcrt # Windows
 except ImportError: msvcrt = None
 
 # %% ../nbs/41_storage.ipynb #f36e37ae
-version = 5 # Of the format; since 3 there is a checksum
+version = 6 # Of the format; since 3 there is a checksum
 most_header = 2**26 # Bytes of the header, and 2**26 is room for half a million edits
 dtypes = ('F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
 _zeros = '0' * 64

@@ -34,6 +34,7 @@ _places = {
     'gone_back': 'back at round {round}; undone: {undone}', 'nothing_to_undo': 'nothing is left to undo', 'not_saved': 'not saved: {error}',
 }
 _drawn = {
+    'altered': 'pictures altered', 'altered_hint': 'the probability of each alteration', 'augment': 'probability',
     'losses': 'losses', 'losses_hint': 'dashed: where neither can win', 'norms': 'gradient norms',
     'norms_hint': 'faint: before · solid: after the clip · drag the bound', 'nothing_yet': 'nothing recorded yet',
     'loss_gen': 'generator', 'loss_disc': 'discriminator', 'grad_norm_gen': 'generator, before', 'grad_norm_disc': 'discriminator, before',
@@ -60,7 +61,7 @@ _doctor = {
 _players = {
     'generator': 'generator', 'discriminator': 'discriminator', 'Generator': 'Generator', 'Discriminator': 'Discriminator', 'both': 'Both',
     'rate': 'rate', 'clip': 'clip', 'normalize': 'normalise', 'steps': 'steps', 'a_round': 'a round', 'none': 'none',
-    'loss_is': 'loss {loss}', 'clipped': '{percent} % clipped', 'method': 'who moves', 'loss': 'loss',
+    'loss_is': 'loss {loss}', 'clipped': '{percent} % clipped', 'are_altered': '{percent} % altered', 'method': 'who moves', 'loss': 'loss',
 }
 _many = {
     'population_lab': 'Lab for many runs', 'runs': '{n} runs: {said}', 'so_many': '{n} {what}', 'well': 'well', 'diverged': 'diverged',

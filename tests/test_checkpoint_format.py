@@ -17,7 +17,7 @@ from helpers import changed, csv_of, header, here, params, same_run, saved, tiny
 def test_a_checkpoint_says_what_made_it(content):
     import gan_nb
     about, _ = unpack(content, "")
-    assert about["version"] == 5
+    assert about["version"] == 6
     assert about["gan_nb"] == gan_nb.__version__
     assert about["torch"] == torch.__version__
     assert len(about["sha256"]) == 64
@@ -52,7 +52,7 @@ def test_older_formats_go_on(tmp_path):
         run = Run.load(here/old, device="cpu")
         run.save(tmp_path/old)
         assert same_run(run, Run.load(tmp_path/old, device="cpu"))
-        assert read_checkpoint(tmp_path/old)[0]["version"] == 5
+        assert read_checkpoint(tmp_path/old)[0]["version"] == 6
 
 
 def test_the_fourth_format_goes_on(tmp_path):
@@ -67,6 +67,27 @@ def test_the_fourth_format_goes_on(tmp_path):
     assert same_run(run, Run.load(tmp_path/"five", device="cpu", data=x))
 
 
+def test_the_fifth_format_goes_on(tmp_path):
+    "there was no augmentation, and no column for it"
+    folder = tmp_path/"a"
+    folder.mkdir()
+    (folder/checkpoint_name).write_bytes((here/"checkpoint_v5.safetensors").read_bytes())
+    run = Run.load(folder, device="cpu")
+    table = run.records.table()
+    whole = [",".join([f"{int(row[0])}", *(f"{v:.9g}" for v in row[1:-1])]) for row in table.tolist()]
+    head = ("round,seconds,loss_gen,loss_disc,grad_norm_gen,grad_norm_disc,update_norm_gen,update_norm_disc,"
+            "clipped_gen,clipped_disc,logit_real,logit_fake")
+    (folder/"records.csv").write_text("\n".join([head, *whole, "6,0.1,.5"])) # a torn row of a round that was not saved
+    assert run.round == 5 and np.isnan(run.records["augment"]).all()
+    torch.testing.assert_close(run.samples(2), torch.tensor([[-.0999, -.4125], [-.2297, -.3795]]), atol=6e-5, rtol=0)
+    run.fit(1, progress=False)
+    torch.testing.assert_close(run.samples(2), torch.tensor([[-.0994, -.4125], [-.2293, -.3796]]), atol=6e-5, rtol=0)
+    rows = (folder/"records.csv").read_text().splitlines()
+    assert rows[0] == f"{head},augment" and rows[1:6] == [f"{row},nan" for row in whole] and len(rows) == 7
+    assert not list(folder.glob("*damaged*"))
+    assert same_run(run, Run.load(folder, device="cpu"))
+
+
 def test_a_checkpoint_of_the_first_format_goes_on():
     run = Run.load(Path(__file__).with_name("checkpoint_v1.safetensors"), device="cpu")
     assert run.round == 5 and run.edits[0].round == 3
@@ -78,7 +99,7 @@ def test_a_checkpoint_of_the_first_format_goes_on():
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 6})}))
+    (tmp_path/"a.safetensors").write_bytes(save({"x": torch.zeros(1)}, {"gan_nb": json.dumps({"version": 7})}))
     with pytest.raises(ValueError, match="a.safetensors"): Run.load(tmp_path/"a.safetensors")
 
 

@@ -19,7 +19,7 @@ from gan_nb.models import pair
 from gan_nb.readers import read_folders, read_picture, read_pictures
 from gan_nb.sources import (
     alike, emoji, find_font, read_dicom, read_emoji_font, read_off, read_slices, read_volume, read_words, spelt, volume_bytes)
-from helpers import bounded, one_line
+from helpers import bounded, one_line, same_run
 from odd_files import dicom, tiny_font
 
 rng = np.random.default_rng(0)
@@ -251,6 +251,48 @@ def test_patches_are_judged_by_their_mean():
     logits = Experiment.evaluate(run.experiment, "disc", run.state.params["disc"], run.state.buffers["disc"], x, run.game.conditions(6, c))
     assert logits.shape[1] > 1
     torch.testing.assert_close(run.score(x, condition=c), logits.mean(1))
+
+
+pictures = dict(data="digits", model="conv", width=4, z_dim=4, **{**small, "batch_size": 16})
+
+
+@pytest.mark.parametrize("settings", [
+    dict(augment=("adaptive", 0.)), dict(augment=("fixed", .5), r1=.1, r2=.1, loss="r3"), dict(augment=("adaptive", .6), classes=True, wgan_gp=1.),
+    dict(augment=("adaptive", .2), method="extragradient", pack=2), dict(augment=("adaptive", 0.), method="consensus", r1=.1)])
+def test_altered_pictures_go_on_exactly(settings, tmp_path):
+    run = Run("adam", **{**pictures, **settings}).fit(3, progress=False)
+    run.save(tmp_path/"a")
+    again = Run.load(tmp_path/"a", device="cpu", threads=1)
+    for it in (run, again): it.fit(2, progress=False)
+    assert same_run(run, again)
+    seen = run.records["augment"]
+    if settings["augment"][0] == "fixed": assert (seen == .5).all() and "augment" not in run.state.buffers["disc"]
+    else: assert seen[0] < 1e-3 and 0 <= run.state.buffers["disc"]["augment"] <= 1
+
+
+def test_altering_rises_where_a_discriminator_knows_all_by_heart():
+    "the steps are of one size, so the probability says how often it knew more than was aimed at"
+    def played(target): return Run("adam", **{**pictures, "n_disc": 4, "lr": 2e-3, "augment": ("adaptive", target)}).fit(8, progress=False)
+    rises, stays = played(0.).state.buffers["disc"]["augment"].item(), played(1.).state.buffers["disc"]["augment"].item()
+    assert rises > 16 * 16 / 100_000 and stays == 0.
+
+
+def test_altering_is_an_edit():
+    run = Run("adam", **pictures, augment="adaptive 0").fit(2, progress=False)
+    run.edit(augment=("fixed", .25))
+    run.step()
+    run.edit(augment=None)
+    run.step()
+    run.edit(augment=("adaptive", .5))
+    run.fit(2, progress=False)
+    assert run.records["augment"][2] == .25 and np.isnan(run.records["augment"][3]) and run.records["augment"][4] < 1e-3
+    assert same_run(run, run.fork()) and run.fork(3).records["augment"][-1] == .25
+    lab = Lab(run)
+    try: assert "altered" in json.dumps(lab.parts()) and lab.words()["about_disc"].endswith("% altered")
+    finally: lab.close()
+    for data in ("ring", "moving_digits", "brain@16"):
+        with pytest.raises(ValueError, match="augment: .*data that are pictures, alone or with classes"):
+            Run("adam", **{**pictures, "data": data, "model": "mlp"}, augment=("fixed", .5))
 
 
 def test_a_log_says_whose_data_they_are(tmp_path):

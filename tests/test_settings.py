@@ -74,7 +74,7 @@ def test_local_to_a_machine(): assert local == ("device", "threads", "data_folde
 
 
 def test_what_may_change_while_a_run_is_under_way():
-    of_the_game = ("loss", "r1", "r2", "wgan_gp", "dragan", "l1", "noise", "smoothing")
+    of_the_game = ("loss", "r1", "r2", "wgan_gp", "dragan", "l1", "noise", "augment", "smoothing")
     of_the_method = ("method", "n_gen", "n_disc", "order", "method_weight", "unroll", "lookahead", "lookahead_alpha")
     of_players = of_both("rule", "lr", "momentum", "nesterov", "weight_decay", "skip_not_finite", "centralize", "clip",
                          "early_momentum", "normalize", "project")
@@ -90,7 +90,7 @@ def test_short_names():
 
 weights = ("r1", "r2", "wgan_gp", "dragan", "l1", "noise", *of_both("momentum", "weight_decay", "early_momentum"))
 switches = ("lookahead", "lookahead_alpha", "warmup", "rounds", "halflife")
-bounds = of_both("clip", "normalize", "project")
+bounds = ("augment", *of_both("clip", "normalize", "project"))
 elsewhere = ("name", "data", "on_divergence", *local, "method_weight", *of_both("lr"))
 
 

@@ -63,7 +63,7 @@ def test_every_switch_is_an_edit_and_replays():
     for switch in SWITCHES:
         run.edit(**switch)
         for _ in range(2): run.step()
-    assert {name for edit in run.edits for name in edit.changes} >= set(live) - {"n_gen", "l1", "method_weight", "unroll",
+    assert {name for edit in run.edits for name in edit.changes} >= set(live) - {"n_gen", "l1", "augment", "method_weight", "unroll",
         "lookahead_alpha", "on_divergence"}
     other = Run(BASE)
     script = list(run.edits)
