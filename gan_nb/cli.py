@@ -477,7 +477,7 @@ def _say_findings(found, remedy):
     for f in found: print_line(f"{f.title}: {f.why}")
     width = max(map(len, first.numbers))
     for words, text in first.numbers.items(): print_line(f'  {words.ljust(width)}  {text}')
-    if first.advice: print_line(first.advice)
+    if first.besides: print_line(first.besides)
     if remedy: print_line(f'Remedy; look again after {first.rounds:,} rounds:\n  {remedy}')
 
 def _plain_findings(found, remedy):

@@ -28,6 +28,7 @@ class Finding:
     remedy: dict = field(default_factory=dict) # Settings for `Run.edit`; empty: nothing to do
     why: str = '' # In plain words; the first sentence alone says what is the matter
     advice: str = '' # What an edit of this run cannot do, in plain words
+    hint: str = '' # A setting that is worth a look, though it need not be to blame
     rounds: int = 0 # Within how many the remedy should show
     back: int|None = None # Where the remedy starts; None: from the present state
     picture: dict = field(default_factory=dict, repr=False, compare=False) # What `figure` draws
@@ -55,6 +56,11 @@ class Finding:
         return {} if self.seen is None else _in_words(self.seen)
 
     @property
+    def besides(self):
+        "Advice and hint."
+        return ' '.join(filter(None, (self.advice, self.hint)))
+
+    @property
     def prescription(self):
         "The remedy in words; '' if there is none."
         if not self.remedy: return ''
@@ -63,7 +69,7 @@ class Finding:
 
     def __repr__(self):
         remedy = f' Remedy: {self.prescription}.' if self.remedy else ''
-        return f"Finding({self.name}: {self.why}{remedy}{self.advice and ' '}{self.advice})"
+        return f"Finding({self.name}: {self.why}{remedy}{self.besides and ' '}{self.besides})"
 
 # %% ../nbs/56_doctor.ipynb #9056db51
 def _player_numbers(p):
@@ -423,7 +429,7 @@ def diagnosing(
     "`diagnose` in parts, none much longer than a few rounds: the run may go on in between, as it does in the lab."
     for seen in examining(run, ahead):
         if seen is None: yield
-    about = dict(evidence=seen.plain(), picture=_picture(run), seen=seen)
+    about = dict(evidence=seen.plain(), picture=_picture(run), seen=seen, hint=_hint(run))
     yield [_finding(run, name, about) for name in decide(seen)]
 
 def explained(
@@ -490,3 +496,15 @@ def line(
     first = findings[0]
     sentence = first.why.split('. ')[0].rstrip('.')
     return f"{first.title}: {sentence[0].lower()}{sentence[1:]}."
+
+# %% ../nbs/56_doctor.ipynb #35063c79
+_known_r1, _known_pixels = .1, 28 * 28 # A weight that does well, and the pixels of its pictures
+_far_off = 16
+
+def _hint(run):
+    "A weight of r1 that was meant for pictures of another size; '' if none is."
+    weight, shape = run.recipe.r1, tuple(run.game.data.shape)
+    if not weight or len(shape) < 3: return ''
+    fits = _known_r1 * shape[-2] * shape[-1] / _known_pixels
+    if fits / _far_off < weight < fits * _far_off: return ''
+    return say('hint_r1', weight=weight, size=f'{shape[-2]} × {shape[-1]}', fits=fits, known=_known_r1)

@@ -65,7 +65,7 @@ class Verdict:
         self.name, self.why, self.seen_at = name, why.strip(), first.evidence.get('round')
         self.hue = {'healthy': 'good', 'too_early': ''}.get(first.name, 'bad')
         self.facts = [[words, text] for words, text in first.numbers.items()]
-        self.more = f"{first.why}{first.advice and ' '}{first.advice}" + self._also(findings[1:])
+        self.more = f"{first.why}{first.besides and ' '}{first.besides}" + self._also(findings[1:])
         self.plan = first.prescription
 
     def note(self,

@@ -46,7 +46,7 @@ def _held(path, kind=None):
 class Run:
     """A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it.
 
-    Its records take at most 21 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of
+    Its records take at most 23 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of
     them in records.csv, if it has a folder. Raises `ValueError` for what is not allowed."""
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe

@@ -110,7 +110,7 @@ def written_out(recipe):
 choices = {
     bool: (True, False), int: (1, 2, 7), float: (0, .25, .3), tuple: (None, "none", (8,), "16 8"),
     "clip": (None, ("value", 1), ("value", 2), ("global_norm", 1)), "normalize": (None, ("sign", 1), ("block_rms", 2)),
-    "project": (None, ("box", 1), ("ball", 2), ("box", .1)), "hidden": ((8,), "16 8"), "model": ("mlp", "conv"),
+    "augment": (None, ("fixed", .5), ("adaptive", .6)), "project": (None, ("box", 1), ("ball", 2), ("box", .1)), "hidden": ((8,), "16 8"), "model": ("mlp", "conv"),
     "loss": ("hinge", "r3"), "method": tuple(methods), "rule": tuple(rules), "lookahead": (0, 1, 5), "warmup": (0, 4)}
 
 
