@@ -226,6 +226,16 @@ class Run:
         from gan_nb.export import export_run
         return export_run(self, path, format, measure)
 
+    def code(self) -> str:
+        "A cell that makes this very run again. As `gan_nb.sharing.as_code`."
+        from gan_nb.sharing import as_code
+        return as_code(self)
+
+    def line(self) -> str:
+        "The same as one line of text, for `gan_nb.sharing.of_line`."
+        from gan_nb.sharing import as_line
+        return as_line(self)
+
     def log_to(self,
         kind:str, # 'tensorboard'
         folder, # Made where it is missing
