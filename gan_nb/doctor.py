@@ -441,7 +441,7 @@ def explained(
 def _why(name, seen):
     why = {'healthy': _why_healthy, 'too_early': _why_open}.get(name)
     if why: return _capital(why(seen))
-    words = diseases[name].why(seen).rstrip('.') + '.'
+    words = diseases[name].why(seen).rstrip('.。') + say('full_stop')
     return _capital(words) + (_in_time(seen) if name in _dated else '')
 
 _dated = [disease.name for disease in (*_causes, *_effects)]
@@ -494,8 +494,8 @@ def line(
 ) -> str:
     "The first finding as one sentence, for a status line."
     first = findings[0]
-    sentence = first.why.split('. ')[0].rstrip('.')
-    return f"{first.title}: {sentence[0].lower()}{sentence[1:]}."
+    sentence = first.why.split(say('sentence_ends'))[0].rstrip('.。')
+    return f"{first.title}: {sentence[0].lower()}{sentence[1:]}{say('full_stop')}"
 
 # %% ../nbs/56_doctor.ipynb #35063c79
 _known_r1, _known_pixels = .1, 28 * 28 # A weight that does well, and the pixels of its pictures

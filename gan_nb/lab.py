@@ -26,7 +26,7 @@ from .history import share_clipped
 from .plots import PLAYERS, bounds
 from .stage import Stage, button, draw_frame, frame_of, part, scene_of, text
 from .training import Run
-from .words import say
+from .words import say, speak
 from .worker import Worker, wait_until
 
 # %% ../nbs/65_lab.ipynb #5d643131
@@ -40,7 +40,7 @@ def describe(
     said = [say(many, n=len(done), last=_cut(done[-1].in_words())) if done else say('no_edits')]
     if forked_at is not None: said.insert(0, say('fork', round=forked_at))
     if run.folder: said.append(say('saved_to', folder=run.folder))
-    if idle := idle_clips(run.recipe): said.append(say('idle_clip', players=', '.join(PLAYERS[p][0] for p in idle)))
+    if idle := idle_clips(run.recipe): said.append(say('idle_clip', players=', '.join(say(PLAYERS[p][0]) for p in idle)))
     return ' · '.join(said)
 
 def done_to(run) -> list: # Of `gan_nb.acts.Drag`
@@ -150,9 +150,9 @@ def views_of(
     return part('grid', 'gnb-views', children=[part('grid', 'gnb-view', children=seen), part('grid', 'gnb-charts', children=list(charts))])
 
 def _player(player, rows):
-    title = part('text', f'gnb-strong gnb-dot gnb-{player}', text=PLAYERS[player][0].capitalize())
+    title = part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
     head = part('bar', 'gnb-player-head', children=[title, text(f'about_{player}', 'gnb-soft')])
-    return part('section', 'gnb-player', label=PLAYERS[player][0], children=[head, *map(row, rows)])
+    return part('section', 'gnb-player', label=say(PLAYERS[player][0]), children=[head, *map(row, rows)])
 
 def row(control:str) -> dict:
     "The row of a control."
@@ -281,7 +281,9 @@ class LivePanel(Panel):
         fps:float=34, # Frames a second, at most
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
-        self.run, self.forked_at, self.controls = opened(run), None, self.rows()
+        self.run, self.forked_at = opened(run), None
+        if self.run.recipe.language: speak(self.run.recipe.language)
+        self.controls = self.rows()
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
         classes = f'{self.look} gnb-compact' if compact else self.look
         self._open(self.parts(), fps, controls=self.controls.about(), label=self.called, classes=classes)

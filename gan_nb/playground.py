@@ -240,7 +240,7 @@ def _lesson_row():
     buttons = [button('hint'), button('next', 'gnb-main')]
     return part('bar', 'gnb-lesson', children=[*_texts(('dots', 'gnb-dots')), task, *buttons])
 
-def _player(player): return part('text', f'gnb-strong gnb-dot gnb-{player}', text=PLAYERS[player][0].capitalize())
+def _player(player): return part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
 
 def _sheet_of_settings(controls):
     anew = part('section', 'gnb-anew', children=[part('text', 'gnb-soft gnb-wrap', text='begins_anew'), *map(row, (*_anew, 'seed'))])

@@ -25,7 +25,7 @@ from .plots import BAD, CHOSEN, FAKE, FRAME, GOOD, REAL, ROWS, Picture, tile
 from .population import Population
 from .stage import Frame, as_pixels, button, part, text
 from .studies import in_short
-from .words import say
+from .words import say, speak
 from .worker import wait_until
 
 # %% ../nbs/75_population_lab.ipynb #a0e9b2c7
@@ -331,6 +331,7 @@ class PopulationLab(Panel):
             came = type(population).__name__
             raise ValueError(f"population: {came} came; allowed is a Population; for a single run there is Lab")
         self.population, self.chosen, self.opened = population, 0, None
+        if population.recipes[0].language: speak(population.recipes[0].language)
         self.n, self.ward, self._traces = n or shown_of_each(population), Ward(population), Traces(population)
         self._table, self._ground, self._drawn_at = places(population), ground(population, self.n), None
         self._names = [_named(member, member) for member in population.members]

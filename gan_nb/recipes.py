@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['roles', 'methods', 'averages', 'on_divergences', 'settings', 'local', 'live', 'round_numbers', 'fades_at_zero',
-           'pairs', 'built_in', 'whole', 'number', 'one_of', 'yes_or_no', 'one_line', 'widths', 'kind_and_number',
-           'data_set', 'usable_device', 'thread_count', 'setting', 'each_player', 'Recipe', 'expand', 'shorten',
-           'written', 'as_text', 'structure', 'find_settings', 'recipes', 'recipe']
+           'pairs', 'built_in', 'whole', 'number', 'one_of', 'yes_or_no', 'one_language', 'one_line', 'widths',
+           'kind_and_number', 'data_set', 'usable_device', 'thread_count', 'setting', 'each_player', 'Recipe', 'expand',
+           'shorten', 'written', 'as_text', 'structure', 'find_settings', 'recipes', 'recipe']
 
 # %% ../nbs/30_recipes.ipynb #c7d560e0
 import configparser
@@ -24,6 +24,7 @@ from .files import read_regular
 from .gan import player_names
 from .games import (alternating, consensus, extragradient, optimistic, orders, past_extragradient, simultaneous,
                           symplectic, unrolled)
+from .words import languages
 
 # %% ../nbs/30_recipes.ipynb #19e69101
 def whole(
@@ -84,6 +85,10 @@ def yes_or_no(name, value) -> bool:
     if isinstance(value, bool): return value
     if isinstance(value, str) and value.lower() in _words: return _words[value.lower()]
     raise ValueError(f"{name}: {brief(value)} came; allowed are yes and no")
+
+def one_language(name, value) -> str:
+    "A reader of languages; '' is the one that is spoken."
+    return '' if value in ('', None) else one_of(languages)(name, value)
 
 def one_line(name, value) -> str:
     "A reader of text."
@@ -299,6 +304,7 @@ _machine = dict(
     threads=setting('auto', thread_count, 'torch threads on the CPU, or auto (local)', **_here),
     data_folder=setting('', one_line, 'where image sets may lie (local)', **_here),
     run_folder=setting('runs', one_line, 'where run folders go (local)', **_here),
+    language=setting('', one_language, f"the language of panels: {' or '.join(languages)} (local)", **_here),
 )
 
 # %% ../nbs/30_recipes.ipynb #80f36c4a

@@ -22,11 +22,10 @@ import torch
 from traitlets import Dict, Unicode
 
 from .conditions import Classes
-from .core import nearest
 from .landscape import latents, surface, window_of
 from .plots import BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
 from .records import columns
-from .words import languages, say
+from .words import say, words_of
 
 # %% ../nbs/61_stage.ipynb #5765a7ec
 @dataclass(frozen=True, eq=False)
@@ -159,7 +158,7 @@ def draw_frame(
     frame:Frame,
 ) -> Picture:
     "A frame as a figure: the samples, or else the losses."
-    title = say('at_round', round=frame.round)
+    title = say('at_round', 'en', round=frame.round) # figures have letters for English alone
     if frame.pictures is not None:
         x = torch.from_numpy(frame.pictures).movedim(-1, 1).float() / 127.5 - 1
         return draw_samples(x, frame.per_row or 8, title=title)
@@ -354,10 +353,9 @@ class Stage(anywidget.AnyWidget):
         controls:dict|None=None, # What never changes about its rows
         label:str='panel', # What it is called, by key of the words
         classes:str='',
-        language:str='en',
+        language:str=None, # None: the one that is spoken
     ):
-        if language not in languages: raise nearest('language', language, languages)
-        spec = {'parts': parts, 'controls': controls or {}, 'words': languages[language], 'palette': _style(), 'label': label, 'class': classes}
+        spec = {'parts': parts, 'controls': controls or {}, 'words': words_of(language), 'palette': _style(), 'label': label, 'class': classes}
         super().__init__(spec=spec, key=uuid.uuid4().hex)
         self._wire, self._credit, self._sending = Wire(), Credit(), threading.Lock()
         self._newest, self._is_whole_due = None, True

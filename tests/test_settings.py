@@ -70,7 +70,7 @@ def test_a_default_is_allowed_and_has_the_type_of_its_field(field):
 
 # What the derived lists are
 
-def test_local_to_a_machine(): assert local == ("device", "threads", "data_folder", "run_folder")
+def test_local_to_a_machine(): assert local == ("device", "threads", "data_folder", "run_folder", "language")
 
 
 def test_what_may_change_while_a_run_is_under_way():
