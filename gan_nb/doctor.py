@@ -377,7 +377,7 @@ def steady(
     calming = dict(loss='r3', r1=weight, r2=weight, normalize=('orthogonal', 1.), momentum=.5)
     # all else as it is by default: no clip, no projection, no noise
     tamed = Recipe().replace(**calming, **_shrinking(run, back, rounds), batch_size=_larger_batch(run)).settings()
-    kept = ('method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence')
+    kept = ('method_weight', 'unroll', 'lookahead_alpha', 'order', 'on_divergence', 'l1', 'augment') # what is asked for, and what alters it, stay
     return {k: v for k, v in tamed.items() if k in live and k not in kept and getattr(run.recipe, k) != v}
 
 def _larger_batch(run):

@@ -222,7 +222,7 @@ def brain_slices(
     side:int=64, # Of a slice, in pixels
     folder=None, # Where to look first for the template's files
 ) -> tuple: # T1 (n, 1, side, side) uint8, grey matter (n, 1, side, side) uint8, is each held out (n,) bool; without the slices beside a band
-    "Slices of an averaged brain, from top to bottom. Raises `FileNotFoundError` where the package `nilearn` is missing."
+    "Slices of an averaged brain, from bottom to top. Raises `FileNotFoundError` where the package `nilearn` is missing."
     check_side(side)
     at = Path(folder) if folder and (Path(folder)/_template.format('t1')).is_file() else package_folder('nilearn', 'brain')/'datasets'/'data'
     t1, grey = (read_volume(at/_template.format(part)) for part in ('t1', 'gm'))

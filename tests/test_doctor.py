@@ -595,3 +595,10 @@ def test_the_edit_before_a_disease_is_named():
     assert f"{run.round - 150} rounds after the last edit, lr=1e+30, clip=None:" in found.why, found.why
     with pytest.raises(ValueError, match="run: 'runs/mine' came; allowed is a Run, such as Run.load"):
         diagnose("runs/mine")
+
+
+def test_a_remedy_leaves_what_a_translation_is_asked_for():
+    x = np.random.default_rng(0).uniform(-1, 1, (40, 1, 8, 8)).astype("float32")
+    run = Run("adam", data=(x, x), hidden=(8,), z_dim=4, batch_size=8, l1=100., threads=1, device="cpu")
+    assert "l1" not in steady(run) and steady(run)["loss"] == "r3"
+    assert "augment" not in steady(Run("adam", data=x, hidden=(8,), z_dim=4, batch_size=8, augment=("fixed", .2), threads=1, device="cpu"))
