@@ -61,7 +61,7 @@ test: export OMP_NUM_THREADS := 1
 test: export MPLBACKEND := Agg
 test: $(dev)
 	$(bin)/python tests/notebooks.py check
-	$(bin)/nbdev-test
+	$(bin)/nbdev-test --skip-file-re "$$($(bin)/python tests/notebooks.py kernels)"
 	$(bin)/python -m pytest -n 2 --dist loadfile
 
 fuzz: export OMP_NUM_THREADS := 1

@@ -88,7 +88,7 @@ def yes_or_no(name, value) -> bool:
 
 def one_language(name, value) -> str:
     "A reader of languages; '' is the one that is spoken."
-    return '' if value in ('', None) else one_of(languages)(name, value)
+    return '' if value is None or isinstance(value, str) and not value else one_of(languages)(name, value)
 
 def one_line(name, value) -> str:
     "A reader of text."

@@ -1,6 +1,7 @@
 """What is done to the notebooks outside them: cleaning, export, README, and the rules they keep.
 
     python tests/notebooks.py list     the notebooks of the project, index first
+    python tests/notebooks.py kernels  a pattern for the names of those that are tested in a kernel
     python tests/notebooks.py sync     clean them, export the modules, write README.md
     python tests/notebooks.py check    say what `sync` would change, and which rules are broken
 """
@@ -22,7 +23,7 @@ max_bytes = 300_000                         # a notebook larger than this is slo
 skipped = ("slow", "cuda", "notest")        # directives that keep a cell out of the tests, as in pyproject.toml
 core = 60                                   # notebooks up to this number run without Jupyter
 core_imports = {"torch", "numpy", "matplotlib", "PIL", "tqdm", "safetensors", "scipy", "gan_nb"}     # matplotlib brings PIL
-views = r"^\s*[%!]|\b(ipywidgets|threading)\b|\b(\w*Lab|Playground|Stage|Lesson|[Ww]atch|display)\("
+views = r"^\s*[%!]|\bipywidgets\b|\b(\w*Lab|Playground|Stage|Lesson|[Ww]atch|display)\("
 optional = {"fontTools", "nibabel", "pydicom"} # of the extra `fields`: imported inside a function alone
 widget_view = "application/vnd.jupyter.widget-view+json"
 
@@ -55,7 +56,7 @@ def is_skipped(cell: dict) -> bool:
     return d.get("eval") == "false" or bool(d.keys() & set(skipped))
 
 def needs_kernel(path: Path) -> bool:
-    "Does it show a view, start a thread or speak to the shell? Only then is a kernel another test than `nbdev-test`."
+    "Does it show a view, or speak to the shell? Then it is tested in a kernel, and otherwise by `nbdev-test`."
     return any(re.search(views, source(cell), re.M) for cell in code_cells(read(path)))
 
 def number(path: Path):
@@ -322,6 +323,7 @@ def check(folder: Path = root) -> list:
 
 def main(command: str = "") -> int:
     if command == "list": print(*[p.relative_to(root) for p in paths()], sep="\n")
+    elif command == "kernels": print(f"^[_.]|^({'|'.join(p.stem for p in paths() if needs_kernel(p))})[.]ipynb$")
     elif command == "sync": sync()
     elif command == "check":
         found = check()

@@ -1,6 +1,6 @@
 """The notebooks of the front page, the lessons, the benchmarks and the core that need a kernel run in a real one.
 
-`nbdev-test` runs the cells of all notebooks without a kernel, and no error of a widget or a thread fails it; here they do."""
+`nbdev-test` runs the cells of the other notebooks without a kernel; no error of a widget or a thread fails it, and here it does."""
 import pytest
 
 import notebooks as nbs

@@ -247,8 +247,8 @@ def test_a_good_notebook_runs(tmp_path):
     assert nb.cells[1].outputs[0].data["text/plain"] == "2"
 
 
-def test_only_what_shows_a_view_or_starts_a_thread_needs_a_kernel(tmp_path):
-    for i, (code, needs) in enumerate((("Lab(run)", True), ("import threading", True), ("!ls", True), ("x = 1\n%time x", True), ("panel = watch(run)", True),
+def test_only_what_shows_a_view_or_speaks_to_the_shell_needs_a_kernel(tmp_path):
+    for i, (code, needs) in enumerate((("Lab(run)", True), ("import threading", False), ("!ls", True), ("x = 1\n%time x", True), ("panel = watch(run)", True),
                                        ("draw(run)", False), ("labels = Labels(3)", False))):
         path = tmp_path/f"{i}.ipynb"
         path.write_text(nbs.json.dumps(dict(cells=[dict(cell_type="code", source=code)])))

@@ -14,7 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs the packag
 from browser import cell, chromium, flags, jupyter, notebook, press, prompt, run_cell, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
-seconds = float(os.environ.get("SOAK", 25))
+seconds = float(os.environ.get("SOAK", 15))
 is_long = seconds >= 600
 
 cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nrun = Run('ring', batch_size=64, hidden=(32, 32), threads=1)\nrun.step()",

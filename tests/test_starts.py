@@ -52,7 +52,7 @@ def test_a_start_goes_on(name, tmp_path):
     run, before = open_start(name), open_start(name).samples(100)
     run.fit(15, progress=False)
     assert run.samples(100).isfinite().all() and not torch.equal(run.samples(100), before)
-    assert all(math.isfinite(v) for v in run.records.table()[-1])
+    assert all(math.isfinite(run.records[c][-1]) for c in run.records.columns if c != "augment") # nothing is altered
     half = open_start(name).fit(5, progress=False)
     half.save(tmp_path/"run")
     assert torch.equal(Run.load(tmp_path/"run").fit(10, progress=False).samples(100), run.samples(100))
