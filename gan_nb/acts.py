@@ -8,7 +8,7 @@ __all__ = ['drag_moves', 'most_acts', 'most_bytes', 'Drag', 'drags', 'Act', 'wit
 # %% ../nbs/47_acts.ipynb #cf57226c
 from dataclasses import dataclass, field, replace
 
-from .compiled import listed
+from .core import listed
 from .gan import player_names
 from .history import History, edited
 from .recipes import Recipe, shorten

@@ -20,6 +20,7 @@ from .experiment import Experiment
 from .gan import Gan
 from .games import Method, lookahead
 from .recipes import Recipe, methods, settings
+from .shards import Shards
 
 # %% ../nbs/32_build.ipynb #3f70ae2c
 _transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -117,6 +118,8 @@ def build_method(
     "Who moves when. Raises `ValueError` for settings that do not go together."
     pair = tuple(build_rule(recipe, player, nets and nets[player]) for player in ('gen', 'disc'))
     method = methods[recipe.method](pair, **_taken_by(recipe.method, recipe))
+    if recipe.shards > 1 and not method.takes_shards:
+        raise ValueError(f"method: {recipe.method} came; with {recipe.shards} shards any other is allowed, since it differentiates through their mean")
     return lookahead(method, recipe.lookahead, recipe.lookahead_alpha) if recipe.lookahead else method
 
 def build_average(
@@ -166,7 +169,7 @@ def check_memory(
     with torch.device('meta'): pair = build_pair(recipe, shape, seed, condition)
     weights = sum(p.numel() for net in (pair.generator, pair.discriminator) for p in net.parameters())
     units = recipe.z_dim + 2 * math.prod(shape) + (sum(recipe.hidden_gen + recipe.hidden_disc) // 2 if recipe.model == 'mlp' else 0)
-    numbers = 3 * weights + recipe.batch_size * units # weights before and after a step, and gradients
+    numbers = 3 * weights + recipe.batch_size // recipe.shards * units # weights before and after a step, and gradients
     sizes = f"networks of {weights:,} weights and batches of {recipe.batch_size:,}"
     check_room(f"{sizes} (hidden, width, z_dim, batch_size)", numbers, pick_device(recipe.device))
 
@@ -183,7 +186,7 @@ def build_game(
     check_memory(recipe, real.shape, seed, condition)
     pair = build_pair(recipe, real.shape, seed, condition)
     units = {'unit': real.unit, 'unit_of_conditions': condition and real.unit_of_conditions} if recipe.standardize else {}
-    return Gan(real, pair, device=device, precision=recipe.precision, **units, **game_settings(recipe))
+    return Gan(real, pair, device=device, precision=recipe.precision, shards=Shards(recipe.shards), **units, **game_settings(recipe))
 
 # %% ../nbs/32_build.ipynb #137f3c3d
 def build(

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .compiled import Graph, Later, arrange, compiled, listed, mapped, member, refill, stacked
-from .core import address, first_line, use_precision
+from .compiled import Graph, Later, arrange, compiled, mapped, member, stacked
+from .core import address, first_line, listed, refill, use_precision
 from .experiment import Experiment
 from .games import State
 from .recipes import structure
@@ -163,7 +163,7 @@ class Captured(Fast):
         game.penalties, game.deviation = _held(game.penalties), _held(game.deviation)
         self.experiment, self.inside = experiment, replace(experiment, game=game)
         self.held = _held(tensors(state))
-        self.generators = [torch.Generator(device) for _ in experiment.method.draws]
+        self.generators = [torch.Generator(device) for _ in addresses(experiment, state)]
         self.rows = torch.empty(self.most, len(measured), dtype=torch.float64, device=device)
         self.finite = torch.empty(self.most, dtype=torch.bool, device=device)
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
@@ -176,12 +176,11 @@ class Captured(Fast):
         self.at.add_(1).remainder_(self.most)
 
     def _play(self, state, n):
-        method = self.experiment.method
         with self.lock:
             torch._foreach_copy_(_places(self.held, self.inside.game), _places(tensors(state), self.experiment.game))
             self.at.zero_()
             for i in range(n):
-                for generator, place in zip(self.generators, addresses(method, state, i)):
+                for generator, place in zip(self.generators, addresses(self.experiment, state, i)):
                     generator.manual_seed(address(*place))
                 self.replay()
             after = refill(self.held, [t.clone() for t in listed(self.held)])

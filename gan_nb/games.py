@@ -15,6 +15,7 @@ from torch import Tensor
 from .core import check_number, check_whole, numbers, tree_add, tree_map, tree_scale, zeros_like
 from .gan import field as gradients, grad, gradient, join, leaves, players, product, split, transposed_product
 from .rules import Rule, zero_count
+from .shards import parts_of
 from .toys import Toy
 from .transforms import carry
 
@@ -38,6 +39,7 @@ class Method:
     evaluations = 2 # Gradient evaluations in a round
     numbers = {} # Settings that may be edited while training
     steps = {'gen': 1, 'disc': 1} # Of each player in a round
+    takes_shards = True # May batches come in parts?
 
     def __init__(self,
         rule, # A Rule, or a pair (generator's, discriminator's)
@@ -251,6 +253,7 @@ class lookahead(Method):
         self.inner, self.k, self.alpha = method, check_whole('k', k, 1), alpha
         self.rules, self.draws, self.steps = method.rules, method.draws, method.steps
         self.evaluations, self.numbers = method.evaluations, {'k': k, 'alpha': alpha}
+        self.takes_shards = method.takes_shards
 
     def memory(self, params):
         own = {**numbers(self.numbers, join(params)), 'slow': params, 'fast_rounds': zero_count(params['gen'])}
@@ -293,13 +296,15 @@ class consensus(Method):
     def step(self, game, state:State, batches:list) -> tuple: # (state, seen)
         "One round."
         at = {p: leaves(state.params[p]) for p in players}
-        grads, buffers, seen = gradients(game, at, state.buffers, batches[0], create_graph=True)
-        v = {p: tree_map(Tensor.detach, grads[p]) for p in players}
-        return self.moved(state, self.adjusted(at, grads, v, state.method['weight']), buffers, seen)
+        fields = [gradients(game, at, state.buffers, part, create_graph=True) for part in parts_of(batches[0])]
+        detached = lambda grads: {p: tree_map(Tensor.detach, grads[p]) for p in players}
+        v, buffers, seen = game.shards.mean((detached(grads), *rest) for grads, *rest in fields)
+        mean_of = lambda product: game.shards.mean(product(grads, at, v) for grads, *_ in fields)
+        return self.moved(state, self.adjusted(mean_of, v, state.method['weight']), buffers, seen)
 
-    def adjusted(self, at, grads, v, weight):
+    def adjusted(self, mean_of, v, weight):
         "The gradients to move along."
-        push = transposed_product(grads, at, v)
+        push = mean_of(transposed_product)
         return {p: tree_add(v[p], push[p], weight) for p in players}
 
     def __repr__(self): return f"{super().__repr__()[:-1]}, weight={self.numbers['weight']:g})"
@@ -318,10 +323,10 @@ class symplectic(consensus):
         super().__init__(rule, weight)
         self.align = align
 
-    def adjusted(self, at, grads, v, weight):
+    def adjusted(self, mean_of, v, weight):
         "The gradients to move along."
-        turning = product(grads, at, v)
-        towards = transposed_product(grads, at, v) # also the gradient of half the squared length
+        turning = mean_of(product)
+        towards = mean_of(transposed_product) # also the gradient of half the squared length
         push = {p: tree_scale(tree_add(towards[p], turning[p], -1.0), 0.5) for p in players}
         if self.align: weight = weight * _sign(v, towards, push)
         return {p: tree_add(v[p], push[p], weight) for p in players}
@@ -337,7 +342,7 @@ def _dot(a, b): return sum((x * b[p][name]).sum() for p in players for name, x i
 class unrolled(Method):
     """The discriminator's step, then the generator's against the discriminator `k` steps ahead (Metz et al. 2017).
     Raises `ValueError` unless `k` >= 1."""
-    draws = (('disc',), players)
+    draws, takes_shards = (('disc',), players), False # its derivatives go through the mean over the parts
 
     def __init__(self,
         rule, # A Rule, or a pair (generator's, discriminator's)

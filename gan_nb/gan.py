@@ -19,6 +19,7 @@ from .core import Tree, brief, check_number, check_whole, nearest, numbers, prec
 from .data import to_float
 from .losses import Loss, gradient_penalty, interpolate, penalties, perturb, zero_centered_penalty
 from .models import draw_latents
+from .shards import Shards, parts_of, whole_batch
 
 # %% ../nbs/24_gan.ipynb #7f7cbb67
 player_names = {'gen': 'generator', 'disc': 'discriminator'}
@@ -88,15 +89,17 @@ def check_settings(
         raise ValueError(f"loss: {settings['loss']!r} came; allowed is a Loss, such as losses.loss('non_saturating')")
     check_whole('batch_size', settings['batch_size'], 1)
     for name in (*penalties, 'l1', 'noise'): check_number(name, settings[name], least=0)
-    if settings['augment']: _check_augment(settings['augment'])
+    if settings['augment'] is not None: _check_augment(settings['augment'])
     if settings['batch_size'] % pack:
         allowed = f"multiples of {pack}, since the discriminator judges {pack} samples at once"
         raise ValueError(f"batch_size: {settings['batch_size']} came; allowed are {allowed}")
 
 def _check_augment(augment):
-    if not isinstance(augment, (tuple, list)) or len(augment) != 2 or augment[0] not in augments:
-        raise ValueError(f"augment: {brief(augment)} came; allowed are None, and a kind and a number such as ('adaptive', 0.6); kinds are {', '.join(augments)}")
-    augments[augment[0]](augment[1])
+    kind, size = augment if isinstance(augment, (tuple, list)) and len(augment) == 2 else (None, None)
+    if not isinstance(kind, str) or kind not in augments:
+        such = f"None, and a kind and a number such as ('adaptive', 0.6); kinds are {', '.join(augments)}"
+        raise ValueError(f"augment: {brief(augment)} came; allowed are {such}")
+    augments[kind](size)
 
 _elsewhere = { # penalties that ask the discriminator about further points, and how these are found
     'wgan_gp': lambda real, fake, batch: interpolate(real, fake, batch['mix']),
@@ -147,14 +150,20 @@ class Gan(Networks):
         precision:str='float32', # 'bf16': the networks compute in 16 bits, their weights and everything else stay in 32
         unit=None, # A data.Unit, through which the networks see the data; None: as they are
         unit_of_conditions=None, # And another one for conditions
+        shards:Shards=whole_batch, # The parts that each batch comes in
     ):
         super().__init__(pair, device, precision)
         self.data, self.unit, self.unit_of_conditions = data, unit, unit_of_conditions
+        self.shards = shards
         self.condition = getattr(pair, 'condition', None)
         self._take(loss=loss, batch_size=batch_size, r1=r1, r2=r2, wgan_gp=wgan_gp, dragan=dragan, l1=l1, noise=noise, augment=augment)
 
     def _take(self, **settings):
-        check_settings(settings, getattr(self.pair, 'pack', 1))
+        pack = getattr(self.pair, 'pack', 1)
+        check_settings(settings, pack)
+        if settings['batch_size'] % (self.shards.count * pack):
+            such = f"multiples of {self.shards.count * pack}, for {self.shards.count} equal parts" + (f" of packs of {pack}" if pack > 1 else '')
+            raise ValueError(f"batch_size: {settings['batch_size']} came; allowed are {such}")
         if settings['l1'] and not isinstance(self.condition, Arrays):
             raise ValueError(f"l1: {settings['l1']:g} came; allowed is 0, or data whose samples come with arrays, as data=(x, y)")
         if settings['augment'] and (len(self.pair.shape) != 3 or isinstance(self.condition, Arrays)):
@@ -180,8 +189,8 @@ class Gan(Networks):
         rng:torch.Generator,
         who:tuple, # The players that will use this batch
     ) -> dict: # 'z', 'real' if somebody looks at it, 'condition', noise, and what the penalties need: weights and random numbers
-        "A batch: latents, and real data unless nobody needs them."
-        n, drawn = self.batch_size, {'generator': rng, 'device': self.device}
+        "A batch, or one part of it: latents, and real data unless nobody needs them."
+        n, drawn = self.batch_size // self.shards.count, {'generator': rng, 'device': self.device}
         batch = {'z': draw_latents(self.pair, n, **drawn)}
         is_seen = 'disc' in who or self.loss_pair.needs_real or 'l1' in self.penalties
         if self.condition: batch |= self._pairs(n, rng, is_seen)
@@ -284,12 +293,18 @@ def gradient(
     player:str, # 'gen' or 'disc'
     params:dict,
     buffers:dict,
-    batch:dict,
+    batch, # From `draw`, or a list of the own parts of one
 ) -> tuple: # (grads, buffers, seen)
     "The gradient of a player's loss with respect to its own parameters."
+    found = (_gradient(game, player, params, buffers, part) for part in parts_of(batch))
+    grads, own, seen = game.shards.mean(found) if isinstance(batch, list) else next(found)
+    return grads, {**buffers, player: own}, seen
+
+def _gradient(game, player, params, buffers, batch):
+    "The same of one part, and the player's own buffers."
     own = leaves(params[player])
-    value, buffers, seen = game.loss(player, {**params, player: own}, buffers, batch)
-    return grad(value, own), buffers, {f'loss_{player}': value.detach(), **seen}
+    value, after, seen = game.loss(player, {**params, player: own}, buffers, batch)
+    return grad(value, own), after[player], {f'loss_{player}': value.detach(), **seen}
 
 def leaves(tree:Tree) -> Tree:
     "The same numbers, as places to differentiate at."

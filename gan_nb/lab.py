@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['acts', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet', 'losses_chart',
-           'norms_chart', 'altered_chart', 'views_of', 'row', 'all_settings', 'lab_parts', 'levels_of', 'marks_of',
-           'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
+           'norms_chart', 'altered_chart', 'views_of', 'player_title', 'row', 'all_settings', 'lab_parts', 'levels_of',
+           'marks_of', 'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab',
+           'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -149,9 +150,12 @@ def views_of(
     seen = [part('pictures', label='pictures')] if is_image else [part('plane', label='plane'), *chips]
     return part('grid', 'gnb-views', children=[part('grid', 'gnb-view', children=seen), part('grid', 'gnb-charts', children=list(charts))])
 
+def player_title(player:str) -> dict:
+    "Its name, with the dot of its colour."
+    return part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
+
 def _player(player, rows):
-    title = part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
-    head = part('bar', 'gnb-player-head', children=[title, text(f'about_{player}', 'gnb-soft')])
+    head = part('bar', 'gnb-player-head', children=[player_title(player), text(f'about_{player}', 'gnb-soft')])
     return part('section', 'gnb-player', label=say(PLAYERS[player][0]), children=[head, *map(row, rows)])
 
 def row(control:str) -> dict:
@@ -163,9 +167,14 @@ def all_settings(controls) -> dict:
     columns = [part('section', children=[*map(row, controls.rest[player])]) for player in ('gen', 'disc')]
     return part('sheet', id='settings', title='settings', children=[*map(row, controls.rest['']), part('columns', children=columns)])
 
-def lab_parts(scene, controls, *more_charts) -> list:
+def lab_parts(
+    scene,
+    controls,
+    is_altered:bool=False, # Are pictures altered before the discriminator sees them?
+) -> list:
     "The whole lab."
-    views = views_of(scene.is_image, ('real', 'fake', 'surface'), [losses_chart(), norms_chart(), *more_charts])
+    charts = [losses_chart(), norms_chart(), *([altered_chart()] if is_altered else [])]
+    views = views_of(scene.is_image, ('real', 'fake', 'surface'), charts)
     players = part('columns', children=[_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
     foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('save'), part('opener', opens='settings')]
     doctor = doctors_line(button('apply', 'gnb-hold gnb-cut'))
@@ -282,7 +291,7 @@ class LivePanel(Panel):
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
         self.run, self.forked_at = opened(run), None
-        if self.run.recipe.language: speak(self.run.recipe.language)
+        speak(self.run.recipe.language)
         self.controls = self.rows()
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
         classes = f'{self.look} gnb-compact' if compact else self.look
@@ -291,7 +300,7 @@ class LivePanel(Panel):
 
     def parts(self) -> list:
         "What the page is made of."
-        return lab_parts(self.scene, self.controls, *([altered_chart()] if self.run.recipe.augment else []))
+        return lab_parts(self.scene, self.controls, self.run.recipe.augment is not None)
 
     @property
     def player(self): return self.run

@@ -21,7 +21,7 @@ from .core import check_number
 from .data import Data, drawn, load
 from .driving import Pacer, drive
 from .games import State
-from .lab import KeptPanel, acts, losses_chart, norms_chart, opened, row
+from .lab import KeptPanel, acts, losses_chart, norms_chart, opened, player_title, row
 from .landscape import displacements, divergences, frosted, latents, manifold, pushes
 from .plane import mixtures
 from .plots import PLAYERS
@@ -240,11 +240,9 @@ def _lesson_row():
     buttons = [button('hint'), button('next', 'gnb-main')]
     return part('bar', 'gnb-lesson', children=[*_texts(('dots', 'gnb-dots')), task, *buttons])
 
-def _player(player): return part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
-
 def _sheet_of_settings(controls):
     anew = part('section', 'gnb-anew', children=[part('text', 'gnb-soft gnb-wrap', text='begins_anew'), *map(row, (*_anew, 'seed'))])
-    columns = [part('section', children=[_player(p), *map(row, [*controls.of_player[p], *controls.rest[p]])]) for p in ('gen', 'disc')]
+    columns = [part('section', children=[player_title(p), *map(row, [*controls.of_player[p], *controls.rest[p]])]) for p in ('gen', 'disc')]
     children = [part('columns', children=columns), *map(row, controls.rest['']), anew]
     return part('sheet', id='settings', title='settings', children=children)
 

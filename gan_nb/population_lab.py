@@ -331,7 +331,7 @@ class PopulationLab(Panel):
             came = type(population).__name__
             raise ValueError(f"population: {came} came; allowed is a Population; for a single run there is Lab")
         self.population, self.chosen, self.opened = population, 0, None
-        if population.recipes[0].language: speak(population.recipes[0].language)
+        speak(population.recipes[0].language)
         self.n, self.ward, self._traces = n or shown_of_each(population), Ward(population), Traces(population)
         self._table, self._ground, self._drawn_at = places(population), ground(population, self.n), None
         self._names = [_named(member, member) for member in population.members]

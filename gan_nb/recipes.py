@@ -283,6 +283,7 @@ on_divergences = ('stop', 'roll back')
 
 _course = dict(
     batch_size=setting(128, whole(1), 'samples in a batch', **_choice, taken_by=('game',)),
+    shards=setting(1, whole(1, _most_steps), 'equal parts that each batch is drawn and computed in', **_fixed),
     rounds=setting(10_000, whole(1, 10**15), 'how long the experiment is meant to last', role='switch', live=True),
     halflife=setting(0.0, number(0),
                      "rounds after which the generator's average has forgotten half; 0: no averaging by halflife",

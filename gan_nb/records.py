@@ -191,7 +191,7 @@ class Log:
     def _append(self, records, after):
         "Put what is new behind that many rows; False if they are not there."
         if not os.path.lexists(self.path): return False
-        _widen(self.path)
+        if self._end is None: _widen(self.path)
         rows = records.since(self.logged)
         with naming(self.path), os.fdopen(open_regular(self.path, os.O_RDWR | no_link), 'r+b') as file:
             start = self._find(file, after, records.round_at(self.logged - 1))

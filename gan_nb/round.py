@@ -21,12 +21,14 @@ from .toys import Toy
 
 # %% ../nbs/29_round.ipynb #5546b6bb
 def addresses(
-    method:Method,
+    experiment:Experiment,
     state:State,
     ahead:int=0, # Moves after the next one
-) -> list: # Of what `core.stream` takes, one for each batch
+) -> list: # Of what `core.stream` takes, one for each batch; where they come in parts, for each part that is computed here
     "Where the random numbers of a round are."
-    return [(state.seed, state.moves + ahead, k) for k in range(len(method.draws))]
+    shards, places = experiment.game.shards, range(len(experiment.method.draws))
+    parts = [()] if shards.count == 1 else [(part,) for part in shards.own]
+    return [(state.seed, state.moves + ahead, k, *part) for k in places for part in parts]
 
 def draw(
     experiment:Experiment,
@@ -36,15 +38,16 @@ def draw(
 ) -> list:
     "The batches of a round. They depend on the seed and the number of moves only."
     rng = torch.Generator(experiment.device) if rng is None else rng
-    places = addresses(experiment.method, state, ahead)
+    places = addresses(experiment, state, ahead)
     return draw_from(experiment, (rng.manual_seed(address(*place)) for place in places))
 
 def draw_from(
     experiment:Experiment,
-    generators, # One for each batch
-) -> list:
+    generators, # One for each address
+) -> list: # Of batches; where they come in parts, of parts: those of the first batch, then those of the second, ...
     "The batches of a round, each from a random generator of its own."
-    return [experiment.game.draw(rng, who) for rng, who in zip(generators, experiment.method.draws)]
+    users = (who for who in experiment.method.draws for _ in experiment.game.shards.own)
+    return [experiment.game.draw(rng, who) for rng, who in zip(generators, users)]
 
 # %% ../nbs/29_round.ipynb #5a130fc2
 def advance(
@@ -53,7 +56,8 @@ def advance(
     batches:list, # From `draw`
 ) -> tuple: # (State, what was seen: names to 0-dim tensors)
     "One round."
-    after, seen = experiment.method.step(experiment.game, state, batches)
+    game = experiment.game
+    after, seen = experiment.method.step(game, state, game.shards.grouped(batches))
     average = experiment.average
     if average: after = replace(after, average=average.update(after.average, after.params['gen']))
     # second derivatives of convolutions come in another layout, in which sums are rounded otherwise; a file knows none

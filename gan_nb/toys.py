@@ -11,11 +11,12 @@ from torch import Tensor
 
 from .core import brief, check_number, nearest
 from .losses import Loss, loss as loss_called
+from .shards import whole_batch
 
 # %% ../nbs/16_toys.ipynb #8e546a2f
 class Toy:
     "What the toy games share."
-    device = torch.device('cpu')
+    device, shards = torch.device('cpu'), whole_batch
 
     def split(self, start): # (dim,) -> parameters of both players
         """The players' parts of a start: the generator's numbers, then the discriminator's.

@@ -558,10 +558,10 @@ def words_of(language:str=None) -> dict: # Keys to words
 _spoken = ['en']
 
 def speak(
-    language:str, # 'en' or 'zh'
+    language:str|None, # 'en' or 'zh'; None or '': the one that is spoken
 ):
     "From now on panels and findings are in that language, all of them in this process. Raises `ValueError` for one that there is not."
     words_of(language)
-    _spoken[0] = language
+    if language: _spoken[0] = language
 
 def _written(value): return f'{value:,}' if isinstance(value, int) else value if isinstance(value, float) else str(value)

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, settings
 
 from gan_nb import Run
 from gan_nb.checkpoints import flatten
-from gan_nb.compiled import can_compile, listed
+from gan_nb.compiled import can_compile
+from gan_nb.core import listed
 from gan_nb.gan import players
 from gan_nb.recipes import Recipe, methods
 from gan_nb.round import measured

@@ -9,8 +9,8 @@ import torch
 
 import seams
 from gan_nb import Run
-from gan_nb.core import stream
-from gan_nb.compiled import can_compile, compiled, Graph, listed
+from gan_nb.core import listed, stream
+from gan_nb.compiled import can_compile, compiled, Graph
 from gan_nb.engines import as_function, Captured, Compiled
 from gan_nb.recipes import structure
 from gan_nb.round import draw, tensors

@@ -9,7 +9,7 @@ from torch import nn
 from gan_nb import models, Run
 from gan_nb.checkpoints import as_ini
 from gan_nb.checkup import _latents
-from gan_nb.compiled import listed
+from gan_nb.core import listed
 from gan_nb.engines import as_function, Captured, Eager
 from gan_nb.landscape import latents
 from gan_nb.population import Population

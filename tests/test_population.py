@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gan_nb import Run
-from gan_nb.compiled import listed
+from gan_nb.core import listed
 from gan_nb.population import Population
 from gan_nb.studies import heat_map
 from gan_nb.round import tensors
