@@ -4,6 +4,7 @@
 # make bench   how fast a round is, beside plain PyTorch, Lightning, Keras and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
 # make pairs   every triple of choices of a run that is told a condition (make test covers every pair; half an hour)
+# make shards  60 combinations of settings in shards, by one process, two and four: the same bits (half an hour)
 # make soak    an hour of everything that a person does to a panel, in a real browser (SOAK= seconds)
 # make window  how fast the panels move in a real browser, and what it costs the training; wants an idle machine
 # make kills   a run killed at 200 random moments (KILLS=; half a minute); make test does it 20 times
@@ -25,7 +26,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test fuzz kills pairs soak window bench sync clean
+.PHONY: help lab train test fuzz kills pairs shards soak window bench sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -79,6 +80,11 @@ pairs: export OMP_NUM_THREADS := 1
 pairs: export MPLBACKEND := Agg
 pairs: $(dev)
 	STRENGTH=3 $(bin)/python -m pytest -n 2 tests/test_conditions.py
+
+shards: export OMP_NUM_THREADS := 1
+shards: export MPLBACKEND := Agg
+shards: $(dev)
+	SHARDS_ROUNDS=50 SHARDS_SOME=60 $(bin)/python -m pytest tests/test_processes.py
 
 soak: export OMP_NUM_THREADS := 1
 soak: $(dev)

@@ -212,4 +212,5 @@ def _threads(recipe, device):
     "More threads than one make small networks slower."
     if recipe.threads != 'auto': return recipe.threads
     is_small = recipe.model == 'mlp' or device.type != 'cpu'
-    return 1 if is_small else torch.get_num_threads()
+    # more threads add in another order: one process with all shards shall have the bits of several
+    return 1 if is_small or recipe.shards > 1 else torch.get_num_threads()

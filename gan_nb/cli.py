@@ -11,10 +11,11 @@ import argparse
 import importlib.util
 import io
 import math
+import os
 import signal
 import sys
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 from .terminal import Commands, argument, key_value, seconds, whole_number
@@ -30,6 +31,8 @@ _own_data = argument('--data', metavar='PATH',
     help='the array or folder of pictures it was trained on, if that was your own')
 _autosave = argument('--autosave', type=seconds, default=60., metavar='SECONDS',
     help='how often to save, at the end of a round (default: 60)')
+_processes = argument('--processes', type=whole_number(1), metavar='K',
+    help='processes on this machine that share the work; the recipe has shards=K or a multiple (default: this one)')
 _latents = argument('--seed', type=whole_number(0), default=0, metavar='S', help='decides the latents (default: 0)')
 _best = argument('--best', action='store_true',
     help='of the best checkpoint, if Run.fit(metric=...) has kept one, instead of the newest')
@@ -161,8 +164,9 @@ def _progress(run, until): return f'round {run.round:,} of {until:,}'
 def _play(
     run, # A Run
     until:int, # The round to stop at
-    asked, # Stop when this list is not empty
+    stop, # Asked between two rounds
     keeper, # Of the run's folder
+    most, # Rounds in a call
 ):
     "Train; save and draw now and then; where no bar is shown, say how far it is."
     from gan_nb.driving import Pacer, Progress, drive, losses_in_words
@@ -176,7 +180,7 @@ def _play(
         with warnings_said(): drawing.measure(lambda: _try_to_draw(run, run.folder))
         if not bar.is_shown: print_line(f'{_progress(run, until)}: {losses_in_words(run.records.last)}')
     with Progress(run, until, sys.stderr.isatty(), [losses_in_words]) as bar:
-        drive(run, until, lambda: bool(asked), tasks=(bar, save, draw))
+        drive(run, until, stop, most, tasks=(bar, save, draw))
 
 # %% ../nbs/91_cli.ipynb #d8df45b0
 def train_until(
@@ -185,11 +189,21 @@ def train_until(
     folder:Path, # Its folder
     asked, # Stop when this list is not empty
     pause:float=60., # Seconds between two saves
+    team=None, # The processes that play it together
 ) -> int: # Exit status
     "Train `run` and save it now and then, and at the end, however that comes."
     from gan_nb.core import Diverged
+    from gan_nb.processes import Lost, Meetings
+    if team and not team.leads: return _follow(run, until, team)
+    stop = Meetings(team, run, asked) if team else lambda: bool(asked)
     with _kept(run, folder, pause) as keeper:
-        try: _play(run, until, asked, keeper)
+        try:
+            with team.listening() if team else nullcontext():
+                _play(run, until, stop, keeper, lambda: 1 if team else math.inf)
+        except Lost as error:
+            run.save(folder)
+            complain(f"{error}; saved in {folder} at {_progress(run, until)}; `gan-nb resume {folder} --processes {team.size}` goes on")
+            return 1
         except Diverged as error:
             run.save_divergence(error)
             _draw_both(run, folder)
@@ -198,6 +212,19 @@ def train_until(
         run.save(folder)
         _draw_both(run, folder)
         return _end(run, until, folder, asked)
+
+def _follow(run, until, team) -> int:
+    "What the other processes do: they play, and leave what there is to say and to write to the first."
+    from gan_nb.core import Diverged
+    from gan_nb.driving import drive
+    from gan_nb.processes import Lost, Meetings
+    try:
+        with team.listening(): drive(run, until, Meetings(team, run, ()), lambda: 1)
+    except Diverged: return 3
+    except Lost as error:
+        if error.speaks: complain(f"{error}; `gan-nb resume` goes on from what was saved last")
+        return 1
+    return 0
 
 def _end(run, until, folder, asked) -> int:
     "Say how it ended. 130 whichever signal it was: it means that the run is saved and can go on."
@@ -226,7 +253,8 @@ def _say_length(recipe, rounds, planned):
     argument('--keep', type=whole_number(1), default=2, metavar='N',
         help='how many of the last checkpoints stay in the folder (default: 2)'),
     argument('--compile', action='store_true',
-        help='compile the rounds first: half a minute or more at the beginning, then faster'))
+        help='compile the rounds first: half a minute or more at the beginning, then faster'),
+    _processes)
 def train_recipe(
     name:str, # Of a recipe
     rounds:int=None, # How many; none: the recipe's
@@ -236,9 +264,12 @@ def train_recipe(
     autosave:float=60., # Seconds between two saves
     keep:int=2, # The last checkpoints that stay
     compile:bool=False, # Compile the rounds first?
+    processes:int=None, # That share the work; none: this one, or those that a launcher has started
 ) -> int: # Exit status
     "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
     from gan_nb.driving import signals_noted
+    from gan_nb.processes import is_member, is_restarted, settled, share_out
+    if processes and not is_member(): return _in_processes(processes)
     with signals_noted(_stops) as asked:
         from gan_nb.build import idle_clips
         from gan_nb.recipes import recipe
@@ -246,11 +277,37 @@ def train_recipe(
         planned = recipe(name).replace(**dict(settings))
         made = planned.replace(rounds=rounds) if rounds else planned
         folder = Path(out or Path(made.run_folder)/f'{name}-seed{seed}')
-        _refuse_full(folder)
-        run = Run(made, seed, keep=keep, compile=compile)
-        if idle_clips(made): print_line(f"{name}: {_idle_clip}")
-        if made.rounds < planned.rounds: _say_length(made, made.rounds, f"the recipe's {planned.rounds:,}")
-        return train_until(run, made.rounds, folder, asked, autosave)
+        if is_restarted() and (folder/_checkpoint).exists(): return resume_run(folder, autosave=autosave)
+        with _team(made.timeout) as team:
+            with settled(team):
+                if not team or team.leads: _refuse_full(folder)
+                run = Run(made, seed, keep=keep, compile=compile)
+            if idle_clips(made): print_line(f"{name}: {_idle_clip}")
+            if made.rounds < planned.rounds: _say_length(made, made.rounds, f"the recipe's {planned.rounds:,}")
+            if team: share_out(team, run)
+            return train_until(run, made.rounds, folder, asked, autosave, team)
+
+@contextmanager
+def _team(timeout):
+    "For `with`: the team that this process is of, or None. Of several processes the first alone speaks."
+    from gan_nb.processes import Lost, joined
+    try:
+        with joined(timeout) as team, redirect_stdout(None) if team and not team.leads else nullcontext():
+            try: yield team
+            except (ValueError, OSError):
+                if not team or team.leads: raise
+                raise SystemExit(0) from None # the first says it
+    except Lost as error:
+        if error.speaks: complain(error)
+        raise SystemExit(1) from None
+
+def _in_processes(processes) -> int:
+    "The present line once more, in several processes."
+    from gan_nb.processes import Lost, launch
+    try: return launch(commands.line, processes)
+    except Lost as error:
+        complain(error)
+        return 1
 
 _idle_clip = "the clip has no effect, since a normaliser follows, which gives the gradient a length of its own"
 
@@ -263,13 +320,16 @@ def _open_run(
     data:str=None, # The path of the data, if it was trained on your own
 ):
     "The run in `folder`, on this machine's device. Raises `ValueError` if there is none."
+    store = store or _store_of(folder)
+    return _read_run(folder, data, store=None if best else store, best=best, compile=compile)
+
+def _read_run(place, data=None, **how):
+    "A run as `Run.load` reads it, on this machine's device."
     from gan_nb.recipes import local, recipe
     from gan_nb.training import Run
-    store = store or _store_of(folder)
     any_recipe = recipe('recommended')
     here = {name: getattr(any_recipe, name) for name in local}
-    with warnings_said():
-        return Run.load(folder, data, store=None if best else store, best=best, compile=compile, **here)
+    with warnings_said(): return Run.load(place, data, **how, **here)
 
 def _store_of(folder):
     from gan_nb.storage import Store
@@ -278,17 +338,19 @@ def _store_of(folder):
     raise ValueError(f"{folder}: holds no run; allowed is a folder that `gan-nb train` has made")
 
 # %% ../nbs/91_cli.ipynb #c0a4545f
-def _go_on(run, rounds, folder, asked, autosave) -> int:
+def _go_on(run, rounds, folder, asked, autosave, team=None) -> int:
     "Play what the plan still holds, or `rounds` more."
+    from gan_nb.processes import share_out
     until = run.round + rounds if rounds else max(run.recipe.rounds, run.round)
     if until == run.round:
-        if _are_old(folder): _draw_both(run, folder)
+        if (not team or team.leads) and _are_old(folder): _draw_both(run, folder)
         print_line(f"{folder}: all {run.round:,} rounds are done; --rounds N plays N more")
         return 0
     if until > run.recipe.rounds:
         _say_length(run.recipe, until, f'{run.recipe.rounds:,}')
         run.edit(rounds=until)
-    return train_until(run, until, folder, asked, autosave)
+    if team: share_out(team, run)
+    return train_until(run, until, folder, asked, autosave, team)
 
 # %% ../nbs/91_cli.ipynb #962a590b
 @commands.add('resume', 'go on with a run',
@@ -299,7 +361,8 @@ def _go_on(run, rounds, folder, asked, autosave) -> int:
     _autosave,
     argument('--compile', action=argparse.BooleanOptionalAction,
         help='compile the rounds, or do not (default: as they were, so that nothing changes)'),
-    _own_data)
+    _own_data,
+    _processes)
 def resume_run(
     folder:str, # Of a run
     rounds:int=None, # How many more; none: what is left of the recipe's
@@ -307,20 +370,32 @@ def resume_run(
     autosave:float=60., # Seconds between two saves
     compile:bool=None, # Are its rounds compiled? none: as they were
     data:str=None, # The path of the data, if it was trained on your own
+    processes:int=None, # As of `train_recipe`
 ) -> int: # Exit status
     """Go on with a run, after an edit if there are `settings`.
 
     Raises `ValueError` for a folder without one, and for a setting that cannot change."""
     from gan_nb.driving import signals_noted
+    from gan_nb.processes import handed_out, is_member, settled
+    from gan_nb.recipes import recipe
+    if processes and not is_member(): return _in_processes(processes)
     with signals_noted(_stops) as asked, ExitStack() as held:
-        store = _store_of(folder)
-        try: held.enter_context(store.lock)
-        except OSError as error: raise _cannot_write(folder, error) from None
-        store.tidy()
-        run = _open_run(folder, store, compile=compile, data=data)
-        if not run.game.data.is_here: run.game.data.refuse()
-        if settings: run.edit(**dict(settings))
-        return _go_on(run, rounds, Path(folder), asked, autosave)
+        team = held.enter_context(_team(recipe('recommended').timeout))
+        with settled(team): run = _locked(folder, held, compile, data) if not team or team.leads else None
+        if team: run = handed_out(team, run, lambda file: _read_run(file, data, compile=compile))
+        with settled(team):
+            if settings: run.edit(**dict(settings))
+        return _go_on(run, rounds, Path(folder), asked, autosave, team)
+
+def _locked(folder, held, compile, data):
+    "The run in a folder that is this process's own, as long as `held` is."
+    store = _store_of(folder)
+    try: held.enter_context(store.lock)
+    except OSError as error: raise _cannot_write(folder, error) from None
+    store.tidy()
+    run = _open_run(folder, store, compile=compile, data=data)
+    if not run.game.data.is_here: run.game.data.refuse()
+    return run
 
 # %% ../nbs/91_cli.ipynb #51edb54b
 @commands.add('sample', 'write samples of a run',
@@ -552,6 +627,13 @@ def main(
     argv=None, # What stands after `gan-nb`; none: what stood on this process's line
 ) -> int: # Exit status
     "Run one command."
+    if 'RANK' not in os.environ: return _status(argv)
+    from gan_nb.processes import left
+    try: return left(_status(argv))
+    except SystemExit as end: return left(end.code or 0)
+
+def _status(argv):
+    "The command's own, or what it means that it could not end."
     try: return commands.call(argv)
     except (ValueError, OSError, OverflowError) as error:
         complain(error)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['latent_kinds', 'builders', 'Pair', 'draw_latents', 'mlp', 'mlp_pair', 'conv_pair', 'conv_twice_pair', 'residual_pair',
            'unet_pair', 'text_pair', 'apply_spectral_norm', 'over_patches', 'input_slopes', 'row_norms',
-           'GradientNormalized', 'Packed', 'pair']
+           'GradientNormalized', 'Packed', 'pair', 'is_own']
 
 # %% ../nbs/13_models.ipynb #6a802692
 import inspect
@@ -350,14 +350,16 @@ def pair(
         if pack > 1: judge = Packed(judge, pack, condition)
         if gn: judge = GradientNormalized(judge)
         made = replace(made, discriminator=judge, pack=pack, latent=latent)
-        if _is_own(model): _try(model, made)
+        if is_own(model): _try(model, made)
     return made
 
 def _packing(model, shape, settings, condition):
     pack = settings['pack']
     return _built(model, packed_shape(shape, pack), settings, condition and condition.packed(pack)).discriminator
 
-def _is_own(model): return builders[model] not in _built_in.values()
+def is_own(model:str) -> bool:
+    "Is it a builder of the user's own? Raises `KeyError` for no builder."
+    return builders[model] not in _built_in.values()
 
 def _is_meta(): return torch.get_default_device().type == 'meta' # only sizes are asked for
 
@@ -368,14 +370,14 @@ def _built(model, shape, settings, condition):
     if condition and model == 'conv_twice': raise nearest('model', model, ['mlp', 'conv'])
     try: made = _called(model, words, named)
     except Exception as error:
-        if not _is_own(model): raise
+        if not is_own(model): raise
         raise ValueError(f"{who} fails on shape {shape}: {first_line(error)[:90]}") from error
-    return replace(_as_pair(who, made, shape, settings.get('z_dim', 100)), condition=condition) if _is_own(model) else made
+    return replace(_as_pair(who, made, shape, settings.get('z_dim', 100)), condition=condition) if is_own(model) else made
 
 def _called(model, words, named):
     try: return builders[model](*words, **named)
     except Exception:
-        if not (_is_own(model) and _is_meta()): raise
+        if not (is_own(model) and _is_meta()): raise
         with torch.device('cpu'): return builders[model](*words, **named) # it looks at numbers
 
 # %% ../nbs/13_models.ipynb #db689204

@@ -303,6 +303,7 @@ _here = dict(role='none', live=False, local=True)
 _machine = dict(
     device=setting('auto', usable_device, 'auto, cpu, cuda, ... (local)', **_here),
     threads=setting('auto', thread_count, 'torch threads on the CPU, or auto (local)', **_here),
+    timeout=setting(60.0, number(0.001), 'seconds that processes wait for each other (local)', **_here),
     data_folder=setting('', one_line, 'where image sets may lie (local)', **_here),
     run_folder=setting('runs', one_line, 'where run folders go (local)', **_here),
     language=setting('', one_language, f"the language of panels: {' or '.join(languages)} (local)", **_here),

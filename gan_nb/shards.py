@@ -57,7 +57,9 @@ class Shards:
             parts = iter(row.split(sizes))
             yield refill(results[0], [next(parts).view_as(t).to(t.dtype) if t.is_floating_point() else t for t in places])
 
-def _real(tensors): return [t for t in tensors if t.is_floating_point()]
+def _real(tensors):
+    "Those that are averaged, all in one layout: sums of another are rounded otherwise."
+    return [t.contiguous() for t in tensors if t.is_floating_point()]
 
 def parts_of(
     batch, # As of `Shards.grouped`

@@ -97,7 +97,7 @@ class Commands:
     def __init__(self,
         program:str, # Its name
         about:str, # What it does, for --help
-    ): self.program, self.about, self.lines = program, about, {}
+    ): self.program, self.about, self.lines, self.line = program, about, {}, []
 
     def add(self,
         name:str, # On the line, after the program's
@@ -124,5 +124,6 @@ class Commands:
         argv:list=None, # What stands after the program's name; none: what stood on this process's line
     ) -> int: # Exit status
         "Read a line and do what it says. Raises `ValueError` for one that is not allowed."
-        chosen = vars(self.parser().parse_args(argv))
+        self.line = sys.argv[1:] if argv is None else list(argv)
+        chosen = vars(self.parser().parse_args(self.line))
         return chosen.pop('do')(**chosen)

@@ -169,6 +169,7 @@ class Run:
         metric=None, # A function of the run that gives a number: the checkpoint where it is best stays in `folder`
         best:str='smallest', # Or 'largest'
         every:int=None, # Rounds between two looks at the metric; None: whenever it saves
+        processes:int=1, # More: that many on this machine share the work, if the recipe has as many `shards`, or a multiple
     ) -> 'Run':
         """Play `n` rounds, and save to `folder`, if there is one, now and then and at the end.
 
@@ -176,6 +177,11 @@ class Run:
         go on. Raises `Diverged`, with diverged.json in the folder, `ValueError` for a folder that another run has or is
         in, `OSError` if it cannot be written at the end."""
         until = max(self.recipe.rounds, self.round) if n is None else self.round + _count('n', n)
+        if check_whole('processes', processes, 1) > 1:
+            from gan_nb.processes import fit_in_processes
+            if metric is not None: raise ValueError("metric: a function came; with several processes allowed is None, since it cannot be sent to them")
+            if until > self.round: fit_in_processes(self, until - self.round, processes)
+            return self
         judge = None if metric is None else Best(self, metric, best, every)
         _fit(self, until, Keeper(self, autosave), judge, progress)
         return self

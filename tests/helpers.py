@@ -1,8 +1,10 @@
 "What several test files share: small runs, how two of them are compared, and checkpoints that were changed."
 import errno
+import itertools
 import json
 import math
 import os
+import random
 import struct
 import tempfile
 import time
@@ -55,6 +57,26 @@ def pair(n, k, d, seed=0):
     "Two sets of features that differ in mean and covariance."
     rng = np.random.default_rng([seed, n, k, d])
     return rng.normal(size=(n, d)), rng.normal(size=(k, d)) @ (np.eye(d) + 0.2 * rng.normal(size=(d, d))) + 0.3
+
+
+# What is tried in combinations
+
+def covering(factors, strength, seed=0):
+    "Rows in which every choice of any `strength` factors occurs: each time the best of 30 random rows that hold a missing one."
+    names, draw = list(factors), random.Random(seed)
+    missing = {frozenset(zip(some, values)) for some in itertools.combinations(names, strength)
+        for values in itertools.product(*(factors[n] for n in some))}
+    left, rows = sorted(missing, key=lambda part: sorted(part)), []
+    while left:
+        best = None
+        for _ in range(30):
+            row = {n: draw.choice(list(factors[n])) for n in names} | dict(draw.choice(left))
+            gain = sum(part <= set(row.items()) for part in left[:4000])
+            if best is None or gain > best[0]: best = gain, row
+        rows.append(best[1])
+        there = set(best[1].items())
+        left = [part for part in left if not part <= there]
+    return rows
 
 
 # Looking at a run

@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import os
-import random
 
 import numpy as np
 import onnxruntime
@@ -28,7 +27,7 @@ from gan_nb.recipes import methods
 from gan_nb.rules import rules
 from gan_nb.sources import spelt
 from gan_nb.transforms import clips, normalizers
-from helpers import can_compile, same_run
+from helpers import can_compile, covering, same_run
 
 strength = int(os.environ.get("STRENGTH", 2))
 rng = np.random.default_rng(0)
@@ -58,24 +57,6 @@ factors = {
     "penalty": {"no penalty": {}, "r1": dict(r1=.1), "r1 and r2": dict(r1=.1, r2=.2), "wgan_gp": dict(wgan_gp=1.), "dragan": dict(dragan=1.)},
     "network": {"plain": {}, "spectral": dict(spectral=True), "gn": dict(gn=True), "pack": dict(pack=3), "gn of a pack": dict(gn=True, pack=2)},
     "more": {"nothing more": {}, "noise": dict(noise=.1), "average": dict(halflife=5.), "bf16": dict(precision="bf16"), "uniform": dict(latent="uniform")}}
-
-
-def covering(factors, strength, seed=0):
-    "Rows in which every choice of any `strength` factors occurs: each time the best of 30 random rows that hold a missing one."
-    names, draw = list(factors), random.Random(seed)
-    missing = {frozenset(zip(some, values)) for some in itertools.combinations(names, strength)
-        for values in itertools.product(*(factors[n] for n in some))}
-    left, rows = sorted(missing, key=lambda part: sorted(part)), []
-    while left:
-        best = None
-        for _ in range(30):
-            row = {n: draw.choice(list(factors[n])) for n in names} | dict(draw.choice(left))
-            gain = sum(part <= set(row.items()) for part in left[:4000])
-            if best is None or gain > best[0]: best = gain, row
-        rows.append(best[1])
-        there = set(best[1].items())
-        left = [part for part in left if not part <= there]
-    return rows
 
 
 rows = covering(factors, strength)
