@@ -70,7 +70,7 @@ def test_a_default_is_allowed_and_has_the_type_of_its_field(field):
 
 # What the derived lists are
 
-def test_local_to_a_machine(): assert local == ("device", "threads", "data_folder", "run_folder", "language")
+def test_local_to_a_machine(): assert local == ("device", "threads", "timeout", "data_folder", "run_folder", "language")
 
 
 def test_what_may_change_while_a_run_is_under_way():
@@ -120,7 +120,7 @@ def some_recipe(rng):
     for name in names:
         it, kind = settings[name], next(f.type for f in fields if f.name == name)
         known = choices.get(it["short"] or name, choices.get(kind, (Recipe.__dataclass_fields__[name].default,)))
-        if name == "lookahead_alpha": known = (.25, 1)
+        if name in ("lookahead_alpha", "timeout"): known = (.25, 1)
         changes[name] = rng.choice(known)
     return Recipe(**changes)
 
