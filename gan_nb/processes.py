@@ -4,27 +4,31 @@
 
 # %% auto #0
 __all__ = ['Lost', 'Team', 'is_member', 'is_restarted', 'joined', 'settled', 'identity', 'share_out', 'handed_out', 'Meetings',
-           'left', 'launch', 'fit_in_processes']
+           'left', 'launch', 'Crew', 'serve']
 
 # %% ../nbs/73_processes.ipynb #d0b1074f
 import hashlib
 import json
 import os
-import signal
+import pickle
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from .core import check_whole, first_line, in_one_line, listed
+from .build import build, rebuilt
+from .core import check_whole, first_line, in_one_line, listed, refill
+from .engines import Engines
 from .models import is_own
-from .recipes import as_text, local
 from .round import tensors
 from .shards import Shards
 
@@ -126,11 +130,12 @@ def is_restarted() -> bool:
 @contextmanager
 def joined(
     timeout:float=60., # Seconds after which a process that does not answer is given up
-): # Gives a Team, or None
+    alone=None, # What to give to a process that was started alone
+): # Gives a Team, or `alone`
     """For `with`: the team that this process is of, which ends when all have come to the end. Raises `ValueError` where
     the others cannot be reached, `Lost` where one does not come to the end."""
     if not is_member():
-        yield None
+        yield alone
         return
     team = _join(timeout)
     try: yield team
@@ -267,48 +272,144 @@ def launch(
         if file.is_file(): return int(file.read_text())
         raise Lost(f"{how}; what was saved before is whole, and `gan-nb resume` goes on from there")
 
-# %% ../nbs/73_processes.ipynb #cafffaf1
-def fit_in_processes(
-    run, # A Run with a folder
-    rounds:int, # To play
-    processes:int, # That share the work
-):
-    """Let processes of their own train a run in its folder, and take it up again. As `Run.fit(processes=...)`.
+# %% ../nbs/73_processes.ipynb #465d10fc
+class Crew:
+    """Processes of their own that play the rounds of a run: an engine, as those of `gan_nb.engines`.
 
-    Raises `ValueError` for what only this notebook has, `Diverged` and `KeyboardInterrupt` as `Run.fit` does, and `Lost`
-    where one of them broke down; the run is then what was saved last."""
-    _check_can_be_left(run)
-    run.save(run.folder)
-    folder, words = Path(run.folder).resolve(), ['resume', '--rounds', rounds, '--processes', processes]
-    with tempfile.TemporaryDirectory() as place: # where they read the settings of this machine
-        here = {name: getattr(run.recipe, name) for name in local if name not in ('language', 'run_folder')}
-        (Path(place)/'settings.ini').write_text('[DEFAULT]\n' + ''.join(f'{name} = {as_text(value)}\n' for name, value in here.items()))
-        said, status, is_interrupted = _wait([sys.executable, '-m', 'gan_nb', words[0], str(folder), *map(str, words[1:])], place)
-    if status == 2: raise ValueError(said)
-    found = type(run).load(folder, compile=run.compile, **here)
-    run.history, run.folders = found.history, found.folders
-    if is_interrupted or status == 130: raise KeyboardInterrupt
-    if status == 3: run.step() # what they met, this process meets too
-    if status: raise Lost(said)
+    Playing raises `ValueError` for a recipe that they cannot build, and `Lost` where one of them has gone; the next round
+    then begins with new ones."""
+    most = 50 # Rounds in a call
 
-def _check_can_be_left(run):
-    why = None
-    if not run.folder: why = "folder: None came; processes need one to meet in, as Run(..., folder='runs/mine')"
-    elif not isinstance(run.recipe.data, str): why = "data: your own came; processes of their own can load data by name or path alone, from the command line"
-    elif is_own(run.recipe.model): why = f"model: {run.recipe.model!r} came; processes of their own know only what gan_nb brings"
-    if why: raise ValueError(why)
+    def __init__(self,
+        processes:int, # How many
+        compile:bool=False, # Shall they compile the rounds?
+    ):
+        self.processes, self.is_compiled, self.pace = check_whole('processes', processes, 1), compile, None
+        self.started, self.experiment, self._told = [], None, (None, None)
 
-def _wait(line, place):
-    "Run a line to its end: (the last thing that it said, status, was it interrupted?)."
-    process = subprocess.Popen(line, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))})
-    is_interrupted = False
-    while True:
+    def bind(self, experiment) -> 'Crew':
+        "The same for another experiment."
+        self.experiment = experiment
+        return self
+
+    @property
+    def together(self) -> int:
+        "Rounds that take a tenth of a second."
+        return max(1, min(self.most, int(.1 / self.pace) if self.pace else 1))
+
+    def play(self,
+        state, # A State
+        n:int=1, # Rounds
+    ) -> tuple: # (State, rows (n, measured), finite? (n,))
+        "The next `n` rounds."
+        experiment, began = self.experiment, time.perf_counter()
+        if not self.started: self._start()
+        told_experiment, told_state = self._told
+        order = dict(n=n, compile=self.is_compiled)
+        if experiment is not told_experiment: order |= dict(recipe=_sendable(experiment), seed=state.seed)
+        if state is not told_state: order['state'] = _moved(state, 'cpu')
+        after, rows, finite = self._ask(order)
+        after = _moved(after, experiment.device)
+        self._told, self.pace = (experiment, after), (time.perf_counter() - began) / n
+        return after, rows.to(experiment.device), finite.to(experiment.device)
+
+    def _start(self):
+        notes = dist.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+        here = {**os.environ, 'WORLD_SIZE': str(self.processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(notes.port),
+                'TORCHELASTIC_USE_AGENT_STORE': 'True', 'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1'),
+                'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}
+        code = f"from gan_nb.processes import serve; serve({self.experiment.recipe.timeout})"
+        for rank in range(self.processes):
+            own = {**here, 'RANK': str(rank), 'LOCAL_RANK': str(rank)}
+            # a session of their own: Ctrl-C is for the notebook, which stops between two rounds
+            self.started.append(subprocess.Popen([sys.executable, '-c', code], env=own, start_new_session=True,
+                                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE if rank == 0 else None))
+        self._notes, self._told = notes, (None, None)
+        self._end = weakref.finalize(self, _end_all, self.started)
+
+    def _ask(self, order):
+        first = self.started[0]
         try:
-            _, errors = process.communicate()
-            break
-        except KeyboardInterrupt:
-            is_interrupted = True
-            process.send_signal(signal.SIGTERM)
-    lines = [text.removeprefix('gan-nb: ') for text in errors.splitlines() if text.startswith('gan-nb: ')]
-    return (lines or [errors[-200:]])[-1], process.returncode, is_interrupted
+            for process in self.started: _send(process.stdin, order)
+            while not wait([first.stdout], 1.):
+                if any(process.poll() is not None for process in self.started): break
+            kind, answer = _receive(first.stdout)
+        except (EOFError, OSError):
+            ended = next((rank for rank, process in enumerate(self.started) if process.poll() is not None), 0)
+            kind, answer = 'lost', f"process {ended} has gone ({self.processes} processes, counted from 0)"
+        except BaseException: # what comes next would be an answer to this
+            self.close()
+            raise
+        if kind == 'played': return answer
+        self.close()
+        raise (Lost if kind == 'lost' else ValueError)(answer)
+
+    def close(self):
+        "End the processes. The next round starts new ones."
+        if self.started: self._end()
+        self.started = []
+
+def _end_all(processes):
+    for process in processes: process.kill()
+    for process in processes: process.wait()
+
+def _sendable(experiment):
+    "The recipe, with the data it was built with. Raises `ValueError` for what another process does not know."
+    recipe = experiment.recipe
+    if is_own(recipe.model): raise ValueError(f"model: {recipe.model!r} came; processes of their own know only what gan_nb brings")
+    return recipe if isinstance(recipe.data, str) else recipe.replace(data=experiment.game.data.to('cpu'))
+
+def _moved(state, device):
+    "A state on a device."
+    if state.params['gen'] and next(iter(state.params['gen'].values())).device.type == torch.device(device).type: return state
+    there = {name: refill(tree, [t.to(device) for t in listed(tree)]) for name, tree in tensors(state).items()}
+    return replace(state, **there)
+
+def _send(pipe, what):
+    content = pickle.dumps(what)
+    pipe.write(len(content).to_bytes(8, 'big') + content)
+    pipe.flush()
+
+def _receive(pipe):
+    "Raises `EOFError` where nobody is at the other end."
+    size = pipe.read(8)
+    if len(size) < 8: raise EOFError
+    content = pipe.read(int.from_bytes(size, 'big'))
+    return pickle.loads(content)
+
+# %% ../nbs/73_processes.ipynb #d72690c2
+def serve(
+    timeout:float, # Seconds after which a process that does not answer is given up
+):
+    "What a process of a `Crew` does, until nobody gives orders any more."
+    orders, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr # the pipe is for answers
+    with joined(timeout, alone=Team(0, 1, None, timeout)) as team:
+        hand = _Hand(team)
+        while True:
+            try: order = _receive(orders)
+            except EOFError:
+                team.is_broken = True # whoever gives orders has gone: nobody waits for the others
+                return
+            answer = hand.do(order)
+            if team.leads: _send(answers, answer)
+
+class _Hand:
+    def __init__(self, team): self.team, self.experiment, self.state, self.engines = team, None, None, None
+
+    def do(self, order):
+        "('played', what the engine gave), ('wrong', a line) or ('lost', a line)."
+        try:
+            if 'recipe' in order: self._build(order)
+            self.state = _moved(order.get('state', self.state), self.experiment.device)
+            with self.team.listening(), self.experiment.computing():
+                self.state, rows, finite = self.engines.pick(self.experiment, self.state).play(self.state, order['n'])
+            return 'played', (_moved(self.state, 'cpu'), torch.stack(list(rows)).cpu(), torch.stack(list(finite)).cpu())
+        except ValueError as error: return 'wrong', str(error)
+        except Lost as error: return 'lost', str(error)
+
+    def _build(self, order):
+        if self.experiment: self.experiment = rebuilt(self.experiment, order['recipe'])
+        else:
+            self.experiment, self.engines = build(order['recipe'], order['seed']), Engines(order['compile'])
+            if self.team.size > 1: self.team.divide(self.experiment.game.shards)

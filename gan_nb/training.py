@@ -71,7 +71,7 @@ class Run:
     recipe, game, method, average = (_held(f'experiment.{part}') for part in ('recipe', 'game', 'method', 'average'))
     device, threads, round = _held('experiment.device'), _held('experiment.threads'), _held('state.round')
     edits, rollbacks = _held('edits', list), _held('rollbacks', list)
-    compile = property(lambda self: self.engines.wanted, lambda self, wanted: setattr(self, 'engines', Engines(wanted)))
+    compile = property(lambda self: self.engines.wanted, lambda self, wanted: setattr(self, 'engines', _engines(wanted, self.processes)))
     folder = property(lambda self: self.folders.own, lambda self, place: setattr(self.folders, 'own', place))
     keep = property(lambda self: self.folders.keep, lambda self, n: setattr(self.folders, 'keep', n))
 
@@ -169,7 +169,7 @@ class Run:
         metric=None, # A function of the run that gives a number: the checkpoint where it is best stays in `folder`
         best:str='smallest', # Or 'largest'
         every:int=None, # Rounds between two looks at the metric; None: whenever it saves
-        processes:int=1, # More: that many on this machine share the work, if the recipe has as many `shards`, or a multiple
+        processes:int=None, # Processes of their own that play the rounds meanwhile, as `Run.processes`; None: as it is
     ) -> 'Run':
         """Play `n` rounds, and save to `folder`, if there is one, now and then and at the end.
 
@@ -177,14 +177,32 @@ class Run:
         go on. Raises `Diverged`, with diverged.json in the folder, `ValueError` for a folder that another run has or is
         in, `OSError` if it cannot be written at the end."""
         until = max(self.recipe.rounds, self.round) if n is None else self.round + _count('n', n)
-        if check_whole('processes', processes, 1) > 1:
-            from gan_nb.processes import fit_in_processes
-            if metric is not None: raise ValueError("metric: a function came; with several processes allowed is None, since it cannot be sent to them")
-            if until > self.round: fit_in_processes(self, until - self.round, processes)
-            return self
         judge = None if metric is None else Best(self, metric, best, every)
-        _fit(self, until, Keeper(self, autosave), judge, progress)
+        with self._in_processes(processes): _fit(self, until, Keeper(self, autosave), judge, progress)
         return self
+
+    @property
+    def processes(self) -> int:
+        """Processes of their own, on this machine, that play the rounds; 1: this process does. The recipe has as many
+        `shards`, or a multiple, and then the bits are the same. Setting it raises `ValueError` for another number."""
+        return self.engines.crew.processes if self.engines.crew else 1
+
+    @processes.setter
+    def processes(self, n):
+        if check_whole('processes', n, 1) > 1 and self.recipe.shards % n:
+            raise ValueError(f"processes: {n} came; allowed are divisors of shards, which is {self.recipe.shards}")
+        if self.engines.crew: self.engines.crew.close()
+        self.engines = _engines(self.compile, n)
+
+    @contextmanager
+    def _in_processes(self, n):
+        before = self.engines
+        if n is not None: self.processes = n
+        try: yield
+        finally:
+            if n is not None:
+                if self.engines.crew: self.engines.crew.close()
+                self.engines = before
 
     # -- looking --
     @torch.no_grad()
@@ -401,6 +419,12 @@ def _of_found(cls, found, compile):
     return run
 
 # %% ../nbs/48_training.ipynb #bbfd3461
+def _engines(compile, processes):
+    "Who plays the rounds."
+    if processes == 1: return Engines(compile)
+    from gan_nb.processes import Crew
+    return Engines(compile, Crew(processes, compile is True))
+
 def _described(run):
     recipe = run.recipe
     precision = '' if recipe.precision == 'float32' else f', {recipe.precision}'

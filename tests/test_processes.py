@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_nb import Run
+from gan_nb import models, Run
 from gan_nb.cli import main
 from gan_nb.core import Diverged
+from gan_nb.driving import replay
 from gan_nb.gan import gradient
+from gan_nb.lab import Lab
 from gan_nb.population import Population
+from gan_nb.processes import Lost
 from gan_nb.round import draw
 from helpers import assert_same, csv_of, here, needs_compiler, one_line
 
@@ -135,21 +138,63 @@ def test_a_signal_stops_all_at_the_same_round_and_saves(tmp_path):
     assert torch.equal(saved.samples(8), Run("ring", **ring_of_two).fit(saved.round, progress=False).samples(8))
 
 
-def test_from_a_notebook(tmp_path, by_one):
-    run = Run("ring", **ring_of_two, folder=tmp_path/"run").fit(20, progress=False)
-    assert run.fit(40, processes=2) is run
+def test_a_crew_is_one_more_engine(tmp_path, by_one):
+    "Edits, steps by hand, undo, divergence and killed processes: the bits are those of one process, and nothing is left behind."
+    run, one = (Run("ring", **ring_of_two).fit(20, progress=False) for _ in range(2))
+    assert run.fit(40, processes=2) is run and run.processes == 1
     assert_same(run, by_one)
+    one.fit(40, progress=False)
+    run.processes = 2
+    for r in (run, one):
+        r.edit(lr=.02)
+        r.fit(5, progress=False)
+        for what in ("disc", "round"): r.step(what)
+        r.back()
+        r.fit(5, progress=False)
+    assert_same(run, one)
+    for rank in (1, 0) if rounds >= 50 else (1,):
+        started = list(run.engines.crew.started)
+        os.kill(started[rank].pid, signal.SIGKILL)
+        with pytest.raises(Lost, match=f"process {rank} has gone"): run.fit(50)
+        assert_same(run, one.fit(run.round - one.round, progress=False))
+        run.fit(2)
+    assert all(process.poll() is not None for process in started)
+    started = list(run.engines.crew.started)
     run.edit(lr=1e30)
-    with pytest.raises(Diverged, match="not finite"): run.fit(5, processes=2)
-    assert run.round == 60 and run.divergence["round"] == 60
+    with pytest.raises(Diverged, match="not finite"): run.fit(5)
+    run.processes = 1
+    assert all(process.poll() is not None for process in started) and run.divergence["round"] == run.round
+
+
+def test_the_lab_steers_a_crew(by_one):
+    run = Run("ring", **ring_of_two)
+    run.processes = 2
+    lab = Lab(run)
+    lab.play()
+    wait_for(lambda: run.round > 10 or lab.note)
+    lab.run.edit(lr=.02)
+    wait_for(lambda: run.edits and run.round > run.edits[-1].round + 5)
+    lab.pause()
+    lab.wait()
+    again = Run("ring", **ring_of_two)
+    replay(again, run.edits, run.round)
+    assert_same(run, again)
+    lab.close()
+
+
+def test_own_data_go_along(tmp_path):
+    points = torch.randn(40, 2) * 30 + 100
+    one, two = (Run("ring", **ring_of_two, data=points) for _ in range(2))
+    assert_same(two.fit(5, processes=2), one.fit(5, progress=False))
 
 
 def test_what_cannot_be_shared_out_is_one_line(tmp_path, monkeypatch, capsys):
-    points = torch.randn(40, 2)
-    for wrong, says in (({}, "folder: None came"), (dict(folder=tmp_path/"own", data=points), "data: your own came")):
-        with pytest.raises(ValueError, match=says) as error: Run("ring", **ring_of_two, **wrong).fit(3, processes=2)
+    run = Run("ring", **ring_of_two)
+    for wrong, says in ((3, "processes: 3 came; allowed are divisors of shards, which is 2"), (0, "processes: 0 came"), ("2", "processes: '2' came")):
+        with pytest.raises(ValueError, match=says) as error: run.fit(3, processes=wrong)
         one_line(error.value)
-    with pytest.raises(ValueError, match="metric"): Run("ring", **ring_of_two, folder=tmp_path/"a").fit(3, processes=2, metric=lambda run: 1.)
+    monkeypatch.setitem(models.builders, "mine", lambda shape, z_dim: (torch.nn.Linear(z_dim, *shape), torch.nn.Linear(*shape, 1)))
+    with pytest.raises(ValueError, match="model: 'mine' came; processes of their own know only"): Run("ring", **ring_of_two, model="mine").fit(3, processes=2)
     for wrong, says in ((dict(shards=3), "batch_size: 256 came; allowed are multiples of 3, for 3 equal parts"),
             (dict(shards=2, method="unrolled"), "method: unrolled came; with 2 shards"), (dict(shards=0), "shards: 0 came"),
             (dict(shards=2, pack=3), "multiples of 3")):
