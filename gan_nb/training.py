@@ -237,6 +237,15 @@ class Run:
         from gan_nb.sharing import as_line
         return as_line(self)
 
+    def page(self,
+        path, # Where; its name ends in .html, or gets that ending
+        n:int=None, # Rounds to keep, at most; None: as many as there is room for
+        progress:bool=None, # Show a bar? None: where a person is looking
+    ) -> Path: # Of the page
+        "Write the run as one page that needs no kernel and no network, 5 MB at most. As `gan_nb.page.write_page`."
+        from gan_nb.page import write_page
+        return write_page(self, path, n, progress)
+
     def log_to(self,
         kind:str, # 'tensorboard'
         folder, # Made where it is missing
