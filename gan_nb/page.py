@@ -60,7 +60,14 @@ def ticks_of(run) -> list: # Of dicts: round, hue, text
     found = [mark | {'text': drag.in_words()} for mark, drag in zip(marks_of(run, len(done) or 1), done)]
     found += [dict(round=back['round'], hue='bad', text=say('diverged_there', round=back['round'], to=back['to'])) for back in run.rollbacks]
     if at := run.divergence: found.append(dict(round=run.round, hue='bad', text=say('would_diverge', round=at['round'])))
-    return sorted(found, key=lambda tick: tick['round'])
+    rounds = sorted({tick['round'] for tick in found})
+    return [_joined([tick for tick in found if tick['round'] == round]) for round in rounds]
+
+def _joined(ticks):
+    "Those of one round as one."
+    hues = {tick['hue'] for tick in ticks}
+    hue = 'bad' if 'bad' in hues else hues.pop() if len(hues) == 1 else 'soft'
+    return dict(round=ticks[0]['round'], hue=hue, text=' · '.join(tick['text'] for tick in ticks))
 
 def _changing(then, scene, ticks):
     "What a frame says of its round alone."
@@ -172,7 +179,7 @@ def page_of(
 ) -> str: # HTML
     "A run as a page."
     title, ticks, charts, wire = f'{run.start_recipe.name}, seed {run.seed}', ticks_of(run), _charts(run), Wire()
-    scene = _scene(run, most - 500_000)
+    scene = _scene(run, most * 9 // 10)
     names, rows = _measures(run, charts)
     still = replace(_frame(run, scene, ticks), fake=None, surface=None, pictures=None, measures=rows)
     first, buffers = wire.message(replace(still, said=dict(measures_columns=names, marks=marks_of(run), layers_off=[] if scene.k else ['surface'])), whole=True)
