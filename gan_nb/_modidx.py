@@ -1251,6 +1251,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'gan_nb.page._spacing': ('nbs/page.html#_spacing', 'gan_nb/page.py'),
                              'gan_nb.page._spec': ('nbs/page.html#_spec', 'gan_nb/page.py'),
                              'gan_nb.page.evenly': ('nbs/page.html#evenly', 'gan_nb/page.py'),
+                             'gan_nb.page.is_as_recorded': ('nbs/page.html#is_as_recorded', 'gan_nb/page.py'),
                              'gan_nb.page.letters': ('nbs/page.html#letters', 'gan_nb/page.py'),
                              'gan_nb.page.page_of': ('nbs/page.html#page_of', 'gan_nb/page.py'),
                              'gan_nb.page.ticks_of': ('nbs/page.html#ticks_of', 'gan_nb/page.py'),

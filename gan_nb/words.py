@@ -185,6 +185,7 @@ _kept = {
     'copy_refused': 'The browser keeps the clipboard to itself here. The text is selected: Ctrl+C, or the copy of your menu, takes it.',
     'kept_play_tip': 'Show the rounds one after the other', 'kept_pause_tip': 'Stay at this round', 'kept_norms_hint': 'faint: before · solid: after the clip',
     'kept_all': 'all {n} rounds from 0 on are kept', 'kept_some': '{n} rounds are kept, every {every} from 0 on, and the last', 'seed_is': 'seed {seed}',
+    'kept_anew': 'Played again for this page, the run came to other numbers than it had recorded: another machine, or another device, computes with other last digits. The charts and the last round are those of the run; the pictures before it are of what was played again.',
     'diverged_there': 'round {round} was not finite; back to round {to}', 'would_diverge': 'round {round} would not be finite',
     'no_script': 'This page draws with JavaScript, which is switched off here.',
 }
@@ -461,6 +462,7 @@ _kept_zh = {
     'copy_refused': '浏览器在这里不允许使用剪贴板。文字已选中：按 Ctrl+C 或用菜单中的“复制”。',
     'kept_play_tip': '依次显示各轮', 'kept_pause_tip': '停在这一轮', 'kept_norms_hint': '淡：裁剪前 · 实：裁剪后',
     'kept_all': '保留了从 0 开始的全部 {n} 轮', 'kept_some': '保留了 {n} 轮：从 0 开始每 {every} 轮一次，以及最后一轮', 'seed_is': '种子 {seed}',
+    'kept_anew': '为本页重新播放时，数值与当时的记录不同：另一台机器或另一种设备的末位数字不同。图表和最后一轮属于原来的运行；之前的图片来自重新播放的运行。',
     'diverged_there': '第 {round} 轮出现非有限数；退回第 {to} 轮', 'would_diverge': '第 {round} 轮将出现非有限数',
     'no_script': '本页用 JavaScript 绘制，而这里已将其关闭。',
 }
