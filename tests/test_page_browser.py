@@ -69,23 +69,23 @@ def assert_shows_all(run, page, shown):
 
 
 def test_the_ring_is_shown_round_by_round_without_a_network(opened):
-    run = Run("ring", hidden=(16, 16), batch_size=32, threads=1, device="cpu").fit(15, progress=False)
+    run = Run("ring", hidden=(16, 16), batch_size=32, threads=1, device="cpu").fit(10, progress=False)
     run.edit(lr_disc=.01)
     run.step("gen")
-    run.fit(25, progress=False)
+    run.fit(15, progress=False)
     page, asked, wrong = opened(run)
-    assert assert_shows_all(run, page, lambda then: then.samples(300).numpy()) == list(range(41))
-    assert "all 41 rounds" in page.locator(".gnb-about").inner_text()
+    assert assert_shows_all(run, page, lambda then: then.samples(300).numpy()) == list(range(26))
+    assert "all 26 rounds" in page.locator(".gnb-about").inner_text()
     tick = page.locator(".gnb-tick")
     assert tick.count() == 1 and "lr_disc" in tick.get_attribute("title") and "one step of the generator" in tick.get_attribute("title")
     tick.click()
-    page.locator(".gnb[data-round='15']").wait_for()
+    page.locator(".gnb[data-round='10']").wait_for()
     assert "lr_disc" in page.locator(".gnb-about").inner_text()
     page.get_by_role("button", name="Play", exact=True).click()
     page.locator(".gnb[data-doing='playing']").wait_for()
-    page.locator(".gnb[data-round='40'][data-doing='paused']").wait_for()
+    page.locator(".gnb[data-round='25'][data-doing='paused']").wait_for()
     page.locator(".gnb-chart .gnb-place").first.click(position=dict(x=60, y=60))
-    page.wait_for_function("() => +document.querySelector('.gnb').dataset.round < 10")
+    page.wait_for_function("() => +document.querySelector('.gnb').dataset.round < 9")
     assert len(asked) == 1 and asked[0].startswith("file://") and not wrong
 
 
@@ -104,13 +104,13 @@ def test_pictures_with_classes_are_shown_in_chinese_and_in_the_dark(opened):
 
 
 def test_the_articles_recipe_fits_with_rounds_of_its_whole_length(opened, monkeypatch):
-    "Here 60 rounds in 1.2 MB; 1,000 in 5 MB take minutes."
-    monkeypatch.setattr("gan_nb.page.page_of.__defaults__", (None, None, 1_200_000))
-    run = Run("article", batch_size=16, threads=1, device="cpu").fit(60, progress=False)
+    "Here 40 rounds in 0.7 MB; 1,000 in 5 MB take minutes."
+    monkeypatch.setattr("gan_nb.page.page_of.__defaults__", (None, None, 700_000))
+    run = Run("article", batch_size=8, hidden=(32, 32), threads=1, device="cpu").fit(40, progress=False)
     page, asked, wrong = opened(run)
     n = held(page, ".pictures.shape")[0] # fewer pictures, so that there is room for rounds
     rounds = assert_shows_all(run, page, lambda then: as_pixels(then.samples(n)))
-    assert 16 <= n < 64 and 10 < len(rounds) < 61 and len(set(np.diff(rounds[:-1]))) == 1
+    assert 16 <= n < 64 and 10 < len(rounds) < 41 and len(set(np.diff(rounds[:-1]))) == 1
     assert f"{len(rounds)} rounds are kept, every {rounds[1]}" in page.locator(".gnb-about").inner_text()
     assert len(asked) == 1 and not wrong
 
