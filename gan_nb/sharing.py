@@ -56,7 +56,8 @@ def as_code(
     recipe, is_named = run.start_recipe, isinstance(run.start_recipe.data, str)
     data = {'data': recipe.data} if is_named else {}
     machine = dict(device=run.device.type, threads=run.threads) # they decide the last digits
-    settings = [*([] if is_named else ['data=data']), *(written({name: value}) for name, value in shorten(data | differing(recipe) | machine).items())]
+    settings = [written({name: value}) for name, value in shorten(data | differing(recipe) | machine).items()]
+    if not is_named: settings.insert(0, 'data=data')
     return '\n'.join([
         f'# {recipe.name}, seed {run.seed}, round {run.round:,}; written by gan_nb {gan_nb.__version__}',
         'from gan_nb import Run',
@@ -89,7 +90,8 @@ def as_line(
     recipe = run.start_recipe
     is_named = isinstance(recipe.data, str)
     settings = {'name': recipe.name, 'data': recipe.data if is_named else None, **differing(recipe)}
-    told = {'settings': settings, 'seed': run.seed, 'fingerprint': None if is_named else run.game.data.fingerprint, 'script': _script(run)}
+    fingerprint = None if is_named else run.game.data.fingerprint
+    told = {'settings': settings, 'seed': run.seed, 'fingerprint': fingerprint, 'script': _script(run)}
     content = json.dumps(told, separators=(',', ':')).encode()
     text = _begins + base64.urlsafe_b64encode(zlib.compress(content, 9)).decode().rstrip('=')
     if len(text) <= _most_text and len(content) <= _most_bytes: return text
@@ -118,9 +120,10 @@ def _checked(what, value):
     "A thing that was done."
     is_count = lambda: type(value) is int and 0 < value < 10**15
     is_edit = lambda: set(value) <= set(live)
-    is_good = {'fit': is_count, 'step': lambda: value in players, 'compile': lambda: type(value) is bool, 'edit': is_edit, 'repeat': is_edit}
-    if what not in is_good or not is_good[what](): raise ValueError(f"{brief(what, 20)} {brief(value, 40)} is nothing that is done to a run")
-    return what, value
+    is_good = {'fit': is_count, 'step': lambda: value in players, 'compile': lambda: type(value) is bool,
+               'edit': is_edit, 'repeat': is_edit}
+    if what in is_good and is_good[what](): return what, value
+    raise ValueError(f"{brief(what, 20)} {brief(value, 40)} is nothing that is done to a run")
 
 def _refuse(settings):
     "Raise `ValueError` for what a line may not say."
