@@ -12,6 +12,7 @@ import importlib.util
 import io
 import math
 import os
+import re
 import signal
 import sys
 import warnings
@@ -167,9 +168,10 @@ def _play(
     stop, # Asked between two rounds
     keeper, # Of the run's folder
     most, # Rounds in a call
+    edits=(), # That are made on the way
 ):
     "Train; save and draw now and then; where no bar is shown, say how far it is."
-    from gan_nb.driving import Pacer, Progress, drive, losses_in_words
+    from gan_nb.driving import Pacer, Progress, losses_in_words, replay
     pause = max(keeper.pause, 60.)
     drawing = Pacer(1 / 21, pause, first=pause)
     def save():
@@ -180,7 +182,7 @@ def _play(
         with warnings_said(): drawing.measure(lambda: _try_to_draw(run, run.folder))
         if not bar.is_shown: print_line(f'{_progress(run, until)}: {losses_in_words(run.records.last)}')
     with Progress(run, until, sys.stderr.isatty(), [losses_in_words]) as bar:
-        drive(run, until, stop, most, tasks=(bar, save, draw))
+        replay(run, edits, until, stop, most, tasks=(bar, save, draw))
 
 # %% ../nbs/91_cli.ipynb #d8df45b0
 def train_until(
@@ -190,6 +192,7 @@ def train_until(
     asked, # Stop when this list is not empty
     pause:float=60., # Seconds between two saves
     team=None, # The processes that play it together
+    edits=(), # That are made on the way
 ) -> int: # Exit status
     "Train `run` and save it now and then, and at the end, however that comes."
     from gan_nb.core import Diverged
@@ -199,7 +202,7 @@ def train_until(
     with _kept(run, folder, pause) as keeper:
         try:
             with team.listening() if team else nullcontext():
-                _play(run, until, stop, keeper, lambda: 1 if team else math.inf)
+                _play(run, until, stop, keeper, lambda: 1 if team else math.inf, edits)
         except Lost as error:
             run.save(folder)
             complain(f"{error}; saved in {folder} at {_progress(run, until)}; `gan-nb resume {folder} --processes {team.size}` goes on")
@@ -211,7 +214,7 @@ def train_until(
             return 3
         run.save(folder)
         _draw_both(run, folder)
-        return _end(run, until, folder, asked)
+        return _end(run, until, folder, asked, len(edits) - len(run.edits))
 
 def _follow(run, until, team) -> int:
     "What the other processes do: they play, and leave what there is to say and to write to the first."
@@ -226,13 +229,14 @@ def _follow(run, until, team) -> int:
         return 1
     return 0
 
-def _end(run, until, folder, asked) -> int:
+def _end(run, until, folder, asked, left=0) -> int:
     "Say how it ended. 130 whichever signal it was: it means that the run is saved and can go on."
     if run.round >= until:
         print_line(f'{_progress(run, until)}; saved in {folder}')
         return 0
     name = f' by {asked[0].name}' if isinstance(asked, list) and asked else ''
-    complain(f"interrupted{name} at {_progress(run, until)}; saved in {folder}; `gan-nb resume {folder}` goes on")
+    without = f", without the {left} edits that the line makes later; --from makes them in a new folder" if left > 0 else ''
+    complain(f"interrupted{name} at {_progress(run, until)}; saved in {folder}; `gan-nb resume {folder}` goes on{without}")
     return 130
 
 # %% ../nbs/91_cli.ipynb #490d3717
@@ -241,10 +245,12 @@ def _say_length(recipe, rounds, planned):
 
 # %% ../nbs/91_cli.ipynb #971887be
 @commands.add('train', 'train a recipe; Ctrl-C saves and stops',
-    argument('name', metavar='RECIPE', help='a name that `gan-nb recipes` lists'),
+    argument('name', metavar='RECIPE', nargs='?', help='a name that `gan-nb recipes` lists'),
+    argument('--from', dest='line', metavar='TEXT',
+        help='instead of a recipe: the line that run.line() gave, a file that holds it, or - for the input; the same run is made again'),
     argument('--rounds', type=whole_number(1), metavar='N',
         help="how many rounds; the schedule is fitted to them (default: the recipe's)"),
-    argument('--seed', type=whole_number(0), default=0, metavar='S',
+    argument('--seed', type=whole_number(0), metavar='S',
         help='decides initial weights and every batch (default: 0)'),
     argument('--out', metavar='DIR', help="the run's folder (default: runs/RECIPE-seedS)"),
     _settings("change a setting of the recipe, such as lr=0.01, clip='global_norm 1.0' or data=./pictures; "
@@ -254,19 +260,27 @@ def _say_length(recipe, rounds, planned):
         help='how many of the last checkpoints stay in the folder (default: 2)'),
     argument('--compile', action='store_true',
         help='compile the rounds first: half a minute or more at the beginning, then faster'),
-    _processes)
+    _processes,
+    argument('--data', metavar='PATH', help="with --from: the array or folder of pictures, if the run was on somebody's own"))
 def train_recipe(
-    name:str, # Of a recipe
+    name:str=None, # Of a recipe
     rounds:int=None, # How many; none: the recipe's
-    seed:int=0, # Decides initial weights and every batch
+    seed:int=None, # Decides initial weights and every batch; none: 0
     out:str=None, # The run's folder; none: named after recipe and seed
     settings=(), # Pairs of a setting and its value
     autosave:float=60., # Seconds between two saves
     keep:int=2, # The last checkpoints that stay
     compile:bool=False, # Compile the rounds first?
     processes:int=None, # That share the work; none: this one, or those that a launcher has started
+    line:str=None, # In place of the recipe: a line, a file that holds it, or '-'
+    data:str=None, # The path of the data, for a line of a run on somebody's own
 ) -> int: # Exit status
-    "Train a recipe in a folder of its own. Raises `ValueError` for what is not allowed, before anything is written."
+    """Train a recipe in a folder of its own, or make the run of a line again. Raises `ValueError` for what is not allowed,
+    before anything is written."""
+    if line is not None: return _train_line(line, data, out, autosave, keep, name=name, rounds=rounds, seed=seed, settings=settings, compile=compile, processes=processes)
+    if name is None: raise ValueError('train: nothing came; allowed is a RECIPE, which `gan-nb recipes` lists, or --from TEXT')
+    if data is not None: raise ValueError('--data: goes with --from; a recipe takes --set data=PATH')
+    seed = seed or 0
     from gan_nb.driving import signals_noted
     from gan_nb.processes import is_member, is_restarted, settled, share_out
     if processes and not is_member(): return _in_processes(processes)
@@ -310,6 +324,34 @@ def _in_processes(processes) -> int:
         return 1
 
 _idle_clip = "the clip has no effect, since a normaliser follows, which gives the gradient a length of its own"
+
+# %% ../nbs/91_cli.ipynb #ec0148d0
+def _train_line(line, data, out, autosave, keep, **others):
+    for name, came in others.items():
+        if came or type(came) is int: raise ValueError(f"--from: {_options.get(name, f'--{name}')} came beside it; the line says all of that, and `gan-nb resume` goes on")
+    from gan_nb.driving import signals_noted
+    from gan_nb.recipes import local, recipe
+    from gan_nb.sharing import begun_of_line
+    with signals_noted(_stops) as asked:
+        any_recipe = recipe('recommended')
+        run, edits, until = begun_of_line(_text_of(line), data, **{name: getattr(any_recipe, name) for name in local})
+        run.keep = keep
+        folder = Path(out or Path(any_recipe.run_folder)/f'{_as_file_name(run.start_recipe.name)}-seed{run.seed}')
+        _refuse_full(folder)
+        return train_until(run, until, folder, asked, autosave, edits=edits)
+
+_options = {'name': 'RECIPE', 'settings': '--set'}
+_most_letters = 2**18 # Of a line, and what stands around it
+
+def _text_of(line) -> str:
+    "The line itself, or what is in the file or in the input."
+    if line == '-': return sys.stdin.read(_most_letters)
+    if line.lstrip().startswith('gan_nb:') or len(line) > 1000: return line
+    try:
+        with open(line, encoding='utf-8') as file: return file.read(_most_letters)
+    except (OSError, ValueError): return line # no file: then it is refused as a line
+
+def _as_file_name(name): return re.sub(r'[^\w-]+', '-', name).strip('-')[:60] or 'run'
 
 # %% ../nbs/91_cli.ipynb #addc417d
 def _open_run(

@@ -65,18 +65,22 @@ def replay(
     run, # A `gan_nb.training.Run` that stands before the first of these edits
     edits, # Of `gan_nb.history.Edit`, in their order
     until:int, # The round to come to
-):
+    stop=lambda: False, # This and what follows as of `drive`
+    most=lambda: math.inf,
+    tasks=(),
+) -> bool: # Were all edits made?
     "Play a run up to a round, with the edits and the steps by hand that were made on the way."
-    script = list(edits)
-    while run.round < until: _next_move(run, script)
+    for edit in edits:
+        drive(run, edit.round, stop, most, tasks)
+        if run.round < edit.round: return False
+        _redo(run, edit.changes)
+    drive(run, until, stop, most, tasks)
+    return True
 
-def _next_move(run, script):
-    while script and script[0].moves == run.state.moves:
-        changes = script.pop(0).changes
-        if 'step' in changes: return run.step(changes['step'])
-        if 'compiled' in changes: run.compile = changes['compiled']
-        else: run.repeat(changes)
-    run.step()
+def _redo(run, changes):
+    if 'step' in changes: run.step(changes['step'])
+    elif 'compiled' in changes: run.compile = changes['compiled']
+    else: run.repeat(changes)
 
 # %% ../nbs/46_driving.ipynb #514b65c1
 @contextmanager

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_every', 'Edit', 'Point', 'History', 'begun', 'with_points', 'back_to', 'edited', 'noted', 'moved', 'with_moves',
-           'clip_age', 'share_clipped', 'move', 'checked', 'together', 'moved_together', 'rolled_back', 'taken_up',
-           'adopted']
+           'clip_age', 'share_clipped', 'move', 'checked', 'together', 'moved_together', 'rolled_back', 'kept_before',
+           'taken_up', 'adopted']
 
 # %% ../nbs/43_history.ipynb #5881f601
 import time
@@ -308,16 +308,23 @@ def rolled_back(
     return replace(edited(history, changes), rollbacks=(*tried, last))
 
 # %% ../nbs/43_history.ipynb #9e19d887
+def kept_before(
+    past:History,
+    round:int, # That somebody shall come to
+) -> Point|None: # None: the beginning
+    "The last kept point to come to a round from."
+    margin = 2 * check_every if past.recipe.on_divergence == 'roll back' else 0 # in which the places to go back to become its own
+    before = [point for point in past.kept if point.state.round <= round - margin]
+    return before[-1] if before else None
+
 def taken_up(
     fresh:History, # Of the same recipe and seed, with networks of its own
     past:History,
     round:int, # That it shall come to
 ) -> History:
     "The kept point of `past` to come to a round from; where there is none, the beginning."
-    margin = 2 * check_every if past.recipe.on_divergence == 'roll back' else 0 # in which the places to go back to become its own
-    before = [point for point in past.kept if point.state.round <= round - margin]
-    if not before: return fresh
-    point = before[-1]
+    point = kept_before(past, round)
+    if point is None: return fresh
     own = replace(point, experiment=rebuilt(fresh.experiment, point.experiment.recipe))
     return replace(fresh, experiment=own.experiment, state=own.state, records=past.records.until(own.moves),
                    edits=past.edits[:own.edits], good=(own,))

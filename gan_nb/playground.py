@@ -21,7 +21,7 @@ from .core import check_number
 from .data import Data, drawn, load
 from .driving import Pacer, drive
 from .games import State
-from .lab import KeptPanel, acts, losses_chart, norms_chart, opened, player_title, row
+from .lab import KeptPanel, acts, losses_chart, norms_chart, opened, player_title, row, share_sheet
 from .landscape import displacements, divergences, frosted, latents, manifold, pushes
 from .plane import mixtures
 from .plots import PLAYERS
@@ -232,7 +232,7 @@ def _board(controls):
     return part('grid', 'gnb-board', children=[_side(controls), view, charts])
 
 def _foot():
-    children = [*_texts(('log', 'gnb-grow gnb-soft'), ('speed', 'gnb-speed')), button('back'), button('save'), part('opener', opens='settings')]
+    children = [*_texts(('log', 'gnb-grow gnb-soft'), ('speed', 'gnb-speed')), button('back'), button('save'), part('opener', opens='share'), part('opener', opens='settings')]
     return part('bar', 'gnb-foot', children=children)
 
 def _lesson_row():
@@ -251,7 +251,8 @@ def playground_parts(
     lesson=None, # What is taught, if anything
 ) -> list:
     "The whole playground."
-    parts = [_transport(), part('flow', boxes=list(boxes)), _board(controls), _foot(), *([_lesson_row()] if lesson else []), _sheet_of_settings(controls)]
+    share = share_sheet('copy_code', 'copy_line', 'save_png', 'save_svg')
+    parts = [_transport(), part('flow', boxes=list(boxes)), _board(controls), _foot(), *([_lesson_row()] if lesson else []), share, _sheet_of_settings(controls)]
     return without(parts, set(lesson.hides) if lesson else set())
 
 def without(

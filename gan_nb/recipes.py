@@ -6,7 +6,7 @@
 __all__ = ['roles', 'methods', 'averages', 'on_divergences', 'settings', 'local', 'live', 'round_numbers', 'fades_at_zero',
            'pairs', 'built_in', 'whole', 'number', 'one_of', 'yes_or_no', 'one_language', 'one_line', 'widths',
            'kind_and_number', 'data_set', 'usable_device', 'thread_count', 'setting', 'each_player', 'Recipe', 'expand',
-           'shorten', 'written', 'as_text', 'structure', 'find_settings', 'recipes', 'recipe']
+           'shorten', 'written', 'differing', 'as_text', 'structure', 'find_settings', 'recipes', 'recipe']
 
 # %% ../nbs/30_recipes.ipynb #c7d560e0
 import configparser
@@ -376,6 +376,13 @@ def written(
 ) -> str:
     "Settings as one writes them in Python."
     return ', '.join(f'{k}={v!r}' for k, v in shorten(changes).items())
+
+def differing(
+    recipe:Recipe,
+) -> dict:
+    "The settings that are not what they are where nothing is said, but for its name, its data and what is local to a machine."
+    plain = Recipe()
+    return {name: value for name, value in recipe.settings().items() if name not in ('name', 'data') and value != getattr(plain, name)}
 
 def as_text(
     value, # Of a setting

@@ -158,6 +158,29 @@ export function fromPart(part, { least, most, log, whole }) {
   return whole ? Math.round(value) : +value.toPrecision(4);
 }
 
+/** Which part of the way through kept rounds another round lies, 0 to 1. */
+export function placeOf(round, rounds) {
+  const last = rounds.length - 1, next = rounds.findIndex((kept) => kept >= round);
+  if (last < 1 || next === 0) return 0;
+  if (next < 0) return 1;
+  return (next - (rounds[next] - round) / (rounds[next] - rounds[next - 1])) / last;
+}
+
+const padded = (n) => n + (-n & 3);
+
+/** A message that was kept: the length of its head, the head as JSON, and its arrays, each from a multiple of four bytes. */
+export function unpacked(bytes) {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const message = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  let at = padded(4 + length);
+  const buffers = message.arrays.map(({ dtype, shape }) => {
+    const size = shape.reduce((product, n) => product * n, types[dtype].BYTES_PER_ELEMENT), from = at;
+    at = padded(at + size);
+    return bytes.subarray(from, from + size);
+  });
+  return { message, buffers };
+}
+
 /** How many frames a page has room for: what it draws in a second and a half, so that a slow page slows the picture. */
 export class Credit {
   constructor(now = 0) { this.upto = 0; this.last = now; this.drawn = 0; this.rate = 10; }
@@ -191,6 +214,7 @@ class Page {
     this.asked = 0;
     this.isAwake = false;
     this.before = {};
+    this.acted = new Map();
     model.on("msg:custom", (message, buffers) => this.receive(message, buffers));
     this.onVisible = () => this.wake();
     document.addEventListener("visibilitychange", this.onVisible);
@@ -198,7 +222,33 @@ class Page {
     window.addEventListener("pagehide", this.onUnload);
   }
 
-  tell(kind, more = {}) { this.model.send({ kind, page: this.id, ...more }); }
+  tell(kind, more = {}) {
+    if (kind === "act") this.acted.set(more.act, performance.now());
+    this.model.send({ kind, page: this.id, ...more });
+  }
+
+  /** Was it here that somebody pressed the button? A panel may be seen in several browsers. */
+  wasAsked(act) {
+    const isSo = performance.now() - (this.acted.get(act) ?? -Infinity) < 60000;
+    this.acted.delete(act);
+    return isSo;
+  }
+
+  /** Put a text on the clipboard, and show it; where the browser refuses (over plain http it does), it is selected. */
+  async copy({ act, text }) {
+    if (!this.wasAsked(act)) return;
+    let isDone = true;
+    try { await navigator.clipboard.writeText(text); } catch { isDone = false; }
+    for (const view of this.views) view.handed?.offer(text, isDone);
+  }
+
+  /** Hand a file to the browser, which keeps it where it keeps what it loads. */
+  save({ act, name, type }, [content]) {
+    if (!this.wasAsked(act)) return;
+    const href = URL.createObjectURL(new Blob([content], { type }));
+    element("a", "", { href, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60000);
+  }
 
   /** Ask for frames if somebody can see them, and for none if nobody can. */
   wake() {
@@ -223,7 +273,8 @@ class Page {
   word(key) { return this.model.get("spec").words[key] ?? key; }
 
   receive(message, buffers) {
-    if (message.kind === "copy") return navigator.clipboard?.writeText(message.text);
+    if (message.kind === "copy") return this.copy(message);
+    if (message.kind === "file") return this.save(message, buffers);
     if (message.kind !== "frame") return;
     clearTimeout(this.silence);
     const now = performance.now(), before = { fake: this.held.fake, members: this.held.members };
@@ -669,6 +720,7 @@ class Chart extends Drawn {
     this.handles = new Map();
     this.drawnAt = 0;
     if (spec.each) this.place.addEventListener("click", (event) => this.choose(this.nearest(event.offsetX, event.offsetY)));
+    if (spec.now) this.place.addEventListener("click", (event) => this.page.tell("seek", { round: this.roundAt(event.offsetX) }));
   }
 
   choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
@@ -701,6 +753,7 @@ class Chart extends Drawn {
     this.rounds = [first, last];
     this.axes(ctx, colours, low, high, log);
     this.marks(ctx, colours);
+    if (this.spec.now) this.now(ctx, colours);
     ctx.save();
     ctx.beginPath();
     ctx.rect(left, top - 2, right - left, bottom - top + 4);
@@ -798,6 +851,22 @@ class Chart extends Drawn {
     }
   }
 
+  /** Where the round is that the pictures show. */
+  now(ctx, colours) {
+    const { top, bottom, left, right } = this.area, x = Math.min(right, Math.max(left, this.x(this.held.round ?? 0)));
+    ctx.strokeStyle = colours.ink;
+    ctx.lineWidth = 1.2;
+    ctx.beginPath();
+    ctx.moveTo(x, top - 2);
+    ctx.lineTo(x, bottom + 2);
+    ctx.stroke();
+  }
+
+  roundAt(px) {
+    const [first, last] = this.rounds, { left, right } = this.area;
+    return first + ((px - left) / (right - left)) * (last - first);
+  }
+
   line(ctx, { points, hue, look }, colours) {
     if (!points.length) return;
     ctx.strokeStyle = ctx.fillStyle = colours[hue] ?? hue;
@@ -852,8 +921,7 @@ class Chart extends Drawn {
     const found = this.table();
     if (!found?.table.rows || !this.rounds) return "";
     if (this.spec.each) return (this.held.members_said ?? [])[this.nearest(px, py)] ?? "";
-    const { names, table } = found, [first, last] = this.rounds, { left, right } = this.area;
-    const round = first + ((px - left) / (right - left)) * (last - first);
+    const { names, table } = found, round = this.roundAt(px);
     let row = 0;
     for (let step = 1 << 20; step; step >>= 1) if (row + step < table.rows && table.data[(row + step) * table.columns] <= round) row += step;
     const value = (column) => short(table.data[row * table.columns + names.indexOf(column)]);
@@ -1359,10 +1427,65 @@ class Flow extends Part {
   }
 }
 
+/** The rounds that were kept, on a slider, with what was done on the way as ticks over it. */
+class Time extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("div", `gnb-time ${spec.class ?? ""}`);
+    this.ticks = element("div", "gnb-ticks");
+    this.slider = element("input", "gnb-slider", { type: "range", min: 0, step: 1 });
+    this.slider.setAttribute("aria-label", this.word("round"));
+    this.slider.addEventListener("input", () => this.page.tell("seek", { at: +this.slider.value }));
+    this.node.append(this.ticks, this.slider);
+  }
+
+  lay({ rounds, ticks: done }) {
+    this.slider.max = Math.max(rounds.length - 1, 0);
+    this.ticks.replaceChildren(...done.map(({ round, text, hue }) => {
+      const tick = element("button", `gnb-tick gnb-${hue}`, { type: "button", title: text });
+      tick.setAttribute("aria-label", text);
+      tick.style.left = `${100 * placeOf(round, rounds)}%`;
+      tick.addEventListener("click", () => this.page.tell("seek", { round }));
+      return tick;
+    }));
+  }
+
+  show() {
+    const { time, at = 0, words } = this.held;
+    if (!time) return;
+    if (time !== this.time) this.lay((this.time = time));
+    this.slider.value = at;
+    this.slider.setAttribute("aria-valuetext", words?.round ?? "");
+    this.slider.style.setProperty("--part", `${(100 * at) / Math.max(time.rounds.length - 1, 1)}%`);
+  }
+}
+
+/** A text that was copied, to be seen, and to be copied by hand where the browser refuses. */
+class Handed extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("div", "gnb-handed", { hidden: true });
+    this.said = element("p", "gnb-soft", { role: "status" });
+    this.text = element("textarea", "gnb-handed-text", { readOnly: true, spellcheck: false });
+    this.text.setAttribute("aria-label", this.word("handed"));
+    this.node.append(this.said, this.text);
+    view.handed = this;
+  }
+
+  offer(text, isDone) {
+    this.node.hidden = false;
+    this.said.textContent = this.word(isDone ? "copied" : "copy_refused");
+    this.text.value = text;
+    if (isDone) return;
+    this.text.focus({ preventScroll: true });
+    this.text.select();
+  }
+}
+
 const kinds = {
   bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
   opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
-  histogram: Histogram, multiples: Multiples,
+  histogram: Histogram, multiples: Multiples, time: Time, handed: Handed,
 };
 
 // ---------------------------------------------------------------- one view
@@ -1459,3 +1582,65 @@ export default {
     return () => view.close();
   },
 };
+
+// ---------------------------------------------------------------- a run that was kept: a page without a kernel
+
+/** What was deflated and written in letters, as bytes. */
+async function inflated(letters) {
+  const packed = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Has the face of a widget's model, and answers from what was kept: a first message, and what each round changes of it. */
+class Kept {
+  constructor({ message, buffers }, rounds) {
+    Object.assign(this, { first: message, buffers, rounds, spec: message.spec, key: "kept", at: rounds.length - 1, seq: 0, doing: "paused" });
+    this.layers = message.plain.layers ?? [];
+    this.pace = Math.min(400, Math.max(40, 12000 / rounds.length)); // ms
+  }
+
+  get(name) { return this[name]; }
+  on(_, receive) { this.receive = receive; }
+
+  send({ kind, act, at, round, layer, shown }) {
+    if (kind === "hello") this.show();
+    else if (kind === "seek") this.show(at ?? this.nearest(round), "paused");
+    else if (kind === "layer") { this.layers = [...this.layers.filter((name) => name !== layer), ...(shown ? [layer] : [])]; this.show(); }
+    else if (act === "play") this.play();
+    else if (act === "pause") this.show(this.at, "paused");
+    else if (act === "copy_code") this.receive({ kind: "copy", act, text: this.first.code });
+  }
+
+  nearest(round) {
+    const next = this.first.plain.time.rounds.findIndex((kept) => kept >= round);
+    return next < 0 ? this.rounds.length - 1 : next;
+  }
+
+  async show(at = this.at, doing = this.doing) {
+    [this.at, this.doing] = [at, doing];
+    const { message, buffers } = unpacked(await inflated(this.rounds[at]));
+    if (at !== this.at) return; // somebody has moved on
+    const gone = [this.doing === "playing" ? "play" : "pause"];
+    const plain = { ...this.first.plain, ...message.plain, layers: this.layers, doing: this.doing, at, acts: { gone } };
+    const arrays = [...this.first.arrays, ...message.arrays];
+    this.receive({ kind: "frame", seq: this.seq++, whole: true, plain, arrays }, [...this.buffers, ...buffers]);
+  }
+
+  async play() {
+    if (this.doing === "playing") return;
+    await this.show(this.at < this.rounds.length - 1 ? this.at : 0, "playing");
+    const last = this.rounds.length - 1;
+    while (this.doing === "playing" && this.at < last) {
+      await new Promise((go) => setTimeout(go, this.pace));
+      if (this.doing === "playing") await this.show(this.at + 1, this.at + 1 < last ? "playing" : "paused");
+    }
+  }
+}
+
+/** Show in `el` what was kept: [the first message, one for each round], each deflated and written in letters. */
+export async function showKept(el, [first, ...rounds]) {
+  const page = new Page(new Kept(unpacked(await inflated(first)), rounds));
+  page.views.add(new View(page, el));
+  page.draw();
+}

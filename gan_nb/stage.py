@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['palettes', 'cells', 'Frame', 'Scene', 'scene_of', 'as_points', 'as_pixels', 'frame_of', 'draw_frame', 'Wire',
-           'Credit', 'Cells', 'part', 'button', 'text', 'Stage']
+           'Credit', 'Cells', 'part', 'button', 'text', 'spec_of', 'Stage']
 
 # %% ../nbs/61_stage.ipynb #fdbbf998
 import sys
@@ -198,6 +198,12 @@ class Wire:
             buffers.append(x.data if x.size else b'')
         return dict(kind='frame', seq=self.seq, whole=whole, plain=plain, arrays=arrays), buffers
 
+    def branch(self) -> 'Wire':
+        "Another one, to pages that hold what those of this one do."
+        other = Wire()
+        other.seq, other._sent, other._last = self.seq, dict(self._sent), self._last
+        return other
+
     def _news(self, frame):
         "What differs from what was sent: names and values."
         parts = {f.name: getattr(frame, f.name) for f in fields(frame) if f.name not in ('records', 'said')}
@@ -340,6 +346,16 @@ export default {
 };
 """
 
+def spec_of(
+    parts:list, # As `stage.js` knows them
+    controls:dict|None=None, # What never changes about their rows
+    label:str='panel', # What it is called, by key of the words
+    classes:str='',
+    language:str=None, # None: the one that is spoken
+) -> dict:
+    "What a page has to know before the first frame."
+    return {'parts': parts, 'controls': controls or {}, 'words': words_of(language), 'palette': _style(), 'label': label, 'class': classes}
+
 class Stage(anywidget.AnyWidget):
     "Draws frames in the browser. Who inherits says what to do with what comes from the page (`hear`)."
     _esm = _loader
@@ -355,8 +371,7 @@ class Stage(anywidget.AnyWidget):
         classes:str='',
         language:str=None, # None: the one that is spoken
     ):
-        spec = {'parts': parts, 'controls': controls or {}, 'words': words_of(language), 'palette': _style(), 'label': label, 'class': classes}
-        super().__init__(spec=spec, key=uuid.uuid4().hex)
+        super().__init__(spec=spec_of(parts, controls, label, classes, language), key=uuid.uuid4().hex)
         self._wire, self._credit, self._sending = Wire(), Credit(), threading.Lock()
         self._newest, self._is_whole_due = None, True
         self._homes, self.is_left = set(), False # Pages with a view of it; were there some, and are none?

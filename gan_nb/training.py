@@ -10,6 +10,7 @@ import math
 import threading
 import warnings
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -30,7 +31,7 @@ from .files import write_whole
 from .folders import Folders, find
 from .gan import players
 from .history import (History, begun, check_every, checked, edited, move, moved_together, rolled_back,
-                            taken_up, together)
+                            kept_before, taken_up, together)
 from .models import draw_latents
 from .recipes import Recipe, expand, local, recipe
 from .records import Record
@@ -260,6 +261,15 @@ class Run:
         from gan_nb.sharing import as_line
         return as_line(self)
 
+    def page(self,
+        path, # Where; its name ends in .html, or gets that ending
+        n:int=None, # Rounds to keep, at most; None: as many as there is room for
+        progress:bool=None, # Show a bar? None: where a person is looking
+    ) -> Path: # Of the page
+        "Write the run as one page that needs no kernel and no network, 5 MB at most. As `gan_nb.page.write_page`."
+        from gan_nb.page import write_page
+        return write_page(self, path, n, progress)
+
     def log_to(self,
         kind:str, # 'tensorboard'
         folder, # Made where it is missing
@@ -293,10 +303,26 @@ class Run:
         other = Run(self.start_recipe, self.seed, _data=self.game.data)
         other.history = taken_up(other.history, past, round)
         other.compile = other.history.was_compiled
-        replay(other, past.edits[len(other.edits):], round)
+        replay(other, _left(past.edits, other, round), round)
         other.compile, other.history = self.compile, replace(other.history, past=())
         if edits: other.edit(**edits)
         return other
+
+    def earlier(self,
+        rounds, # Whole rounds that it has come to, the first ones first
+    ):
+        """The run as it was when each of these rounds had been played, to the bit: one fork that plays on from one to
+        the next, and jumps where a kept state is nearer. Whoever wants to keep it takes its `fork`.
+
+        Raises `ValueError` for a round that is still to come, and for one that is before the last."""
+        with self.lock: still = copy(self) # its history stays what it is
+        then = None
+        for round in _in_order(rounds, self.round):
+            near = kept_before(still.history, round)
+            is_far = then is None or near and near.moves > then.state.moves
+            if is_far: then = still.fork(round)
+            else: _play_to(then, still.edits, round)
+            yield then
 
     # -- keeping --
     def claim(self,
@@ -440,6 +466,22 @@ def _samples_for(run, x, packed):
     if packed and len(x) % pack:
         raise ValueError(f"x: {len(x)} samples came; allowed are multiples of {pack}, since the discriminator judges so many at once")
     return x if packed else x.repeat_interleave(pack, dim=0)
+
+def _left(edits, run, round):
+    "The edits that a run still has to make on its way to a round."
+    return [edit for edit in edits[len(run.edits):] if edit.round < round]
+
+def _play_to(then, edits, round):
+    then.compile = then.history.was_compiled # whatever it is meant to do later
+    replay(then, _left(edits, then, round), round)
+
+def _in_order(rounds, last):
+    "The rounds, checked as they are asked for."
+    before = 0
+    for round in rounds:
+        if not before <= (n := _count('rounds', round)) <= last:
+            raise ValueError(f"rounds: {n} came after {before}; allowed are rounds from there to {last}, in their order")
+        yield (before := n)
 
 def _count(name, n, least=0): return check_whole(name, int(n) if isinstance(n, np.integer) else n, least)
 

@@ -177,6 +177,18 @@ _lessons = {
     'lesson_averages_ending': 'Each generator is off in another direction, and in their mean that cancels. The game moves on; the mean has arrived.',
 }
 
+_kept = {
+    'share': 'Share', 'share_tip': 'The run as code, the picture as a file', 'copy_code': 'Copy as code', 'copy_code_tip': 'A cell that makes this very run again',
+    'copy_line': 'Copy as a line', 'copy_line_tip': 'One line of text that makes it again: gan_nb.sharing.of_line, or gan-nb train --from',
+    'save_png': 'Picture as PNG', 'save_png_tip': 'What is shown, as a figure of pixels', 'save_svg': 'Picture as SVG', 'save_svg_tip': 'What is shown, as a figure of lines',
+    'handed': 'What was copied', 'copied': 'This is on the clipboard.',
+    'copy_refused': 'The browser keeps the clipboard to itself here. The text is selected: Ctrl+C, or the copy of your menu, takes it.',
+    'kept_play_tip': 'Show the rounds one after the other', 'kept_pause_tip': 'Stay at this round', 'kept_norms_hint': 'faint: before · solid: after the clip',
+    'kept_all': 'all {n} rounds from 0 on are kept', 'kept_some': '{n} rounds are kept, every {every} from 0 on, and the last', 'seed_is': 'seed {seed}',
+    'kept_anew': 'Played again for this page, the run came to other numbers than it had recorded: another machine, or another device, computes with other last digits. The charts and the last round are those of the run; the pictures before it are of what was played again.',
+    'diverged_there': 'round {round} was not finite; back to round {to}', 'would_diverge': 'round {round} would not be finite',
+    'no_script': 'This page draws with JavaScript, which is switched off here.',
+}
 _watch = {
     'watch': 'Your own loop, watched', 'own_loop': 'Your own loop', 'loop_rests': 'at rest', 'watch_norms_hint': 'faint: after backward · solid: at the step',
     'nothing_told': 'no round was told yet: call look(loss_gen=..., loss_disc=...) once a round',
@@ -271,7 +283,7 @@ _losses = {
     'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
 }
 
-_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _lessons, _watch, _findings, _numbers, _losses
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _lessons, _kept, _watch, _findings, _numbers, _losses
 def _joined(*parts): return {key: text for part in parts for key, text in part.items()}
 
 english = _joined(*_parts)
@@ -442,6 +454,18 @@ _lessons_zh = {
     'lesson_averages_4_hint': '任何轮数都行，只要它的一半至少在 150 轮之前。',
     'lesson_averages_ending': '每个生成器偏向不同的方向，在它们的平均中相互抵消。博弈继续前行；平均已经到达。',
 }
+_kept_zh = {
+    'share': '分享', 'share_tip': '把运行作为代码，把图片作为文件', 'copy_code': '复制为代码', 'copy_code_tip': '一个能重新得到这次运行的单元格',
+    'copy_line': '复制为一行', 'copy_line_tip': '能重新得到它的一行文字：gan_nb.sharing.of_line，或 gan-nb train --from',
+    'save_png': '图片存为 PNG', 'save_png_tip': '把当前画面存为像素图', 'save_svg': '图片存为 SVG', 'save_svg_tip': '把当前画面存为矢量图',
+    'handed': '已复制的内容', 'copied': '已放到剪贴板。',
+    'copy_refused': '浏览器在这里不允许使用剪贴板。文字已选中：按 Ctrl+C 或用菜单中的“复制”。',
+    'kept_play_tip': '依次显示各轮', 'kept_pause_tip': '停在这一轮', 'kept_norms_hint': '淡：裁剪前 · 实：裁剪后',
+    'kept_all': '保留了从 0 开始的全部 {n} 轮', 'kept_some': '保留了 {n} 轮：从 0 开始每 {every} 轮一次，以及最后一轮', 'seed_is': '种子 {seed}',
+    'kept_anew': '为本页重新播放时，数值与当时的记录不同：另一台机器或另一种设备的末位数字不同。图表和最后一轮属于原来的运行；之前的图片来自重新播放的运行。',
+    'diverged_there': '第 {round} 轮出现非有限数；退回第 {to} 轮', 'would_diverge': '第 {round} 轮将出现非有限数',
+    'no_script': '本页用 JavaScript 绘制，而这里已将其关闭。',
+}
 _watch_zh = {
     'watch': '你自己的循环，旁观', 'own_loop': '你自己的循环', 'loop_rests': '静止', 'watch_norms_hint': '淡：backward 之后 · 实：走步之时',
     'nothing_told': '还没有告知任何一轮：请每轮调用一次 look(loss_gen=..., loss_disc=...)',
@@ -535,7 +559,7 @@ _losses_zh = {
     'ahead_nobody': '双方都没有明显领先，或是样本很好，或是判别器什么也没学到',
 }
 
-chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _lessons_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
+chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
 languages = {'en': english, 'zh': chinese}
 
 # %% ../nbs/01_words.ipynb #e756de94

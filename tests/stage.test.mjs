@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, Credit, fromPart, grown, laid, logTicks, merge, range, short, ticks, toPart, usual } = stage;
+const { asArray, between, binned, Credit, fromPart, grown, laid, logTicks, merge, placeOf, range, short, ticks, toPart, unpacked, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -123,4 +123,22 @@ test("pictures keep their shape: squares lie as squares, a film as the strip tha
     assert(left > -1e-9 && top > -1e-9 && Math.abs(2 * left + columns * wide - room.w) < 1e-9 && Math.abs(2 * top + rows * high - room.h) < 1e-9);
     assert(Math.min(left, top) < 1e-9); // as large as they can be
   }
+});
+
+test("a kept message comes apart as it was put together, and its arrays begin at multiples of four", () => {
+  const head = new TextEncoder().encode(JSON.stringify({ plain: { round: 3 }, arrays: [{ name: "a", dtype: "uint8", shape: [3] }, { name: "b", dtype: "float32", shape: [1, 2] }, { name: "c", dtype: "float32", shape: [0, 2] }] }));
+  const from = 4 + head.length + (-head.length & 3), bytes = new Uint8Array(from + 4 + 8), view = new DataView(bytes.buffer);
+  view.setUint32(0, head.length, true);
+  bytes.set(head, 4);
+  bytes.set([7, 8, 9], from);
+  view.setFloat32(from + 4, 1.5, true);
+  view.setFloat32(from + 8, -2, true);
+  const { message, buffers } = unpacked(bytes);
+  assert.equal(message.plain.round, 3);
+  assert.deepEqual(message.arrays.map((about, i) => [...asArray(about, buffers[i]).data]), [[7, 8, 9], [1.5, -2], []]);
+});
+
+test("a round has its place among those that were kept, also between two of them and beyond", () => {
+  assert.deepEqual([0, 5, 10, 12, 14, 99].map((round) => placeOf(round, [0, 10, 14])), [0, 0.25, 0.5, 0.75, 1, 1]);
+  assert.equal(placeOf(3, [7]), 0);
 });

@@ -93,6 +93,29 @@ def click_latency(page, button, change):
     return page.evaluate(script, [button, change])
 
 
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_the_run_is_copied_as_code_and_its_picture_saved(panel, pictures):
+    page = panel
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    press(page, "Step round")
+    until_round_above(page, 0)
+    page.locator(".gnb").get_by_role("button", name="Share", exact=True).click()
+    press(page, "Copy as code")
+    page.get_by_text("This is on the clipboard.").wait_for()
+    code = page.evaluate("() => navigator.clipboard.readText()")
+    assert code.startswith("# ring, seed 0, round 1;") and code.endswith("run.fit(1)")
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })") # as over plain http
+    press(page, "Copy as a line")
+    page.get_by_text("The text is selected").wait_for()
+    assert page.evaluate("() => { const t = document.activeElement; return t.value.slice(t.selectionStart, t.selectionEnd); }").startswith("gan_nb:1:")
+    page.screenshot(path=pictures/"share.png")
+    for kind, begins in (("PNG", b"\x89PNG"), ("SVG", b"<?xml")):
+        with page.expect_download() as given: press(page, f"Picture as {kind}")
+        file = pictures/given.value.suggested_filename
+        given.value.save_as(file)
+        assert file.name == f"lab-1.{kind.lower()}" and file.read_bytes().startswith(begins)
+
+
 @pytest.mark.parametrize("panel", [ring, digits], ids=["ring", "digits"], indirect=True)
 def test_a_person_can_drive_the_lab(panel, pictures, request):
     page, name = panel, request.node.callspec.id
