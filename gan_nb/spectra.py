@@ -84,11 +84,14 @@ def standing(
     method:Method,
     at=None, # (dim,) the generator's numbers, then the discriminator's; None: its saddle
 ) -> tuple: # (Experiment, State)
-    "A toy game that is about to be played from a place, in double precision. Raises `ValueError` for a game without a known saddle."
+    """A toy game that is about to be played from a place, in double precision.
+    Raises `ValueError` for what is no place, and where the saddle is not known."""
     if not isinstance(game, Toy): raise ValueError(f"game: {brief(game)} came; allowed is a toy game, such as bilinear([[1.0]])")
     if at is None and game.saddle is None:
         raise ValueError(f"at: None came; {type(game).__name__} has no saddle that is known, so allowed is a place")
-    params = game.split(torch.as_tensor(game.saddle if at is None else at).double())
+    at = game.saddle if at is None else at
+    game.split(at) # raises for what is no place
+    params = game.split(torch.as_tensor(at, dtype=torch.float64))
     nothing = {p: {} for p in players}
     return Experiment(None, game, method), State(0, 0, 0, params, nothing, method.init(params), method.memory(params))
 
@@ -226,13 +229,15 @@ def near_saddle(
     game, # A toy game
     method:Method,
     at=None, # (dim,) Where; None: its saddle
+    update:Update=None, # Of this game, by this method or by the same with other rates; None: made here
 ) -> Nearby|None: # None where it does not stay, or is not linear beside it
     "What a method does there, by the derivative of its own rounds. Raises as `standing`, `period` and `Update` do."
     (experiment, state), n = standing(game, method, at), period(method)
-    update, begun, matrix = Update(experiment, state), _played(experiment, state, n), None # the first rounds may differ
+    update, begun = update or Update(experiment, state), _played(experiment, state, n) # the first rounds may differ
     if not _same(update.place(begun), update.place(state)): return None
     matrix = _of_rounds(update, _in_turn(experiment, begun, n))
-    return Nearby(matrix, n) if matrix.isfinite().all() and _is_linear(update, begun, matrix, n) else None
+    if not matrix.isfinite().all() or not _is_linear(experiment, update, begun, Nearby(matrix, n)): return None
+    return Nearby(matrix, n)
 
 def _played(experiment, state, n):
     for _ in range(n): state, _ = advance(experiment, state, draw(experiment, state))
@@ -250,14 +255,14 @@ def _of_rounds(update, states, numbers=None):
     "The matrix of the rounds of these states, one after the other."
     return functools.reduce(lambda before, state: update.matrix(state, numbers) @ before, states[1:], update.matrix(states[0], numbers))
 
-def _is_linear(update, state, matrix, n, distance=1e-6):
+def _is_linear(experiment, update, state, nearby, distance=1e-6):
     "Do rounds from beside it lead where the matrix says?"
     sides = torch.randn(3, sum(t.numel() for t in listed(state.params)), generator=torch.Generator().manual_seed(0)).double()
-    sides = torch.nn.functional.pad(distance * sides / sides.norm(dim=1, keepdim=True), (0, len(matrix) - sides.shape[1]))
+    sides = torch.nn.functional.pad(distance * sides / sides.norm(dim=1, keepdim=True), (0, len(nearby.matrix) - sides.shape[1]))
     for side in sides:
         moved = _with(tensors(state), refill(update.moving(state), _parts(update.place(state) + side, update.moving(state))))
-        came = update.place(_played(update.experiment, replace(state, **moved), n)) - update.place(state)
-        if not (came - matrix @ side).norm() <= 1e-3 * max(distance, float(came.norm())): return False
+        came = update.place(_played(experiment, replace(state, **moved), nearby.period)) - update.place(state)
+        if not (came - nearby.matrix @ side).norm() <= 1e-3 * max(distance, float(came.norm())): return False
     return True
 
 # %% ../nbs/37_spectra.ipynb #sp000030
@@ -275,11 +280,11 @@ def family_of(
 class Region:
     """Where a method that is linear near a saddle comes in: the radius of its round on games of all eigenvalues.
 
-    Raises as `period` and `Update` do."""
+    Raises as `Update` does, and `radius` as `period`."""
     def __init__(self,
         method:Method,
     ):
-        self.method, self.period = method, period(method)
+        self.method = method
         experiment, state = standing(_any, method)
         self._update = Update(experiment, state, family=(_any.J, _as_game))
 
@@ -290,13 +295,13 @@ class Region:
         method:Method=None, # The same with other rates, bounds or weights; None: as it is
     ) -> np.ndarray: # (l, k) below 1 where the method comes in
         "The spectral radius of a round on the games with the eigenvalues a + ib and a - ib."
-        experiment, state = standing(_any, method or self.method)
-        states = _in_turn(experiment, _played(experiment, state, self.period), self.period)
+        (experiment, state), n = standing(_any, method or self.method), period(method or self.method)
+        states = _in_turn(experiment, _played(experiment, state, n), n)
         b, a = torch.meshgrid(torch.as_tensor(np.abs(imag)), torch.as_tensor(np.asarray(real)), indexing='ij')
         turn = torch.as_tensor(np.asarray(turn)).double()
         games = a[..., None, None] * torch.eye(2).double() + b[..., None, None] * turn
         rounds = torch.vmap(lambda J: _of_rounds(self._update, states, J))(games.reshape(-1, 2, 2))
-        return _radius(rounds, self.period).reshape(a.shape).numpy()
+        return _radius(rounds, n).reshape(a.shape).numpy()
 
 def _as_game(J):
     game = copy.copy(_any)
