@@ -217,7 +217,7 @@ def ground_of(
     places, J = grid_of(limits), jacobian(*standing(game, method))
     own = np.linalg.eigvals(J).astype(complex)
     size = max(.25, float(np.abs(own).max()))
-    extent = (-1.2 * size, 4.4 * size, -1.4 * size, 1.4 * size)
+    extent = (-1.4 * size, 4.8 * size, -1.4 * size, 1.4 * size)
     nearby, found = _near(game, method, lists.update), None
     if nearby is not None:
         upper = lists.region.radius(np.linspace(*extent[:2], 2 * k - 1), np.linspace(0, extent[3], k // 2 + 1), family_of(J), method)
@@ -305,7 +305,7 @@ class Dial:
     ):
         self.name = self.id = name
         self.least, self.most, self.used, self.whole = least, most, used, whole
-        self.about = dict(label=settings[name]['short'] or name.replace('_', ' '), tip=say('a_number', name=name, about=settings[name]['about']), slider=self._slider(None))
+        self.about = dict(label=say(f'dial_{name}'), tip=say('a_number', name=name, about=settings[name]['about']), slider=self._slider(None))
 
     def _slider(self, number):
         if self.whole: return dict(least=0, most=max(self.most, number or 0), whole=True)
@@ -358,7 +358,7 @@ def portrait_parts(
     bar = part('bar', children=[button('play', 'gnb-main'), button('pause', 'gnb-main'), button('start_over'), text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
     verdict = part('bar', 'gnb-low', children=[text('verdict', 'gnb-verdict'), text('why', 'gnb-grow')])
     choose = part('section', 'gnb-pairs', children=[*map(row, ('game', 'loss', 'penalty', 'method', 'method_weight', 'unroll', 'lookahead', 'rounds'))])
-    side = part('section', 'gnb-side', children=[choose, part('text', 'gnb-title', text='what_is_drawn'), part('chips', 'gnb-tall', layers=list(layers_of_portrait))])
+    side = part('section', 'gnb-side', children=[choose, part('chips', 'gnb-tall', layers=list(layers_of_portrait))])
     lines = [dict(column='of_the_way', hue='gen', look='solid'), dict(column='of_the_average', hue='good', look='solid')]
     charts = part('grid', 'gnb-charts', children=[
         part('spectrum', label='spectrum', title='spectrum', hint='spectrum_hint'),

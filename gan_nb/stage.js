@@ -635,6 +635,7 @@ class Phase extends Plane {
     if (shown("exact")) for (const [name, dash] of [["circle", [6, 4]], ["spiral", [1.5, 3]]]) if (held[name]) curve(ctx, held[name], to, colours.soft, 1.3, dash);
     if (held.path && shown("path")) this.way(ctx, to, colours);
     if (held.mean && shown("mean")) curve(ctx, held.mean, to, colours.good, 1.8);
+    this.name(ctx, to, colours);
     this.mark();
     this.say();
   }
@@ -647,16 +648,25 @@ class Phase extends Plane {
     ctx.moveTo(0, to.y(y)); ctx.lineTo(w, to.y(y));
     ctx.moveTo(to.x(x), 0); ctx.lineTo(to.x(x), h);
     ctx.stroke();
-    ctx.fillStyle = colours.soft;
-    ctx.textAlign = "right";
-    ctx.fillText(this.page.word("generator"), w - 5, to.y(y) - 4);
-    ctx.textAlign = "left";
-    ctx.fillText(this.page.word("discriminator"), to.x(x) + 5, 24);
     ctx.strokeStyle = colours.ink;
     ctx.lineWidth = 1.6;
     ctx.beginPath();
     for (const k of [-1, 1]) { ctx.moveTo(to.x(x) - 4, to.y(y) - 4 * k); ctx.lineTo(to.x(x) + 4, to.y(y) + 4 * k); }
     ctx.stroke();
+  }
+
+  /** Whose number is across and whose upwards, over all that is drawn. */
+  name(ctx, to, colours) {
+    const [x, y] = this.held.saddle ?? [0, 0];
+    ctx.font = "11px sans-serif";
+    for (const [player, hue, align, px, py] of [["generator", "gen", "right", this.canvas.w - 5, to.y(y) - 5], ["discriminator", "disc", "left", to.x(x) + 6, 24]]) {
+      ctx.textAlign = align;
+      ctx.lineWidth = 3;
+      ctx.strokeStyle = colours.paper;
+      ctx.strokeText(this.page.word(player), px, py);
+      ctx.fillStyle = colours[hue];
+      ctx.fillText(this.page.word(player), px, py);
+    }
   }
 
   way(ctx, to, colours) {
@@ -789,7 +799,7 @@ class Spectrum extends Drawn {
     ctx.textAlign = "center";
     for (const v of ticks(left, right, 6)) if (v && to.x(v) > 12 && to.x(v) < w - 12) ctx.fillText(short(v), to.x(v), to.y(0) + 11);
     ctx.textAlign = "right";
-    for (const v of ticks(bottom, top, 4)) if (v && to.y(v) > 8 && to.y(v) < h - 4) ctx.fillText(`${short(v)}i`, to.x(0) - 4, to.y(v) + 3);
+    for (const v of ticks(bottom, top, 4)) if (v && to.y(v) > 8 && to.y(v) < h - 4) ctx.fillText(`${short(v)}i`, to.x(0) - 9, to.y(v) + 3);
   }
 
   told(px, py) {

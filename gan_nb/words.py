@@ -12,6 +12,7 @@ from .core import nearest
 _portrait = {
     'portrait': 'Phase portrait', 'game': 'game', 'game_tip': 'A game of two numbers: the generator owns the one across, the discriminator the one upwards',
     'penalty': 'penalty', 'penalty_tip': 'A penalty of the Dirac-GAN or the GAN on a line, and its weight',
+    'dial_method_weight': 'weight', 'dial_unroll': 'unroll', 'dial_lookahead': 'lookahead',
     'rounds': 'rounds', 'rounds_tip': 'Rounds that are drawn at once; Play goes on from there',
     'a_number': '{name}: {about}', 'start_over': 'Start over', 'start_over_tip': 'The game, the start and the settings that it was opened with',
     'start_point': 'start', 'start_point_tip': 'Drag it, or move it by the arrow keys',
@@ -27,7 +28,7 @@ _portrait = {
     'comes_in': 'comes in', 'goes_round': 'goes round', 'leaves': 'leaves', 'no_radius': 'no factor',
     'why_radius': 'near the saddle a round multiplies distances by {radius}; eigenvalues of the game: {values}',
     'why_not_linear': 'beside the saddle this method is not linear, or does not stay there, so its eigenvalues say nothing; eigenvalues of the game: {values}',
-    'has_left': 'it has left the plane in round {round}', 'drag_the_start': 'Drag the start, or press anywhere in the plane. Click a row, and everything is drawn anew.',
+    'has_left': 'it left what is shown of the plane in round {round}', 'drag_the_start': 'Drag the start, or press anywhere in the plane. Click a row, and everything is drawn anew.',
 }
 
 # %% ../nbs/01_words.ipynb #49c26937
@@ -302,6 +303,7 @@ english = _joined(*_parts)
 _portrait_zh = {
     'portrait': '相图', 'game': '博弈', 'game_tip': '两个数的博弈：横向的归生成器，纵向的归判别器',
     'penalty': '惩罚项', 'penalty_tip': '狄拉克 GAN 或直线上的 GAN 的惩罚项及其权重',
+    'dial_method_weight': '权重', 'dial_unroll': '展开', 'dial_lookahead': '前瞻',
     'rounds': '轮数', 'rounds_tip': '一次画出的轮数；“播放”从那里继续',
     'a_number': '{name}：{about}', 'start_over': '重新开始', 'start_over_tip': '回到打开时的博弈、起点和设置',
     'start_point': '起点', 'start_point_tip': '拖动它，或用方向键移动',
@@ -317,7 +319,7 @@ _portrait_zh = {
     'comes_in': '收敛', 'goes_round': '绕圈', 'leaves': '离开', 'no_radius': '无倍数',
     'why_radius': '在鞍点附近，每轮把距离乘以 {radius}；博弈的特征值：{values}',
     'why_not_linear': '在鞍点旁，此方法不是线性的，或不停在那里，所以它的特征值说明不了什么；博弈的特征值：{values}',
-    'has_left': '它在第 {round} 轮离开了平面', 'drag_the_start': '拖动起点，或在平面中任意处按下。改动任意一行，一切都会重画。',
+    'has_left': '它在第 {round} 轮离开了所显示的平面', 'drag_the_start': '拖动起点，或在平面中任意处按下。改动任意一行，一切都会重画。',
 }
 
 # %% ../nbs/01_words.ipynb #740a5451

@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, Credit, fromPart, grown, laid, logTicks, merge, range, short, ticks, toPart, usual } = stage;
+const { asArray, between, binned, contour, Credit, fromPart, grown, laid, logTicks, merge, range, short, ticks, toPart, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -123,4 +123,15 @@ test("pictures keep their shape: squares lie as squares, a film as the strip tha
     assert(left > -1e-9 && top > -1e-9 && Math.abs(2 * left + columns * wide - room.w) < 1e-9 && Math.abs(2 * top + rows * high - room.h) < 1e-9);
     assert(Math.min(left, top) < 1e-9); // as large as they can be
   }
+});
+
+test("a contour lies where the grid has its level, and none is drawn where it has not, or knows nothing", () => {
+  const n = 41, data = Float32Array.from({ length: n * n }, (_, i) => Math.hypot((i % n) - 20, Math.floor(i / n) - 20) / 10);
+  const pieces = contour({ data, shape: [n, n] }, 1);
+  assert(pieces.length > 40);
+  for (const [a, b, c, d] of pieces) for (const [x, y] of [[a, b], [c, d]]) assert(Math.abs(Math.hypot(x - 20, y - 20) - 10) < 0.05);
+  const length = pieces.reduce((sum, [a, b, c, d]) => sum + Math.hypot(a - c, b - d), 0);
+  assert(Math.abs(length - 20 * Math.PI) < 0.3); // the whole circle, once
+  assert.equal(contour({ data, shape: [n, n] }, 9).length, 0);
+  assert.equal(contour({ data: Float32Array.of(0, NaN, 2, NaN), shape: [2, 2] }, 1).length, 0);
 });
