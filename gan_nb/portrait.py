@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['arenas', 'layers_of_portrait', 'Arena', 'Walk', 'grid_of', 'first_steps', 'pushes_of', 'circle_of', 'spiral_of',
-           'View', 'distances', 'Lists', 'Ground', 'ground_of', 'verdict_of', 'in_words', 'draw_portrait', 'Dial',
-           'PortraitControls', 'portrait_parts', 'Portrait']
+           'View', 'distance_table', 'Lists', 'Ground', 'ground_of', 'verdict_of', 'values_in_words', 'draw_portrait',
+           'Dial', 'PortraitControls', 'portrait_parts', 'Portrait']
 
 # %% ../nbs/76_portrait.ipynb #po000003
 import time
@@ -174,7 +174,7 @@ class View(Frame):
 
 _columns = ('round', 'of_the_way', 'of_the_average')
 
-def distances(
+def distance_table(
     path:np.ndarray, # (n, 2)
     mean:np.ndarray|None, # (n, 2)
     saddle, # (2,)
@@ -235,13 +235,13 @@ def verdict_of(
     ground:Ground,
 ) -> tuple: # (words, hue, why)
     "What the eigenvalues say."
-    values = in_words(ground.eigenvalues)
+    values = values_in_words(ground.eigenvalues)
     if ground.nearby is None: return say('no_radius'), '', say('why_not_linear', values=values)
     radius = ground.nearby.radius
     name, hue = ('goes_round', '') if abs(radius - 1) < 1e-6 else ('comes_in', 'good') if radius < 1 else ('leaves', 'bad')
     return say(name), hue, say('why_radius', radius=f'{radius:.4f}', values=values)
 
-def in_words(
+def values_in_words(
     eigenvalues:np.ndarray, # (n,) complex
 ) -> str:
     "Complex numbers; a pair of conjugate ones as one."
@@ -464,7 +464,7 @@ class Portrait(Panel):
             self._drawn_at, saddle = self.round, np.asarray(self.ground.game.saddle)
             self._path, self._mean = (np.stack(way) if way else None for way in (self.walk.path, self.walk.means))
             self._spiral = spiral_of(self._path, saddle, self.ground.nearby)
-            self._measures = distances(self._path, self._mean, saddle)
+            self._measures = distance_table(self._path, self._mean, saddle)
         ground = self.ground
         return View(round=self.round, doing=self.doing, limits=self.limits, layers=tuple(self.layers), path=self._path, mean=self._mean,
                     circle=self.circle, spiral=self._spiral, places=ground.places, arrows=ground.pushes, moves=ground.steps,
@@ -493,7 +493,7 @@ class Portrait(Panel):
         (x, y), (x_now, y_now) = two(self.start), two(self.walk.path[-1])
         alt = say('alt_phase', n=self.round, game=self.arena.name, x=x, y=y, x_now=x_now, y_now=y_now)
         words = dict(round=say('at_round', round=self.round), speed=self.speed(), verdict=verdict, why=why, log=self._log(),
-                     alt_phase=alt, alt_spectrum=say('alt_spectrum', values=in_words(self.ground.eigenvalues)))
+                     alt_phase=alt, alt_spectrum=say('alt_spectrum', values=values_in_words(self.ground.eigenvalues)))
         return words, {'verdict': hue, 'log': 'bad' if self.trouble() else ''}
 
     def _log(self):
