@@ -1617,6 +1617,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.portrait.Walk.several': ('nbs/portrait.html#walk.several', 'gan_nb/portrait.py'),
                                  'gan_nb.portrait._draw_plane': ('nbs/portrait.html#_draw_plane', 'gan_nb/portrait.py'),
                                  'gan_nb.portrait._draw_spectrum': ('nbs/portrait.html#_draw_spectrum', 'gan_nb/portrait.py'),
+                                 'gan_nb.portrait._named': ('nbs/portrait.html#_named', 'gan_nb/portrait.py'),
                                  'gan_nb.portrait._near': ('nbs/portrait.html#_near', 'gan_nb/portrait.py'),
                                  'gan_nb.portrait._of_player': ('nbs/portrait.html#_of_player', 'gan_nb/portrait.py'),
                                  'gan_nb.portrait._place': ('nbs/portrait.html#_place', 'gan_nb/portrait.py'),

@@ -366,14 +366,15 @@ def portrait_parts(
     board = part('grid', 'gnb-board', children=[side, part('grid', 'gnb-view', children=[part('phase', label='phase')]), charts])
     columns = part('columns', children=[_of_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft'), part('opener', opens='settings')])
-    more = [part('section', children=[*map(row, controls.sheet[player])]) for player in ('gen', 'disc')]
+    more = [part('section', children=[_named(player), *map(row, controls.sheet[player])]) for player in ('gen', 'disc')]
     sheet = part('sheet', id='settings', title='settings', children=[*map(row, controls.sheet['']), part('columns', children=more)])
     return [bar, verdict, board, columns, foot, sheet]
 
 def _of_player(player, rows):
-    title = part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
-    head = part('bar', 'gnb-player-head', children=[title])
+    head = part('bar', 'gnb-player-head', children=[_named(player)])
     return part('section', 'gnb-player', label=say(PLAYERS[player][0]), children=[head, *map(row, rows)])
+
+def _named(player): return part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
 
 # %% ../nbs/76_portrait.ipynb #po000034
 _pace = 1 / 60 # Seconds of a round, at least

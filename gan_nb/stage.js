@@ -162,6 +162,12 @@ export function contour({ data, shape: [rows, columns] }, level) {
   return found;
 }
 
+/** A grid of numbers between its places. */
+export function amid({ data, shape: [rows, columns] }, row, column) {
+  const i = Math.min(rows - 2, Math.floor(row)), j = Math.min(columns - 2, Math.floor(column)), s = row - i, t = column - j, at = i * columns + j;
+  return (1 - s) * ((1 - t) * data[at] + t * data[at + 1]) + s * ((1 - t) * data[at + columns] + t * data[at + columns + 1]);
+}
+
 /** Where in [0, 1] a slider stands for a value, and back. */
 export function toPart(value, { least, most, log }) {
   if (log) return value > 0 ? Math.min(1, Math.max(0, Math.log(value / least) / Math.log(most / least))) : 0;
@@ -767,18 +773,17 @@ class Spectrum extends Drawn {
   }
 
   region(ctx, to, colours) {
-    const { region, extent: [left, right, bottom, top] } = this.held, { data, shape: [rows, columns] } = region, hue = rgb(colours.good);
-    const image = pixels(columns, rows, (out) => {
-      for (let i = 0; i < rows * columns; i++) {
-        const at = 4 * ((rows - 1 - Math.floor(i / columns)) * columns + (i % columns));
-        [out[at], out[at + 1], out[at + 2]] = hue;
-        out[at + 3] = data[i] < 1 ? 46 : 0;
+    const { region, extent: [left, right, bottom, top] } = this.held, [rows, columns] = region.shape, hue = rgb(colours.good);
+    const wide = 4 * (columns - 1), high = 4 * (rows - 1);
+    const image = pixels(wide, high, (out) => {
+      for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) {
+        if (!(amid(region, (i + 0.5) / 4, (j + 0.5) / 4) < 1)) continue;
+        out.set([...hue, 46], 4 * ((high - 1 - i) * wide + j));
       }
     });
-    const [dx, dy] = [(right - left) / (columns - 1), (top - bottom) / (rows - 1)]; // a pixel lies around its place
-    const x = (j) => to.x(left + j * dx), y = (i) => to.y(bottom + i * dy);
-    ctx.imageSmoothingEnabled = false;
-    ctx.drawImage(image, x(-0.5), y(rows - 0.5), x(columns - 0.5) - x(-0.5), y(-0.5) - y(rows - 0.5));
+    const x = (j) => to.x(left + (j * (right - left)) / (columns - 1)), y = (i) => to.y(bottom + (i * (top - bottom)) / (rows - 1));
+    ctx.imageSmoothingEnabled = true;
+    ctx.drawImage(image, to.x(left), to.y(top), to.x(right) - to.x(left), to.y(bottom) - to.y(top));
     ctx.strokeStyle = colours.good;
     ctx.lineWidth = 1.6;
     ctx.beginPath();

@@ -27,8 +27,8 @@ _portrait = {
     'distance': 'distance', 'distance_hint': 'from the saddle, logarithmic', 'of_the_way': 'of the way', 'of_the_average': 'of its average',
     'comes_in': 'comes in', 'goes_round': 'goes round', 'leaves': 'leaves', 'no_radius': 'no factor',
     'why_radius': 'near the saddle a round multiplies distances by {radius}; eigenvalues of the game: {values}',
-    'why_not_linear': 'beside the saddle this method is not linear, or does not stay there, so its eigenvalues say nothing; eigenvalues of the game: {values}',
-    'has_left': 'it left what is shown of the plane in round {round}', 'drag_the_start': 'Drag the start, or press anywhere in the plane. Click a row, and everything is drawn anew.',
+    'why_not_linear': 'beside the saddle the method is not linear, or it does not rest there: no factor; eigenvalues of the game: {values}',
+    'has_left': 'it left what is shown of the plane in round {round}', 'drag_the_start': 'Drag the start, or press anywhere in the plane. Change any row, and everything is drawn anew.',
 }
 
 # %% ../nbs/01_words.ipynb #49c26937
@@ -318,7 +318,7 @@ _portrait_zh = {
     'distance': '距离', 'distance_hint': '到鞍点，对数刻度', 'of_the_way': '轨迹', 'of_the_average': '其平均',
     'comes_in': '收敛', 'goes_round': '绕圈', 'leaves': '离开', 'no_radius': '无倍数',
     'why_radius': '在鞍点附近，每轮把距离乘以 {radius}；博弈的特征值：{values}',
-    'why_not_linear': '在鞍点旁，此方法不是线性的，或不停在那里，所以它的特征值说明不了什么；博弈的特征值：{values}',
+    'why_not_linear': '在鞍点旁，此方法不是线性的，或不停在那里：没有倍数；博弈的特征值：{values}',
     'has_left': '它在第 {round} 轮离开了所显示的平面', 'drag_the_start': '拖动起点，或在平面中任意处按下。改动任意一行，一切都会重画。',
 }
 

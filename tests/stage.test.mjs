@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, contour, Credit, fromPart, grown, laid, logTicks, merge, range, short, ticks, toPart, usual } = stage;
+const { amid, asArray, between, binned, contour, Credit, fromPart, grown, laid, logTicks, merge, range, short, ticks, toPart, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -134,4 +134,9 @@ test("a contour lies where the grid has its level, and none is drawn where it ha
   assert(Math.abs(length - 20 * Math.PI) < 0.3); // the whole circle, once
   assert.equal(contour({ data, shape: [n, n] }, 9).length, 0);
   assert.equal(contour({ data: Float32Array.of(0, NaN, 2, NaN), shape: [2, 2] }, 1).length, 0);
+});
+
+test("between its places a grid is as between its corners", () => {
+  const grid = { data: Float32Array.of(0, 1, 2, 10, 11, 12), shape: [2, 3] };
+  assert.deepEqual([amid(grid, 0, 0), amid(grid, 1, 2), amid(grid, 0.5, 1.5), amid(grid, 0.25, 0)], [0, 12, 6.5, 2.5]);
 });
