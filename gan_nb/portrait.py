@@ -5,25 +5,26 @@
 # %% auto #0
 __all__ = ['arenas', 'layers_of_portrait', 'Arena', 'Walk', 'grid_of', 'first_steps', 'pushes_of', 'circle_of', 'spiral_of',
            'View', 'distance_table', 'Lists', 'Ground', 'ground_of', 'verdict_of', 'values_in_words', 'draw_portrait',
-           'Dial', 'PortraitControls', 'portrait_parts', 'Portrait']
+           'Dial', 'PortraitControls', 'portrait_parts', 'Sitter', 'Portrait']
 
 # %% ../nbs/76_portrait.ipynb #po000003
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .build import build_average, build_method
 from .controls import Controls, Entry, span
-from .core import brief, check_number, nearest
-from .games import Method, simultaneous
+from .core import brief, check_number, nearest, stream
+from .games import Method
+from .gan import field, players
 from .lab import Panel, row
 from .plots import GOOD, GUIDE, MUTED, PLAYERS, Picture
 from .recipes import Recipe, settings, structure
 from .round import advance, draw
-from .rules import Average, sgd
+from .rules import Average
 from .spectra import Nearby, Region, Update, family_of, jacobian, near_saddle, standing
 from .stage import Frame, button, part, text
 from .toys import Toy, bilinear, dirac, dirac_penalties, line_gan
@@ -46,9 +47,11 @@ class Arena:
     def __post_init__(self):
         if not isinstance(self.game, Toy):
             if not isinstance(self.game, str) or self.game not in arenas: raise nearest('game', self.game, arenas)
-            if self.penalty is not None and self.penalty not in self.penalties: raise nearest('penalty', self.penalty, ('None', *self.penalties))
+            is_known = self.penalty is None or self.penalty in self.penalties
+            if not is_known: raise nearest('penalty', self.penalty, ('None', *self.penalties))
         elif tuple(self.game.sizes) != (1, 1) or self.game.saddle is None:
-            raise ValueError(f"game: {type(self.game).__name__} came; allowed are games of two numbers, one of each player, whose saddle is known")
+            allowed = "games of two numbers, one of each player, whose saddle is known"
+            raise ValueError(f"game: {type(self.game).__name__} came; allowed are {allowed}")
         check_number('weight', self.weight, least=0)
 
     @property
@@ -128,7 +131,9 @@ def pushes_of(
     places:torch.Tensor, # (n, 2)
 ) -> torch.Tensor: # (n, 2)
     "Minus the gradient of each player's own loss, at each place."
-    return first_steps(game, simultaneous(sgd(1.)), places)
+    batch = game.draw(stream(0), players)
+    found = [field(game, game.split(place), {p: {} for p in players}, batch)[0] for place in places]
+    return -torch.stack([torch.cat([grads['gen']['x'], grads['disc']['y']]) for grads in found])
 
 # %% ../nbs/76_portrait.ipynb #po000015
 def circle_of(
@@ -201,6 +206,7 @@ class Ground:
     pushes:np.ndarray # (m, 2)
     steps:np.ndarray # (m, 2)
     eigenvalues:np.ndarray # (2,) complex, of the game's Jacobian
+    pairs:np.ndarray # (2, 2) their real and imaginary parts
     nearby:Nearby|None # What the method does near the saddle; None: it is not linear there
     extent:tuple # (left, right, bottom, top) of the complex plane that is shown
     region:np.ndarray|None # (l, k) factors
@@ -220,10 +226,12 @@ def ground_of(
     extent = (-1.4 * size, 4.8 * size, -1.4 * size, 1.4 * size)
     nearby, found = _near(game, method, lists.update), None
     if nearby is not None:
-        upper = lists.region.radius(np.linspace(*extent[:2], 2 * k - 1), np.linspace(0, extent[3], k // 2 + 1), family_of(J), method)
+        real, imag = np.linspace(*extent[:2], 2 * k - 1), np.linspace(0, extent[3], k // 2 + 1)
+        upper = lists.region.radius(real, imag, family_of(J), method)
         found = np.concatenate([upper[:0:-1], upper]).astype(np.float32)
     arrows = pushes_of(game, places), first_steps(game, method, places, lists.update)
-    return Ground(game, method, *(x.float().numpy() for x in (places, *arrows)), own, nearby, extent, found)
+    pairs = np.stack([own.real, own.imag], 1)
+    return Ground(game, method, *(x.float().numpy() for x in (places, *arrows)), own, pairs, nearby, extent, found)
 
 def _near(game, method, update):
     "None also for a period that is too long to look at."
@@ -245,10 +253,10 @@ def values_in_words(
     eigenvalues:np.ndarray, # (n,) complex
 ) -> str:
     "Complex numbers; a pair of conjugate ones as one."
-    signed = lambda x: f'{x:.3g}'.replace('-', '−')
-    pairs = [value for value in eigenvalues if abs(value.imag) > 1e-9 and value.imag > 0]
+    signed = lambda x: f'{x if abs(x) > 1e-9 else 0:.3g}'.replace('-', '−')
+    pairs = [f'{signed(value.real)} ± {value.imag:.3g}i' for value in eigenvalues if value.imag > 1e-9]
     single = [signed(value.real) for value in eigenvalues if abs(value.imag) <= 1e-9]
-    return ', '.join([*(f"{signed(value.real) if abs(value.real) > 1e-9 else '0'} ± {value.imag:.3g}i" for value in pairs), *single])
+    return ', '.join([*pairs, *single])
 
 # %% ../nbs/76_portrait.ipynb #po000027
 def draw_portrait(
@@ -259,25 +267,32 @@ def draw_portrait(
     plane, spectrum, distance = fig.subplots(1, 3, width_ratios=(1, 1.25, 1))
     _draw_plane(plane, view)
     _draw_spectrum(spectrum, view)
-    for column, colour, name in ((1, PLAYERS['gen'][1], 'the way'), (2, GOOD, 'its average')):
-        if np.isfinite(view.measures[:, column]).any(): distance.semilogy(*view.measures[:, [0, column]].T, color=colour, lw=1.2, label=name)
-    distance.legend(fontsize=7)
-    distance.set_xlabel('round', fontsize=8)
-    for ax, title in ((plane, view.said['title']), (spectrum, 'eigenvalues, and where the method comes in'), (distance, 'distance to the saddle')):
+    _draw_distance(distance, view)
+    titles = view.said['title'], 'eigenvalues, and where the method comes in', 'distance to the saddle'
+    for ax, title in zip((plane, spectrum, distance), titles):
         ax.set_title(title, fontsize=8)
         ax.tick_params(labelsize=7)
     return fig
 
+def _draw_distance(ax, view):
+    for column, colour, name in ((1, _GEN, 'the way'), (2, GOOD, 'its average')):
+        x, y = view.measures[:, [0, column]].T
+        if np.isfinite(y).any(): ax.semilogy(x, y, color=colour, lw=1.2, label=name)
+    ax.legend(fontsize=7)
+    ax.set_xlabel('round', fontsize=8)
+
+_GEN, _DISC = (PLAYERS[player][1] for player in ('gen', 'disc'))
+
 def _draw_plane(ax, view):
-    left, right, bottom, top = view.limits
-    for vectors, colour in ((view.arrows if 'pushes' in view.layers else None, GUIDE), (view.moves if 'steps' in view.layers else None, PLAYERS['disc'][1])):
-        if vectors is not None: ax.quiver(*view.places.T, *vectors.T, color=colour, angles='xy', width=.004)
-    curves = ((view.circle, GUIDE, '--'), (view.spiral, MUTED, ':')) if 'exact' in view.layers else ()
-    for curve, colour, style in (*curves, (view.path if 'path' in view.layers else None, PLAYERS['gen'][1], '.-'), (view.mean if 'mean' in view.layers else None, GOOD, '-')):
-        if curve is not None: ax.plot(*curve.T, style, color=colour, lw=1, ms=2.5)
+    arrows = [('pushes', view.arrows, GUIDE), ('steps', view.moves, _DISC)]
+    curves = [('exact', view.circle, GUIDE, '--'), ('exact', view.spiral, MUTED, ':'), ('path', view.path, _GEN, '.-'), ('mean', view.mean, GOOD, '-')]
+    for layer, vectors, colour in arrows:
+        if layer in view.layers: ax.quiver(*view.places.T, *vectors.T, color=colour, angles='xy', width=.004)
+    for layer, curve, colour, style in curves:
+        if layer in view.layers and curve is not None: ax.plot(*curve.T, style, color=colour, lw=1, ms=2.5)
     ax.plot(*view.said['start'], 'o', mfc='white', mec='black', ms=6)
     ax.plot(*view.said['saddle'], 'kx', ms=6)
-    ax.set(xlim=(left, right), ylim=(bottom, top), aspect='equal')
+    ax.set(xlim=view.limits[:2], ylim=view.limits[2:], aspect='equal')
     ax.set_xlabel('generator', fontsize=8)
     ax.set_ylabel('discriminator', fontsize=8)
 
@@ -305,7 +320,8 @@ class Dial:
     ):
         self.name = self.id = name
         self.least, self.most, self.used, self.whole = least, most, used, whole
-        self.about = dict(label=say(f'dial_{name}'), tip=say('a_number', name=name, about=settings[name]['about']), slider=self._slider(None))
+        tip = say('a_number', name=name, about=settings[name]['about'])
+        self.about = dict(label=say(f'dial_{name}'), tip=tip, slider=self._slider(None))
 
     def _slider(self, number):
         if self.whole: return dict(least=0, most=max(self.most, number or 0), whole=True)
@@ -320,15 +336,16 @@ class Dial:
         "What moving it changes."
         return {self.name: number}
 
-_in_a_portrait = ('schedule', 'warmup', 'order', 'lookahead_alpha', 'momentum_gen', 'momentum_disc', 'nesterov_gen', 'nesterov_disc',
-    'weight_decay_gen', 'weight_decay_disc', 'early_momentum_gen', 'early_momentum_disc', 'project_gen', 'project_disc')
+_of_all, _of_each = ('schedule', 'warmup', 'order', 'lookahead_alpha'), ('momentum', 'nesterov', 'weight_decay', 'early_momentum', 'project')
+_in_a_portrait = {*_of_all, *(f'{name}_{player}' for name in _of_each for player in PLAYERS)}
 
 class PortraitControls(Controls):
     "The rows of a portrait."
     def __init__(self):
         super().__init__()
         dials = [Dial('method_weight', .01, 10., lambda recipe: recipe.method in ('consensus', 'symplectic')),
-                 Dial('unroll', 1, 10, lambda recipe: recipe.method == 'unrolled', whole=True), Dial('lookahead', 1, 10, whole=True)]
+                 Dial('unroll', 1, 10, lambda recipe: recipe.method == 'unrolled', whole=True),
+                 Dial('lookahead', 1, 10, whole=True)]
         self.rows |= {dial.id: dial for dial in dials} | {name: Entry(name) for name in ('average', 'halflife')}
         self.sheet = {hue: [name for name in names if name in _in_a_portrait] for hue, names in self.rest.items()}
         self.sheet[''] += ['average', 'halflife']
@@ -345,8 +362,9 @@ class PortraitControls(Controls):
     def of_arena(self, arena:Arena, recipe:Recipe) -> dict:
         "What the rows of its own show."
         off = '' if arena.penalty else 'number' if arena.penalties else 'all'
-        return dict(game=dict(value=arena.name), penalty=dict(value=arena.penalty or 'none', number=arena.weight, slider=span(arena.weight, .01, 10), off=off),
-                    rounds=dict(number=recipe.rounds, slider=dict(least=10, most=max(1000, recipe.rounds), log=True)))
+        penalty = dict(value=arena.penalty or 'none', number=arena.weight, slider=span(arena.weight, .01, 10), off=off)
+        rounds = dict(number=recipe.rounds, slider=dict(least=10, most=max(1000, recipe.rounds), log=True))
+        return dict(game=dict(value=arena.name), penalty=penalty, rounds=rounds)
 
 # %% ../nbs/76_portrait.ipynb #po000032
 layers_of_portrait = ('path', 'mean', 'exact', 'pushes', 'steps')
@@ -355,20 +373,30 @@ def portrait_parts(
     controls:PortraitControls,
 ) -> list:
     "The whole portrait."
-    bar = part('bar', children=[button('play', 'gnb-main'), button('pause', 'gnb-main'), button('start_over'), text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
+    bar = part('bar', children=[
+        button('play', 'gnb-main'), button('pause', 'gnb-main'), button('start_over'),
+        text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
     verdict = part('bar', 'gnb-low', children=[text('verdict', 'gnb-verdict'), text('why', 'gnb-grow')])
-    choose = part('section', 'gnb-pairs', children=[*map(row, ('game', 'loss', 'penalty', 'method', 'method_weight', 'unroll', 'lookahead', 'rounds'))])
-    side = part('section', 'gnb-side', children=[choose, part('chips', 'gnb-tall', layers=list(layers_of_portrait))])
-    lines = [dict(column='of_the_way', hue='gen', look='solid'), dict(column='of_the_average', hue='good', look='solid')]
-    charts = part('grid', 'gnb-charts', children=[
-        part('spectrum', label='spectrum', title='spectrum', hint='spectrum_hint'),
-        part('chart', id='distance', title='distance', hint='distance_hint', of='measures', log=True, lines=lines)])
-    board = part('grid', 'gnb-board', children=[side, part('grid', 'gnb-view', children=[part('phase', label='phase')]), charts])
     columns = part('columns', children=[_of_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft'), part('opener', opens='settings')])
-    more = [part('section', children=[_named(player), *map(row, controls.sheet[player])]) for player in ('gen', 'disc')]
-    sheet = part('sheet', id='settings', title='settings', children=[*map(row, controls.sheet['']), part('columns', children=more)])
-    return [bar, verdict, board, columns, foot, sheet]
+    return [bar, verdict, _board(), columns, foot, _settings_sheet(controls)]
+
+_chosen = ('game', 'loss', 'penalty', 'method', 'method_weight', 'unroll', 'lookahead', 'rounds')
+
+def _board():
+    "What is chosen, the plane, and what is measured."
+    chips = part('chips', 'gnb-tall', layers=list(layers_of_portrait))
+    side = part('section', 'gnb-side', children=[part('section', 'gnb-pairs', children=[*map(row, _chosen)]), chips])
+    plane = part('grid', 'gnb-view', children=[part('phase', label='phase')])
+    lines = [dict(column='of_the_way', hue='gen', look='solid'), dict(column='of_the_average', hue='good', look='solid')]
+    charts = [part('spectrum', label='spectrum', title='spectrum', hint='spectrum_hint'),
+              part('chart', id='distance', title='distance', hint='distance_hint', of='measures', log=True, lines=lines)]
+    return part('grid', 'gnb-board', children=[side, plane, part('grid', 'gnb-charts', children=charts)])
+
+def _settings_sheet(controls):
+    of_each = [part('section', children=[_named(player), *map(row, controls.sheet[player])]) for player in ('gen', 'disc')]
+    children = [*map(row, controls.sheet['']), part('columns', children=of_each)]
+    return part('sheet', id='settings', title='settings', children=children)
 
 def _of_player(player, rows):
     head = part('bar', 'gnb-player-head', children=[_named(player)])
@@ -377,6 +405,71 @@ def _of_player(player, rows):
 def _named(player): return part('text', f'gnb-strong gnb-dot gnb-{player}', text=say(PLAYERS[player][0].capitalize()))
 
 # %% ../nbs/76_portrait.ipynb #po000034
+class Sitter:
+    "A game, a method and a start: what a portrait is of."
+    def __init__(self,
+        arena:Arena,
+        recipe:Recipe,
+        start=None, # (2,) None: (1, 1) beside the saddle
+        reach:float=2.25, # How much of the plane is shown to each side of the saddle
+    ):
+        self.reach, self._lists = check_number('reach', reach, above=0), (None, None)
+        self._look(arena, recipe)
+        self.move(self._beside((1., 1.)) if start is None else start)
+
+    @property
+    def saddle(self) -> tuple: return tuple(self.ground.game.saddle)
+
+    def move(self,
+        start, # (2,)
+    ):
+        "Begin at another place. Raises `ValueError` for what is none."
+        start = _two_numbers(start)
+        walk = Walk(self.ground.game, self.ground.method, start, build_average(self.recipe))
+        walk.several(self.recipe.rounds)
+        places, pushes = (torch.from_numpy(x).double() for x in (self.ground.places, self.ground.pushes))
+        self.walk, self.start, self.circle = walk, start, circle_of(self.ground.game, start, places, pushes)
+
+    def edit(self,
+        changes:dict, # Settings of the recipe, and 'game', 'penalty', 'weight'
+    ):
+        "Change what is played, or how, and begin again; in another game as far beside its saddle."
+        of_recipe = {name: value for name, value in changes.items() if name not in ('game', 'penalty', 'weight')}
+        beside = np.asarray(self.start) - np.asarray(self.saddle)
+        self._look(self._changed_arena(changes), self.recipe.replace(**of_recipe))
+        self.move(self._beside(beside) if 'game' in changes else self.start)
+
+    def ways(self) -> dict: # Parts of a `View`
+        "The arrays that grow with the walk. A thread may be adding to it."
+        walk, saddle = self.walk, np.asarray(self.saddle)
+        n = len(walk.means or walk.path)
+        path, mean = (np.stack(way[:n]) if way else None for way in (walk.path, walk.means))
+        spiral = spiral_of(path, saddle, self.ground.nearby)
+        return dict(path=path, mean=mean, spiral=spiral, measures=distance_table(path, mean, saddle))
+
+    def _beside(self, by): return tuple(float(a + b) for a, b in zip(self.saddle, by))
+
+    def _changed_arena(self, changes):
+        "A penalty that another game has not is left behind."
+        game, now = changes.get('game', self.arena.game), self.arena
+        kept = now.penalty if isinstance(game, str) and game in arenas and now.penalty in arenas[game][0] else None
+        return Arena(game, changes.get('penalty', kept), changes.get('weight', now.weight))
+
+    def _look(self, arena, recipe):
+        game, method, key = arena.built(recipe), build_method(recipe), (arena, structure(recipe))
+        (x, y), reach = game.saddle, self.reach
+        limits = (x - reach, x + reach, y - reach, y + reach)
+        lists = self._lists[1] if self._lists[0] == key else Lists(game, method)
+        self.ground = ground_of(game, method, limits, lists)
+        self.arena, self.recipe, self.limits, self._lists = arena, recipe, limits, (key, lists)
+
+def _two_numbers(start):
+    try: numbers = tuple(float(x) for x in start)
+    except (TypeError, ValueError): numbers = ()
+    if len(numbers) == 2 and np.isfinite(numbers).all() and np.abs(numbers).max() < _far: return numbers
+    raise ValueError(f"start: {brief(start)} came; allowed are two numbers below {_far:g}: the generator's, then the discriminator's")
+
+# %% ../nbs/76_portrait.ipynb #po000037
 _pace = 1 / 60 # Seconds of a round, at least
 
 class Portrait(Panel):
@@ -394,47 +487,18 @@ class Portrait(Panel):
         **changes, # Settings of the recipe: method, rates, clips, ...
     ):
         own = dict(method='simultaneous', loss='minimax', average='uniform', rounds=150)
-        self.recipe = Recipe(name='portrait').replace(**{**own, **changes})
-        self.arena, self.reach = Arena(game, penalty, weight), check_number('reach', reach, above=0)
-        if self.recipe.language: speak(self.recipe.language)
-        self.layers, self.controls = ['path', 'mean', 'exact', 'pushes'], PortraitControls()
-        self._moved, self._lists = {}, (None, None)
-        self._renew(self.arena, self.recipe)
-        self._walk(self._beside(1., 1.) if start is None else self._checked(start))
-        self._opened_with = self.arena, self.recipe, self.start
-        self._open(portrait_parts(self.controls), fps, controls=self.controls.about(), label='portrait', classes='gnb-portrait')
+        recipe = Recipe(name='portrait').replace(**{**own, **changes})
+        if recipe.language: speak(recipe.language)
+        self.sitter = Sitter(Arena(game, penalty, weight), recipe, start, reach)
+        self._opened_with = self.sitter.arena, recipe, self.sitter.start
+        self.layers, self.controls = [*layers_of_portrait[:4]], PortraitControls()
+        self._moved, self._drawn_of = {}, None # controls that wait, and where they stand; what was drawn last
+        about = dict(controls=self.controls.about(), label='portrait', classes='gnb-portrait')
+        self._open(portrait_parts(self.controls), fps, **about)
         self.answer()
 
-    # -- what it looks at --
-    def _renew(self, arena, recipe):
-        "Look at another game or method. What is not allowed changes nothing."
-        game, method, average = arena.built(recipe), build_method(recipe), build_average(recipe)
-        (x, y), reach = game.saddle, self.reach
-        limits = (x - reach, x + reach, y - reach, y + reach)
-        key = arena, structure(recipe)
-        lists = self._lists[1] if self._lists[0] == key else Lists(game, method)
-        self.ground = ground_of(game, method, limits, lists)
-        self.arena, self.recipe, self.limits, self._average, self._lists = arena, recipe, limits, average, (key, lists)
-
-    def _walk(self, start):
-        walk = Walk(self.ground.game, self.ground.method, start, self._average)
-        walk.several(self.recipe.rounds)
-        self.walk, self.start = walk, tuple(float(x) for x in start)
-        self.circle = circle_of(self.ground.game, self.start, *(torch.from_numpy(x).double() for x in (self.ground.places, self.ground.pushes)))
-        self._drawn_at = None
-
-    def _beside(self, dx, dy):
-        x, y = self.ground.game.saddle
-        return x + dx, y + dy
-
-    def _checked(self, start):
-        try: numbers = tuple(float(x) for x in start)
-        except (TypeError, ValueError): numbers = ()
-        if len(numbers) == 2 and np.isfinite(numbers).all() and np.abs(numbers).max() < _far: return numbers
-        raise ValueError(f"start: {brief(start)} came; allowed are two numbers, the generator's and the discriminator's, below {_far:g}")
-
     @property
-    def player(self): return self.walk
+    def player(self): return self.sitter.walk
 
     # -- what can be asked of it --
     def move(self, x:float, y:float):
@@ -443,7 +507,7 @@ class Portrait(Panel):
 
     def edit(self, **changes):
         "Change settings of the recipe, the game, its penalty, or its weight."
-        self._order(lambda: self._edit(changes))
+        self._order(lambda: self._change(lambda: self.sitter.edit(changes)))
 
     def start_over(self):
         "Back to what it was opened with."
@@ -455,52 +519,51 @@ class Portrait(Panel):
         number:float|None=None, # Where its slider stands
     ):
         "Move a control, as a person does."
-        self._moved[control] = value, number
-        self._order(lambda: self._take_up(control))
+        key = control, number is None # a kind and a number do not replace each other
+        self._moved[key] = value, number
+        self._order(lambda: self._take_up(key))
+
+    def close(self):
+        "Stop, and take it off the page."
+        self._dismiss()
+        super().close()
 
     # -- what it shows --
     def frame(self) -> View:
         "What is to be seen now."
-        if self._drawn_at != self.round: # what has not changed is not made anew
-            self._drawn_at, saddle = self.round, np.asarray(self.ground.game.saddle)
-            self._path, self._mean = (np.stack(way) if way else None for way in (self.walk.path, self.walk.means))
-            self._spiral = spiral_of(self._path, saddle, self.ground.nearby)
-            self._measures = distance_table(self._path, self._mean, saddle)
-        ground = self.ground
-        return View(round=self.round, doing=self.doing, limits=self.limits, layers=tuple(self.layers), path=self._path, mean=self._mean,
-                    circle=self.circle, spiral=self._spiral, places=ground.places, arrows=ground.pushes, moves=ground.steps,
-                    eigenvalues=self._eigenvalues(), region=ground.region, measures=self._measures, said=self.said())
-
-    def _eigenvalues(self):
-        "As pairs of numbers; the same array for as long as they are the same."
-        if getattr(self, '_pairs_of', None) is not self.ground.eigenvalues:
-            self._pairs_of = self.ground.eigenvalues
-            self._pairs = np.stack([self._pairs_of.real, self._pairs_of.imag], 1)
-        return self._pairs
+        sitter = self.sitter
+        ground, now = sitter.ground, (sitter.walk, self.round)
+        if self._drawn_of != now: self._drawn_of, self._ways = now, sitter.ways() # what has not changed is not made anew
+        return View(round=self.round, doing=self.doing, limits=sitter.limits, layers=tuple(self.layers), circle=sitter.circle, **self._ways,
+                    places=ground.places, arrows=ground.pushes, moves=ground.steps, eigenvalues=ground.pairs, region=ground.region, said=self.said())
 
     def said(self) -> dict:
         "Words, controls and marks."
-        words, hue = self.words()
-        gone = ['play' if self.playing else 'pause']
-        shown = self.controls.shown(self.recipe) | self.controls.of_arena(self.arena, self.recipe)
-        off = [name for name, array in (('exact', self.circle if self.circle is not None else self._spiral), ('mean', self._mean)) if array is None]
-        return dict(words=words, hue=hue, acts=dict(gone=gone), controls=shown, layers_off=off, start=self.start, saddle=tuple(self.ground.game.saddle),
-                    extent=self.ground.extent, measures_columns=list(_columns), title=f'{self.arena.name}: {self.recipe.method}')
+        sitter, (words, hue) = self.sitter, self.words()
+        shown = self.controls.shown(sitter.recipe) | self.controls.of_arena(sitter.arena, sitter.recipe)
+        return dict(words=words, hue=hue, acts=dict(gone=['play' if self.playing else 'pause']), controls=shown,
+                    layers_off=self._layers_off(), start=sitter.start, saddle=sitter.saddle, extent=sitter.ground.extent,
+                    measures_columns=list(_columns), title=f'{sitter.arena.name}: {sitter.recipe.method}')
+
+    def _layers_off(self):
+        "What there is nothing to draw of."
+        is_exact = self.sitter.circle is not None or self._ways['spiral'] is not None
+        return [*([] if is_exact else ['exact']), *([] if self._ways['mean'] is not None else ['mean'])]
 
     def words(self) -> tuple: # (words, hues)
         "What it says in words."
-        verdict, hue, why = verdict_of(self.ground)
-        two = lambda z: [f'{float(x):.2f}' for x in z]
-        (x, y), (x_now, y_now) = two(self.start), two(self.walk.path[-1])
-        alt = say('alt_phase', n=self.round, game=self.arena.name, x=x, y=y, x_now=x_now, y_now=y_now)
-        words = dict(round=say('at_round', round=self.round), speed=self.speed(), verdict=verdict, why=why, log=self._log(),
-                     alt_phase=alt, alt_spectrum=say('alt_spectrum', values=values_in_words(self.ground.eigenvalues)))
-        return words, {'verdict': hue, 'log': 'bad' if self.trouble() else ''}
+        sitter = self.sitter
+        verdict, hue, why = verdict_of(sitter.ground)
+        places = zip(('x', 'y', 'x_now', 'y_now'), (*sitter.start, *self._ways['path'][-1]))
+        alt = say('alt_phase', n=self.round, game=sitter.arena.name, **{name: f'{float(value):.2f}' for name, value in places})
+        values = say('alt_spectrum', values=values_in_words(sitter.ground.eigenvalues))
+        words = dict(round=say('at_round', round=self.round), speed=self.speed(), verdict=verdict, why=why, log=self._log())
+        return words | dict(alt_phase=alt, alt_spectrum=values), {'verdict': hue, 'log': 'bad' if self.trouble() else ''}
 
     def _log(self):
         if self.trouble(): return self.trouble()
-        left, right, bottom, top = self.limits
-        out = (self._path < [left, bottom]).any(1) | (self._path > [right, top]).any(1)
+        path, (left, right, bottom, top) = self._ways['path'], self.sitter.limits
+        out = (path < [left, bottom]).any(1) | (path > [right, top]).any(1)
         return say('has_left', round=int(out.argmax())) if out.any() else say('drag_the_start')
 
     def figure(self) -> Picture:
@@ -516,44 +579,28 @@ class Portrait(Panel):
         elif message['kind'] == 'layer': self._order(lambda: self._set_layer(message['layer'], message['shown']))
         else: super().hear(message)
 
-    def close(self):
-        "Stop, and take it off the page."
-        self._dismiss()
-        super().close()
-
     # -- the thread --
-    def _take_up(self, control):
-        if control not in self._moved: return # a newer value came, and was taken
-        value, number = self._moved.pop(control)
-        if control == 'start': return self._move(value)
-        if control == 'penalty': changes = self._penalty(value, number)
-        elif control == 'game': changes = {'game': value}
-        elif control == 'rounds': changes = {'rounds': round(number)}
-        else: changes = self.controls.change(self.recipe, control, value, number)
-        self._edit(changes)
-
-    def _penalty(self, value, number):
-        if number is not None: return {'weight': number}
-        return {'penalty': None if value == 'none' else value}
-
-    def _move(self, start):
+    def _change(self, do):
         self._stop()
-        self._walk(self._checked(start))
+        do()
 
-    def _edit(self, changes):
-        self._stop()
-        of_arena = {name: changes[name] for name in ('game', 'penalty', 'weight') if name in changes}
-        if 'game' in of_arena and of_arena['game'] != self.arena.game and self.arena.penalty not in (arenas.get(of_arena['game']) or ((),))[0]:
-            of_arena.setdefault('penalty', None)
-        before = np.asarray(self.start) - np.asarray(self.ground.game.saddle)
-        self._renew(replace(self.arena, **of_arena), self.recipe.replace(**{name: value for name, value in changes.items() if name not in of_arena}))
-        self._walk(self._beside(*before) if 'game' in of_arena else self.start)
+    def _take_up(self, key):
+        if key not in self._moved: return # a newer value came, and was taken
+        control, (value, number) = key[0], self._moved.pop(key)
+        if control == 'start': return self._change(lambda: self.sitter.move(value))
+        self._change(lambda: self.sitter.edit(self._changes(control, value, number)))
+
+    def _changes(self, control, value, number):
+        "What moving a row changes."
+        if control == 'game': return {'game': value}
+        if control == 'rounds': return {'rounds': round(number)}
+        if control != 'penalty': return self.controls.change(self.sitter.recipe, control, value, number)
+        return {'weight': number} if number is not None else {'penalty': None if value == 'none' else value}
 
     def _start_over(self):
         self._stop()
         arena, recipe, start = self._opened_with
-        self._renew(arena, recipe)
-        self._walk(start)
+        self.sitter = Sitter(arena, recipe, start, self.sitter.reach)
 
     def _set_layer(self, layer, shown):
         self.layers = [*(name for name in self.layers if name != layer), *([layer] if shown else [])]
@@ -561,5 +608,5 @@ class Portrait(Panel):
     def _tasks(self): return [*super()._tasks(), self._keep_pace]
 
     def _keep_pace(self):
-        if self.walk.is_over and not self._orders: self._order(self._stop)
+        if self.player.is_over and not self._orders: self._order(self._stop)
         time.sleep(_pace)

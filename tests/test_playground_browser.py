@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt in
 source = "from gan_nb.playground import Playground\npanel = Playground(hidden=(16, 16), threads=1)\npanel"
 asked = "import json; print('facts', json.dumps([panel.run.game.data.name, panel.round, panel.run.recipe.lr_disc, panel.pace.is_slow]))"
 portrait = "from gan_nb.portrait import Portrait\nplane = Portrait(rounds=30)\nplane"
-went = "print('went', json.dumps([*plane.start, *plane.walk.path[0].tolist(), *plane.walk.path[-1].tolist()]))"
+went = "print('went', json.dumps([*plane.sitter.start, *plane.player.path[0].tolist(), *plane.player.path[-1].tolist()]))"
 measured = "c = panel.run.game.data.centers; print('length', float((c.amax(0) - c.amin(0)).norm()))"
 
 
