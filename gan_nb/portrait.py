@@ -271,7 +271,7 @@ def draw_portrait(
     titles = view.said['title'], 'eigenvalues, and where the method comes in', 'distance to the saddle'
     for ax, title in zip((plane, spectrum, distance), titles):
         ax.set_title(title, fontsize=8)
-        ax.tick_params(labelsize=7)
+        ax.tick_params(labelsize=7, which='both')
     return fig
 
 def _draw_distance(ax, view):
