@@ -146,6 +146,28 @@ export function laid(n, room, { w, h }, perRow = 0) {
   return { columns, rows, wide, high, left: (room.w - columns * wide) / 2, top: (room.h - rows * high) / 2 };
 }
 
+/** The line on which a grid of numbers has some level: pieces [x, y, x, y] in units of its cells, from corner (0, 0). */
+export function contour({ data, shape: [rows, columns] }, level) {
+  const found = [], at = (i, j) => data[i * columns + j] - level;
+  for (let i = 0; i + 1 < rows; i++) for (let j = 0; j + 1 < columns; j++) {
+    const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]], crossed = [];
+    corners.forEach(([a, b], k) => {
+      const [c, d] = corners[(k + 1) % 4], here = at(a, b), there = at(c, d);
+      if (here < 0 === there < 0 || !Number.isFinite(here - there)) return;
+      const t = here / (here - there);
+      crossed.push(b + t * (d - b), a + t * (c - a));
+    });
+    for (let k = 0; k + 3 < crossed.length; k += 4) found.push(crossed.slice(k, k + 4));
+  }
+  return found;
+}
+
+/** A grid of numbers between its places. */
+export function amid({ data, shape: [rows, columns] }, row, column) {
+  const i = Math.min(rows - 2, Math.floor(row)), j = Math.min(columns - 2, Math.floor(column)), s = row - i, t = column - j, at = i * columns + j;
+  return (1 - s) * ((1 - t) * data[at] + t * data[at + 1]) + s * ((1 - t) * data[at + columns] + t * data[at + columns + 1]);
+}
+
 /** Where in [0, 1] a slider stands for a value, and back. */
 export function toPart(value, { least, most, log }) {
   if (log) return value > 0 ? Math.min(1, Math.max(0, Math.log(value / least) / Math.log(most / least))) : 0;
@@ -642,6 +664,208 @@ function dots(ctx, { data, shape: [n] }, to, colour, alpha, size) {
   }
   ctx.fill();
   ctx.globalAlpha = 1;
+}
+
+/** The plane of two numbers, one of each player: the way from a start that can be dragged. */
+class Phase extends Plane {
+  constructor(view, spec) {
+    super(view, spec);
+    this.place.classList.add("gnb-phase-place");
+    this.place.removeAttribute("tabindex");
+    this.place.setAttribute("role", "group"); // the start in it can be moved
+    this.start = element("div", "gnb-start", { tabIndex: 0, role: "slider", title: this.page.word("start_point_tip") });
+    this.start.setAttribute("aria-label", this.page.word("start_point"));
+    this.start.addEventListener("keydown", (event) => this.key(event));
+    this.place.append(this.start);
+  }
+
+  draw() {
+    const { held } = this, ctx = this.canvas.begin();
+    if (!held.limits || !this.canvas.w) return;
+    const to = this.scales(), { colours } = this.view, shown = (layer) => (held.layers ?? []).includes(layer);
+    this.axes(ctx, to, colours);
+    this.cross(ctx, to, colours);
+    this.fake = held.places ?? null;
+    this.reach = {};
+    if (held.arrows && shown("pushes")) this.arrows(ctx, to, held.arrows, colours.soft, "arrows");
+    if (held.moves && shown("steps")) this.arrows(ctx, to, held.moves, colours.disc, "moves");
+    if (shown("exact")) for (const [name, dash] of [["circle", [6, 4]], ["spiral", [1.5, 3]]]) if (held[name]) curve(ctx, held[name], to, colours.soft, 1.3, dash);
+    if (held.path && shown("path")) this.way(ctx, to, colours);
+    if (held.mean && shown("mean")) curve(ctx, held.mean, to, colours.good, 1.8);
+    this.name(ctx, to, colours);
+    this.mark();
+    this.say();
+  }
+
+  cross(ctx, to, colours) {
+    const [x, y] = this.held.saddle ?? [0, 0], { w, h } = this.canvas;
+    ctx.strokeStyle = colours.line;
+    ctx.lineWidth = 1;
+    ctx.beginPath();
+    ctx.moveTo(0, to.y(y)); ctx.lineTo(w, to.y(y));
+    ctx.moveTo(to.x(x), 0); ctx.lineTo(to.x(x), h);
+    ctx.stroke();
+    ctx.strokeStyle = colours.ink;
+    ctx.lineWidth = 1.6;
+    ctx.beginPath();
+    for (const k of [-1, 1]) { ctx.moveTo(to.x(x) - 4, to.y(y) - 4 * k); ctx.lineTo(to.x(x) + 4, to.y(y) + 4 * k); }
+    ctx.stroke();
+  }
+
+  /** Whose number is across and whose upwards, over all that is drawn. */
+  name(ctx, to, colours) {
+    const [x, y] = this.held.saddle ?? [0, 0];
+    ctx.font = "11px sans-serif";
+    for (const [player, hue, align, px, py] of [["generator", "gen", "right", this.canvas.w - 5, to.y(y) - 5], ["discriminator", "disc", "left", to.x(x) + 6, 24]]) {
+      ctx.textAlign = align;
+      ctx.lineWidth = 3;
+      ctx.strokeStyle = colours.paper;
+      ctx.strokeText(this.page.word(player), px, py);
+      ctx.fillStyle = colours[hue];
+      ctx.fillText(this.page.word(player), px, py);
+    }
+  }
+
+  way(ctx, to, colours) {
+    const { path } = this.held, n = path.shape[0];
+    curve(ctx, path, to, colours.gen, 1.2);
+    if (n < 400) dots(ctx, path, to, colours.gen, 0.9, 1.7);
+    dots(ctx, { data: path.data.subarray(2 * (n - 1)), shape: [1] }, to, colours.gen, 1, 4);
+  }
+
+  /** Where the start is shown: at the pointer while it is dragged. */
+  mark() {
+    const [x, y] = this.dragged ?? this.held.start ?? [0, 0], to = this.scales();
+    this.start.style.transform = `translate(${to.x(x) - 8}px, ${to.y(y) - 8}px)`;
+    this.start.setAttribute("aria-valuetext", `(${short(x)}, ${short(y)})`);
+    this.start.setAttribute("aria-valuenow", x);
+  }
+
+  move(at, dragging) { this.page.tell("set", { control: "start", value: at.map((v) => +v.toPrecision(4)), dragging }); }
+
+  key(event) {
+    const [dx, dy] = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
+    if (!dx && !dy) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [left, right, bottom, top] = this.held.limits, by = (right - left) / (event.shiftKey ? 20 : 80), [x, y] = this.aim ?? this.held.start;
+    this.aim = [Math.min(right, Math.max(left, x + dx * by)), Math.min(top, Math.max(bottom, y + dy * by))];
+    clearTimeout(this.later);
+    this.later = setTimeout(() => { this.aim = null; }, 600); // until its echo has come
+    this.move(this.aim, false);
+  }
+
+  begin(event) {
+    event.preventDefault();
+    this.place.setPointerCapture(event.pointerId);
+    this.start.focus({ preventScroll: true });
+    this.stroke = true;
+    this.extend(event);
+  }
+
+  extend(event) {
+    const box = this.place.getBoundingClientRect(), [left, right, bottom, top] = this.held.limits;
+    const [x, y] = this.scales().back(event.clientX - box.left, event.clientY - box.top);
+    this.dragged = [Math.min(right, Math.max(left, x)), Math.min(top, Math.max(bottom, y))];
+    this.mark();
+    this.soon ??= requestAnimationFrame(() => { this.soon = undefined; if (this.dragged) this.move(this.dragged, true); });
+  }
+
+  finish() {
+    if (!this.stroke) return;
+    const at = this.dragged;
+    this.stroke = null;
+    this.move(at, false);
+    setTimeout(() => { if (!this.stroke) { this.dragged = null; this.page.draw(); } }, 400); // until its own echo has come
+  }
+
+  told(px, py) {
+    if (!this.held.limits || this.stroke) return "";
+    const [x, y] = this.scales().back(px, py);
+    return `(${short(x)}, ${short(y)})`;
+  }
+}
+
+function curve(ctx, { data, shape: [n] }, to, colour, width, dash = []) {
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = width;
+  ctx.lineJoin = "round";
+  ctx.setLineDash(dash);
+  ctx.beginPath();
+  for (let i = 0; i < n; i++) ctx.lineTo(to.x(data[2 * i]), to.y(data[2 * i + 1]));
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+/** The complex plane: eigenvalues of a game, and where a method comes in. */
+class Spectrum extends Drawn {
+  scales() {
+    const [left, right, bottom, top] = this.held.extent, { w, h } = this.canvas, k = Math.min(w / (right - left), h / (top - bottom));
+    const [cx, cy] = [(left + right) / 2, (bottom + top) / 2];
+    return { x: (v) => w / 2 + (v - cx) * k, y: (v) => h / 2 - (v - cy) * k, back: (px, py) => [cx + (px - w / 2) / k, cy - (py - h / 2) / k] };
+  }
+
+  draw() {
+    const { held } = this, ctx = this.canvas.begin(), { colours } = this.view;
+    if (!held.extent || !this.canvas.w) return;
+    const to = this.scales();
+    if (held.region) this.region(ctx, to, colours);
+    this.axes(ctx, to, colours);
+    for (let i = 0; i < (held.eigenvalues?.shape[0] ?? 0); i++) {
+      ctx.fillStyle = colours.ink;
+      ctx.strokeStyle = colours.paper;
+      ctx.lineWidth = 1.5;
+      ctx.beginPath();
+      ctx.arc(to.x(held.eigenvalues.data[2 * i]), to.y(held.eigenvalues.data[2 * i + 1]), 5, 0, 6.2832);
+      ctx.fill();
+      ctx.stroke();
+    }
+    this.say();
+  }
+
+  region(ctx, to, colours) {
+    const { region, extent: [left, right, bottom, top] } = this.held, [rows, columns] = region.shape, hue = rgb(colours.good);
+    const wide = 4 * (columns - 1), high = 4 * (rows - 1);
+    const image = pixels(wide, high, (out) => {
+      for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) {
+        if (!(amid(region, (i + 0.5) / 4, (j + 0.5) / 4) < 1)) continue;
+        out.set([...hue, 46], 4 * ((high - 1 - i) * wide + j));
+      }
+    });
+    const x = (j) => to.x(left + (j * (right - left)) / (columns - 1)), y = (i) => to.y(bottom + (i * (top - bottom)) / (rows - 1));
+    ctx.imageSmoothingEnabled = true;
+    ctx.drawImage(image, to.x(left), to.y(top), to.x(right) - to.x(left), to.y(bottom) - to.y(top));
+    ctx.strokeStyle = colours.good;
+    ctx.lineWidth = 1.6;
+    ctx.beginPath();
+    for (const [a, b, c, d] of contour(region, 1)) { ctx.moveTo(x(a), y(b)); ctx.lineTo(x(c), y(d)); }
+    ctx.stroke();
+  }
+
+  axes(ctx, to, colours) {
+    const [left, right, bottom, top] = this.held.extent, { w, h } = this.canvas;
+    ctx.strokeStyle = colours.line;
+    ctx.fillStyle = colours.soft;
+    ctx.lineWidth = 1;
+    ctx.beginPath();
+    ctx.moveTo(0, to.y(0)); ctx.lineTo(w, to.y(0));
+    ctx.moveTo(to.x(0), 0); ctx.lineTo(to.x(0), h);
+    ctx.stroke();
+    ctx.font = "10px sans-serif";
+    ctx.textAlign = "center";
+    for (const v of ticks(left, right, 6)) if (v && to.x(v) > 12 && to.x(v) < w - 12) ctx.fillText(short(v), to.x(v), to.y(0) + 11);
+    ctx.textAlign = "right";
+    for (const v of ticks(bottom, top, 4)) if (v && to.y(v) > 8 && to.y(v) < h - 4) ctx.fillText(`${short(v)}i`, to.x(0) - 9, to.y(v) + 3);
+  }
+
+  told(px, py) {
+    if (!this.held.extent) return "";
+    const [left, right, bottom, top] = this.held.extent, [x, y] = this.scales().back(px, py), { region } = this.held;
+    const place = `${short(+x.toPrecision(3))} ${y < 0 ? "\u2212" : "+"} ${short(Math.abs(+y.toPrecision(3)))}i`;
+    if (!region) return place;
+    const [rows, columns] = region.shape, i = Math.round(((y - bottom) / (top - bottom)) * (rows - 1)), j = Math.round(((x - left) / (right - left)) * (columns - 1));
+    return i >= 0 && i < rows && j >= 0 && j < columns ? `${place}\n${this.page.word("factor")} ${short(region.data[i * columns + j])}` : place;
+  }
 }
 
 /** Pictures in a grid; one of them is enlarged when it is chosen. */
@@ -1485,7 +1709,7 @@ class Handed extends Part {
 const kinds = {
   bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
   opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
-  histogram: Histogram, multiples: Multiples, time: Time, handed: Handed,
+  histogram: Histogram, multiples: Multiples, time: Time, handed: Handed, phase: Phase, spectrum: Spectrum,
 };
 
 // ---------------------------------------------------------------- one view

@@ -8,6 +8,29 @@ __all__ = ['english', 'chinese', 'languages', 'say', 'words_of', 'speak']
 # %% ../nbs/01_words.ipynb #73f54718
 from .core import nearest
 
+# %% ../nbs/01_words.ipynb #portrwords
+_portrait = {
+    'portrait': 'Phase portrait', 'game': 'game', 'game_tip': 'A game of two numbers: the generator owns the one across, the discriminator the one upwards',
+    'penalty': 'penalty', 'penalty_tip': 'A penalty of the Dirac-GAN or the GAN on a line, and its weight',
+    'dial_method_weight': 'weight', 'dial_unroll': 'unroll', 'dial_lookahead': 'lookahead',
+    'rounds': 'rounds', 'rounds_tip': 'Rounds that are drawn at once; Play goes on from there',
+    'a_number': '{name}: {about}', 'start_over': 'Start over', 'start_over_tip': 'The game, the start and the settings that it was opened with',
+    'start_point': 'start', 'start_point_tip': 'Drag it, or move it by the arrow keys',
+    'phase': 'The plane of both players', 'alt_phase': '{n} rounds of {game}, from ({x}, {y}) to ({x_now}, {y_now})',
+    'layer_path': 'the way', 'layer_path_tip': 'Where both players stand after each round', 'layer_mean': 'its average',
+    'layer_mean_tip': 'The average of the way, as the generator of a run is averaged', 'layer_exact': 'closed form',
+    'layer_exact_tip': "Dashed: the flow's circle, where the push is always at right angles to the way to the saddle. Dotted: the spiral that the method runs on, where each round multiplies by one matrix",
+    'layer_pushes': 'arrows: the push', 'layer_pushes_tip': "Minus the gradient of each player's own loss, before clip and normaliser",
+    'layer_steps': 'arrows: the step', 'layer_steps_tip': 'What a first round from there does: after method, clip, normaliser and rate',
+    'spectrum': 'eigenvalues', 'spectrum_hint': 'tinted: where this method comes in', 'spectrum_tip': "Dots: the eigenvalues of the game's Jacobian at the saddle, of the gradients. The tint: eigenvalues of games from which this method, at these rates, comes in",
+    'alt_spectrum': 'eigenvalues of the game: {values}', 'factor': 'factor of a round',
+    'distance': 'distance', 'distance_hint': 'from the saddle, logarithmic', 'of_the_way': 'of the way', 'of_the_average': 'of its average',
+    'comes_in': 'comes in', 'goes_round': 'goes round', 'leaves': 'leaves', 'no_radius': 'no factor',
+    'why_radius': 'near the saddle a round multiplies distances by {radius}; eigenvalues of the game: {values}',
+    'why_not_linear': 'beside the saddle the method is not linear, or it does not rest there: no factor; eigenvalues of the game: {values}',
+    'has_left': 'it left what is shown of the plane in round {round}', 'drag_the_start': 'Drag the start, or press anywhere in the plane. Change any row, and everything is drawn anew.',
+}
+
 # %% ../nbs/01_words.ipynb #49c26937
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
@@ -283,10 +306,33 @@ _losses = {
     'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
 }
 
-_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _lessons, _kept, _watch, _findings, _numbers, _losses
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _lessons, _kept, _watch, _findings, _numbers, _losses
 def _joined(*parts): return {key: text for part in parts for key, text in part.items()}
 
 english = _joined(*_parts)
+
+# %% ../nbs/01_words.ipynb #portrwrdzh
+_portrait_zh = {
+    'portrait': '相图', 'game': '博弈', 'game_tip': '两个数的博弈：横向的归生成器，纵向的归判别器',
+    'penalty': '惩罚项', 'penalty_tip': '狄拉克 GAN 或直线上的 GAN 的惩罚项及其权重',
+    'dial_method_weight': '权重', 'dial_unroll': '展开', 'dial_lookahead': '前瞻',
+    'rounds': '轮数', 'rounds_tip': '一次画出的轮数；“播放”从那里继续',
+    'a_number': '{name}：{about}', 'start_over': '重新开始', 'start_over_tip': '回到打开时的博弈、起点和设置',
+    'start_point': '起点', 'start_point_tip': '拖动它，或用方向键移动',
+    'phase': '双方的平面', 'alt_phase': '{game} 的 {n} 轮，从 ({x}, {y}) 到 ({x_now}, {y_now})',
+    'layer_path': '轨迹', 'layer_path_tip': '每一轮之后双方所在之处', 'layer_mean': '轨迹的平均',
+    'layer_mean_tip': '轨迹的平均，与运行中对生成器的平均方式相同', 'layer_exact': '闭式解',
+    'layer_exact_tip': '虚线：推力处处与指向鞍点的方向垂直时，连续流的圆。点线：每一轮都乘同一个矩阵时，方法所走的螺线',
+    'layer_pushes': '箭头：推力', 'layer_pushes_tip': '各方自己损失的负梯度，在裁剪和归一化之前',
+    'layer_steps': '箭头：步子', 'layer_steps_tip': '从那里走的第一轮：经过方法、裁剪、归一化和学习率之后',
+    'spectrum': '特征值', 'spectrum_hint': '着色处：此方法收敛', 'spectrum_tip': '点：博弈的雅可比矩阵（梯度的导数）在鞍点处的特征值。着色：具有这些特征值的博弈，此方法以当前学习率会收敛',
+    'alt_spectrum': '博弈的特征值：{values}', 'factor': '每轮的倍数',
+    'distance': '距离', 'distance_hint': '到鞍点，对数刻度', 'of_the_way': '轨迹', 'of_the_average': '其平均',
+    'comes_in': '收敛', 'goes_round': '绕圈', 'leaves': '离开', 'no_radius': '无倍数',
+    'why_radius': '在鞍点附近，每轮把距离乘以 {radius}；博弈的特征值：{values}',
+    'why_not_linear': '在鞍点旁，此方法不是线性的，或不停在那里：没有倍数；博弈的特征值：{values}',
+    'has_left': '它在第 {round} 轮离开了所显示的平面', 'drag_the_start': '拖动起点，或在平面中任意处按下。改动任意一行，一切都会重画。',
+}
 
 # %% ../nbs/01_words.ipynb #740a5451
 _acts_zh = {
@@ -559,7 +605,7 @@ _losses_zh = {
     'ahead_nobody': '双方都没有明显领先，或是样本很好，或是判别器什么也没学到',
 }
 
-chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
+chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
 languages = {'en': english, 'zh': chinese}
 
 # %% ../nbs/01_words.ipynb #e756de94

@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { asArray, between, binned, Credit, fromPart, grown, laid, logTicks, merge, placeOf, range, short, ticks, toPart, unpacked, usual } = stage;
+const { amid, asArray, between, binned, contour, Credit, fromPart, grown, laid, logTicks, merge, placeOf, range, short, ticks, toPart, unpacked, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -141,4 +141,20 @@ test("a kept message comes apart as it was put together, and its arrays begin at
 test("a round has its place among those that were kept, also between two of them and beyond", () => {
   assert.deepEqual([0, 5, 10, 12, 14, 99].map((round) => placeOf(round, [0, 10, 14])), [0, 0.25, 0.5, 0.75, 1, 1]);
   assert.equal(placeOf(3, [7]), 0);
+});
+
+test("a contour lies where the grid has its level, and none is drawn where it has not, or knows nothing", () => {
+  const n = 41, data = Float32Array.from({ length: n * n }, (_, i) => Math.hypot((i % n) - 20, Math.floor(i / n) - 20) / 10);
+  const pieces = contour({ data, shape: [n, n] }, 1);
+  assert(pieces.length > 40);
+  for (const [a, b, c, d] of pieces) for (const [x, y] of [[a, b], [c, d]]) assert(Math.abs(Math.hypot(x - 20, y - 20) - 10) < 0.05);
+  const length = pieces.reduce((sum, [a, b, c, d]) => sum + Math.hypot(a - c, b - d), 0);
+  assert(Math.abs(length - 20 * Math.PI) < 0.3); // the whole circle, once
+  assert.equal(contour({ data, shape: [n, n] }, 9).length, 0);
+  assert.equal(contour({ data: Float32Array.of(0, NaN, 2, NaN), shape: [2, 2] }, 1).length, 0);
+});
+
+test("between its places a grid is as between its corners", () => {
+  const grid = { data: Float32Array.of(0, 1, 2, 10, 11, 12), shape: [2, 3] };
+  assert.deepEqual([amid(grid, 0, 0), amid(grid, 1, 2), amid(grid, 0.5, 1.5), amid(grid, 0.25, 0)], [0, 12, 6.5, 2.5]);
 });

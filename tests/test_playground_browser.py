@@ -1,4 +1,4 @@
-"The playground in a real JupyterLab and a real browser: what needs a page. The rest is tested in its notebook."
+"The playground and the portrait in a real JupyterLab and a real browser: what needs a page. The rest is tested in their notebooks."
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -9,6 +9,8 @@ pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt in
 
 source = "from gan_nb.playground import Playground\npanel = Playground(hidden=(16, 16), threads=1)\npanel"
 asked = "import json; print('facts', json.dumps([panel.run.game.data.name, panel.round, panel.run.recipe.lr_disc, panel.pace.is_slow]))"
+portrait = "from gan_nb.portrait import Portrait\nplane = Portrait(rounds=30)\nplane"
+went = "print('went', json.dumps([*plane.sitter.start, *plane.player.path[0].tolist(), *plane.player.path[-1].tolist()]))"
 measured = "c = panel.run.game.data.centers; print('length', float((c.amax(0) - c.amin(0)).norm()))"
 
 
@@ -17,7 +19,7 @@ def page(tmp_path_factory):
     "A notebook with a playground; its tests follow each other, as a person's doings do."
     with jupyter(tmp_path_factory.mktemp("playground")) as server, playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium, args=flags)
-        with notebook(browser, server, "playground", [source, asked, measured]) as page:
+        with notebook(browser, server, "playground", [source, asked, measured, portrait, went]) as page:
             run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
             page.locator(".gnb[data-round='0']").wait_for()
             yield page
@@ -133,3 +135,29 @@ def test_morph(page):
         requestAnimationFrame(look); }})""")
     assert seen >= 3
     chip.click()
+
+
+def way(page, shown):
+    "Where the portrait's way begins and ends, says Python, once the page shows that start."
+    page.wait_for_function("([x, y]) => { const at = document.querySelector('.gnb-portrait').gnb.held.path.data; return Math.abs(at[0] - x) + Math.abs(at[1] - y) < .02; }", arg=shown)
+    run_cell(page, 4)
+    return page.wait_for_function("""([x, y]) => { const all = [...document.querySelectorAll('.jp-CodeCell')][4].innerText.match(/went (\\[.*\\])/), found = all && JSON.parse(all[1]);
+        return found && Math.abs(found[0] - x) + Math.abs(found[1] - y) < .02 && found; }""", arg=shown).json_value()
+
+
+def test_the_start_of_a_portrait_is_dragged_and_moved_by_keys(page):
+    run_until_it_shows(page, 3, page.locator(".gnb-portrait[data-round='30']"))
+    panel, start = page.locator(".gnb-portrait"), page.locator(".gnb-portrait .gnb-start")
+    panel.scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelector('.gnb-portrait').gnb.held.region")
+    before = way(page, [1, 1])
+    panel.scroll_into_view_if_needed()
+    box = panel.locator(".gnb-phase .gnb-place").bounding_box()
+    place = lambda x, y: (box["x"] + box["width"]/2 + x*box["width"]/4.5, box["y"] + box["height"]/2 - y*box["width"]/4.5)
+    by_mouse(page, [place(1, 1), place(.5, .5), place(-.5, -1)])
+    after = way(page, [-.5, -1])
+    assert max(abs(a - b) for a, b in zip(after[:2], after[2:4])) < 1e-9                     # the way begins there
+    assert abs(after[4] - before[4]) > .5
+    start.focus()
+    page.keyboard.press("Shift+ArrowUp")
+    assert way(page, [-.5, -1 + 4.5/20])[1] > after[1]

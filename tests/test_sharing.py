@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gan_nb import Run
-from gan_nb.compiled import listed
+from gan_nb.core import listed
 from gan_nb.page import most_bytes_of_page, page_of
 from gan_nb.round import tensors
 from gan_nb.sharing import begun_of_line
