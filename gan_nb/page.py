@@ -235,7 +235,7 @@ def write_page(
     path = as_path('path', path)
     if path.suffix not in ('', '.html'): raise ValueError(f"path: {path.name!r} came; allowed is a name that ends in .html")
     n = n if n is None else check_whole('n', n, 2)
-    if run.recipe.language: speak(run.recipe.language)
+    speak(run.recipe.language)
     with run.lock: still = copy(run) # its history stays what it is
     path = path.with_suffix('.html')
     write_whole(path, page_of(still, n, progress).encode())

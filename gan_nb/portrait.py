@@ -486,7 +486,7 @@ class Portrait(Panel):
     ):
         own = dict(method='simultaneous', loss='minimax', average='uniform', rounds=150)
         recipe = Recipe(name='portrait').replace(**{**own, **changes})
-        if recipe.language: speak(recipe.language)
+        speak(recipe.language)
         self.sitter = Sitter(Arena(game, penalty, weight), recipe, start, reach)
         self._opened_with = self.sitter.arena, recipe, self.sitter.start
         self.layers, self.controls = [*layers_of_portrait[:4]], PortraitControls()
