@@ -231,7 +231,7 @@ def ground_of(
         found = np.concatenate([upper[:0:-1], upper]).astype(np.float32)
     arrows = pushes_of(game, places), first_steps(game, method, places, lists.update)
     pairs = np.stack([own.real, own.imag], 1)
-    return Ground(game, method, *(x.float().numpy() for x in (places, *arrows)), own, pairs, nearby, extent, found)
+    return Ground(game, method, *(x.numpy() for x in (places, *arrows)), own, pairs, nearby, extent, found)
 
 def _near(game, method, update):
     "None also for a period that is too long to look at."
@@ -425,7 +425,7 @@ class Sitter:
         start = _two_numbers(start)
         walk = Walk(self.ground.game, self.ground.method, start, build_average(self.recipe))
         walk.several(self.recipe.rounds)
-        places, pushes = (torch.from_numpy(x).double() for x in (self.ground.places, self.ground.pushes))
+        places, pushes = (torch.from_numpy(x) for x in (self.ground.places, self.ground.pushes))
         self.walk, self.start, self.circle = walk, start, circle_of(self.ground.game, start, places, pushes)
 
     def edit(self,
