@@ -2034,6 +2034,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.sweeps._draw_course': ('nbs/sweeps.html#_draw_course', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps._in_short': ('nbs/sweeps.html#_in_short', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps._is_left_to': ('nbs/sweeps.html#_is_left_to', 'gan_nb/sweeps.py'),
+                               'gan_nb.sweeps._loaded': ('nbs/sweeps.html#_loaded', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps._metric_name': ('nbs/sweeps.html#_metric_name', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps._metric_of': ('nbs/sweeps.html#_metric_of', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps._plain': ('nbs/sweeps.html#_plain', 'gan_nb/sweeps.py'),

@@ -30,12 +30,12 @@ grammar = "values, or low..high, or kind low..high, with commas between; :log at
 
 # %% ../nbs/73_spaces.ipynb #ad8eabf3
 def read_part(
-    name:str, # Of a setting
+    name:str, # Of a setting, or of one that both players have
     text:str, # Between two commas
 ): # A Range, or a value of the setting
     "Raises `ValueError` for what the setting cannot be, and for a range with nothing in it."
     text = text.replace("'", '').replace('"', '').strip()
-    read = settings[name]['read']
+    read = settings[next(iter(expand({name: None})))]['read'] # an unknown name raises
     if '..' not in text: return read(name, text)
     found = _range.fullmatch(text)
     if not found: raise ValueError(f"{name}: {brief(text)} came; allowed are {grammar}")
@@ -79,13 +79,13 @@ def read_dimension(
     given, # Text, or a list of values
 ) -> Dimension:
     "Raises `ValueError` for an unknown setting, one that cannot be varied, and for a space without a choice."
-    first = next(iter(expand({name: None}))) # an unknown name raises
+    expand({name: None}) # an unknown name raises
     if name in fixed_in_sweeps:
         raise ValueError(f"{name}: cannot be varied, since runs compare on the same {'machine' if name in local else 'data and rounds'}; "
                          f"allowed is one value for all")
     text = given if isinstance(given, str) else ','.join(map(as_text, given)) if isinstance(given, (list, tuple)) else None
     if text is None: raise ValueError(f"{name}: {brief(given)} came; allowed are text or a list of values")
-    found = Dimension(name, tuple(read_part(first, part) for part in text.split(',')))
+    found = Dimension(name, tuple(read_part(name, part) for part in text.split(',')))
     _check_choice(found)
     return found
 

@@ -6,10 +6,11 @@
 __all__ = ['samplers', 'pruners', 'engines', 'need_optuna', 'addressed_sampler', 'mend_journal', 'open_study', 'Plan', 'stops_of',
            'Ledger', 'courses', 'drive_courses', 'Fresh', 'Sweep', 'report_of', 'draw_sweep', 'draw_contour']
 
-# %% ../nbs/74_sweeps.ipynb #7e5f25e1
+# %% ../nbs/74_sweeps.ipynb #a2c5484a
 import json
 import os
 import socket
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -33,7 +34,7 @@ from .storage import Lock, checkpoint_name
 from .studies import interval_of, standard_error
 from .training import Run
 
-# %% ../nbs/74_sweeps.ipynb #7d1b1226
+# %% ../nbs/74_sweeps.ipynb #6edb6e60
 def need_optuna():
     "The package. Raises `ValueError` where it is missing."
     try: import optuna
@@ -48,7 +49,7 @@ def _quiet():
     try: yield
     finally: log.set_verbosity(before)
 
-# %% ../nbs/74_sweeps.ipynb #7ef1cd08
+# %% ../nbs/74_sweeps.ipynb #2a22339e
 samplers = {'tpe': 'TPESampler', 'random': 'RandomSampler', 'gp': 'GPSampler'} # Names to Optuna's
 
 def addressed_sampler(
@@ -68,7 +69,7 @@ def _sampler(name, seed):
     if name not in samplers: raise nearest('sampler', name, samplers)
     return addressed_sampler(lambda s: getattr(need_optuna().samplers, samplers[name])(seed=s), seed)
 
-# %% ../nbs/74_sweeps.ipynb #6756e291
+# %% ../nbs/74_sweeps.ipynb #40a34e31
 pruners = ('median', 'halving', 'none')
 
 def _pruner(name, first):
@@ -79,7 +80,7 @@ def _pruner(name, first):
     if name == 'none': return make.NopPruner()
     raise nearest('pruner', name, pruners)
 
-# %% ../nbs/74_sweeps.ipynb #475a5700
+# %% ../nbs/74_sweeps.ipynb #f0eccb56
 _journal = 'journal.log'
 
 def _storage(where):
@@ -106,7 +107,7 @@ def mend_journal(
         content = file.read()
         if content and not content.endswith(b'\n'): file.truncate(content.rfind(b'\n') + 1)
 
-# %% ../nbs/74_sweeps.ipynb #759d5ab0
+# %% ../nbs/74_sweeps.ipynb #de8028b6
 def open_study(
     storage, # Of Optuna
     about:dict, # What JSON can hold; 'study' is its name
@@ -116,9 +117,9 @@ def open_study(
     "The study in a storage, or a new one. Raises `ValueError` if it is of something else."
     optuna, name, given = need_optuna(), about['study'], json.loads(json.dumps(about))
     try:
-        others = [] if is_shared else [other for other in optuna.get_all_study_names(storage) if other != name]
-        if others: raise _another({'study': others[0]}, {'study': name})
-        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, **how)
+        names = optuna.get_all_study_names(storage)
+        if names and not is_shared and name not in names: raise _another({'study': names[0]}, {'study': name})
+        study = _loaded(storage, name, **how) if name in names else optuna.create_study(storage=storage, study_name=name, load_if_exists=True, **how)
     except (KeyError, AssertionError, TypeError, AttributeError) as error:
         raise ValueError(f"storage: holds no study that can be read ({type(error).__name__}: {first_line(error)})") from None
     known = study.user_attrs.get('about')
@@ -127,12 +128,16 @@ def open_study(
     elif known != given: raise _another(known, given)
     return study
 
+def _loaded(storage, name, direction, **how):
+    "As it is there: to look writes nothing."
+    return need_optuna().load_study(storage=storage, study_name=name, **how)
+
 def _another(known, given):
     differing = [name for name in {**known, **given} if known.get(name) != given.get(name)]
     told = '; '.join(f"{name} {brief(known.get(name, 'not there'))} then, {brief(given.get(name, 'not there'))} now" for name in differing[:3])
     return ValueError(f"storage: holds another study: {told}; another folder (out) begins a new one")
 
-# %% ../nbs/74_sweeps.ipynb #c843f32a
+# %% ../nbs/74_sweeps.ipynb #019f6598
 @dataclass(frozen=True)
 class Plan:
     "What all trials of a sweep share."
@@ -170,7 +175,7 @@ def stops_of(
     "The rounds at which a run is judged, evenly spread, its end last."
     return (*sorted({rounds * (i + 1) // (looks + 1) for i in range(looks)} - {0, rounds}), rounds)
 
-# %% ../nbs/74_sweeps.ipynb #d990168c
+# %% ../nbs/74_sweeps.ipynb #5edc0d37
 _ends = ('COMPLETE', 'PRUNED', 'FAIL')
 
 def _state(name): return getattr(need_optuna().trial.TrialState, name)
@@ -226,7 +231,7 @@ class Ledger:
 
 _behind = "behind after {:,} rounds: given up by the pruner"
 
-# %% ../nbs/74_sweeps.ipynb #29fce43f
+# %% ../nbs/74_sweeps.ipynb #1d31f55d
 def courses(
     ledger:Ledger,
     n:int, # Trials that there shall be
@@ -259,7 +264,7 @@ def drive_courses(
         if not crew.is_busy: return
         for course, outcome in crew.wait(): go_on(course, outcome)
 
-# %% ../nbs/74_sweeps.ipynb #0e70aa3f
+# %% ../nbs/74_sweeps.ipynb #a52cbaa4
 @dataclass(frozen=True)
 class Fresh:
     "A trial's point with seeds that did not choose it."
@@ -282,7 +287,7 @@ class Fresh:
         gone = f"; {ill} of them ill" if ill else ''
         return f"trial {self.trial}: {self.value:.4g} when it was chosen; {self.mean:.4g}{between} over {len(self.values)} fresh seeds{gone}"
 
-# %% ../nbs/74_sweeps.ipynb #ea040a14
+# %% ../nbs/74_sweeps.ipynb #ff9d6a84
 class Sweep:
     """Trials of a recipe: `fit` plays them, `report()` says what came of it, `confirm` plays the best with fresh seeds.
 
@@ -404,13 +409,15 @@ class Sweep:
         "How much of what is good depends on each parameter (Watanabe et al. 2023). Raises `RuntimeError` for less than two values."
         done = self.ledger.trials('COMPLETE')
         if len({trial.value for trial in done}) < 2: raise RuntimeError(f"importance needs two trials with different values; {len(done)} are complete")
-        with _quiet(): return need_optuna().importance.get_param_importances(self.study)
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter('ignore') # that some parameters were drawn seldom
+            return need_optuna().importance.get_param_importances(self.study)
 
     def report(self) -> str:
         "What came of it, as text."
         return report_of(self)
 
-# %% ../nbs/74_sweeps.ipynb #6280fb36
+# %% ../nbs/74_sweeps.ipynb #43b322bc
 _directions = dict(zip(extremes, ('minimize', 'maximize')))
 engines = ('local', 'ray')
 
@@ -436,7 +443,7 @@ def _refuse_foreign(folder):
     if (folder/checkpoint_name).exists(): raise ValueError(f"{folder}: holds a run; {other}")
     if not (folder/_journal).exists() and any(folder.glob('trial-*')): raise ValueError(f"{folder}: holds trials and no {_journal}; {other}")
 
-# %% ../nbs/74_sweeps.ipynb #d31d69e8
+# %% ../nbs/74_sweeps.ipynb #0db561dd
 def _planned(base, space, folder, metric, best, workers, seed, seeds, together, looks):
     "(Plan, data)."
     seed, seeds = check_whole('seed', seed), check_whole('seeds', seeds, 1)
@@ -469,7 +476,7 @@ def _metric_of(metric, best, data):
     if best not in (None, known): raise ValueError(f"best: {brief(best)} came; of {metric} the {known} is best")
     return metric, known
 
-# %% ../nbs/74_sweeps.ipynb #06b407a0
+# %% ../nbs/74_sweeps.ipynb #03b16947
 def report_of(
     sweep:Sweep,
 ) -> str:
@@ -495,7 +502,7 @@ def _in_short(value):
     if isinstance(value, tuple): return ' '.join(map(_in_short, value))
     return 'none' if value is None else f'{value:.3g}' if isinstance(value, float) else str(value)
 
-# %% ../nbs/74_sweeps.ipynb #1df6fa5a
+# %% ../nbs/74_sweeps.ipynb #471856dc
 def draw_sweep(
     sweep:Sweep,
     fresh:Fresh=None, # From `confirm`
@@ -531,7 +538,7 @@ def _draw_course(ax, sweep, fresh):
     if (values > 0).all() and values.max() > 20 * values.min(): ax.set_yscale('log')
     ax.set(xlabel='trial', ylabel=_metric_name(sweep.plan.metric).replace('_', ' '))
 
-# %% ../nbs/74_sweeps.ipynb #6341564d
+# %% ../nbs/74_sweeps.ipynb #3450f698
 def draw_contour(
     sweep:Sweep,
     x:str=None, # Parameters, as `importance` names them; None: the two that matter most
@@ -552,7 +559,7 @@ def draw_contour(
     _plain(ax)
     return fig
 
-# %% ../nbs/74_sweeps.ipynb #7b3e2211
+# %% ../nbs/74_sweeps.ipynb #eee1353f
 def _two(sweep, known, x, y):
     "Two parameters; those that are not named are the most important ones of the others."
     for name in filter(None, (x, y)):
