@@ -4,6 +4,7 @@
 # make bench   how fast a round is, beside plain PyTorch, Lightning, Keras and JAX; wants an idle machine, ten minutes
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
 # make pairs   every triple of choices of a run that is told a condition (make test covers every pair; half an hour)
+# make sweeps  a sweep of 100 trials, of whose workers three are killed, and one on Ray (TRIALS=; two minutes)
 # make soak    an hour of everything that a person does to a panel, in a real browser (SOAK= seconds)
 # make window  how fast the panels move in a real browser, and what it costs the training; wants an idle machine
 # make kills   a run killed at 200 random moments (KILLS=; half a minute); make test does it 20 times
@@ -16,6 +17,7 @@ ROUNDS ?= 1800
 FUZZ_RUNS ?= 1000000
 KILLS ?= 200
 SOAK ?= 3600
+TRIALS ?= 100
 LAB_ARGS ?=
 
 bin := .venv/bin
@@ -25,7 +27,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test fuzz kills pairs soak window bench sync clean
+.PHONY: help lab train test fuzz kills pairs sweeps soak window bench sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -79,6 +81,11 @@ pairs: export OMP_NUM_THREADS := 1
 pairs: export MPLBACKEND := Agg
 pairs: $(dev)
 	STRENGTH=3 $(bin)/python -m pytest -n 2 tests/test_conditions.py
+
+sweeps: export OMP_NUM_THREADS := 1
+sweeps: export MPLBACKEND := Agg
+sweeps: $(dev)
+	TRIALS=$(TRIALS) $(bin)/python -m pytest -s tests/test_sweeps.py
 
 soak: export OMP_NUM_THREADS := 1
 soak: $(dev)

@@ -6,7 +6,7 @@
 __all__ = ['samplers', 'pruners', 'engines', 'need_optuna', 'addressed_sampler', 'mend_journal', 'open_study', 'Plan', 'stops_of',
            'Ledger', 'courses', 'drive_courses', 'Fresh', 'Sweep', 'report_of', 'draw_sweep', 'draw_contour']
 
-# %% ../nbs/74_sweeps.ipynb #a2c5484a
+# %% ../nbs/74_sweeps.ipynb #c23612b3
 import json
 import os
 import socket
@@ -19,11 +19,13 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 from . import data as sets
 from .checkpoints import extremes, saved_settings
 from .core import address, as_path, brief, check_whole, first_line, in_one_line, nearest
-from .crews import Here, Job, OnRay, Workers, check_metric
+from .crews import Here, Job, OnRay, Workers, check_metric, need_ray
 from .driving import Progress, signals_noted
 from .evaluation import aligned, metrics_by_name, usual_metric
 from .plots import BAD, CHOSEN, FRAME, GUIDE, MUTED, Picture
@@ -34,7 +36,7 @@ from .storage import Lock, checkpoint_name
 from .studies import interval_of, standard_error
 from .training import Run
 
-# %% ../nbs/74_sweeps.ipynb #6edb6e60
+# %% ../nbs/74_sweeps.ipynb #6ba1428b
 def need_optuna():
     "The package. Raises `ValueError` where it is missing."
     try: import optuna
@@ -49,7 +51,7 @@ def _quiet():
     try: yield
     finally: log.set_verbosity(before)
 
-# %% ../nbs/74_sweeps.ipynb #2a22339e
+# %% ../nbs/74_sweeps.ipynb #c5706ac3
 samplers = {'tpe': 'TPESampler', 'random': 'RandomSampler', 'gp': 'GPSampler'} # Names to Optuna's
 
 def addressed_sampler(
@@ -69,7 +71,7 @@ def _sampler(name, seed):
     if name not in samplers: raise nearest('sampler', name, samplers)
     return addressed_sampler(lambda s: getattr(need_optuna().samplers, samplers[name])(seed=s), seed)
 
-# %% ../nbs/74_sweeps.ipynb #40a34e31
+# %% ../nbs/74_sweeps.ipynb #6a930993
 pruners = ('median', 'halving', 'none')
 
 def _pruner(name, first):
@@ -80,7 +82,7 @@ def _pruner(name, first):
     if name == 'none': return make.NopPruner()
     raise nearest('pruner', name, pruners)
 
-# %% ../nbs/74_sweeps.ipynb #f0eccb56
+# %% ../nbs/74_sweeps.ipynb #fca09b96
 _journal = 'journal.log'
 
 def _storage(where):
@@ -107,7 +109,7 @@ def mend_journal(
         content = file.read()
         if content and not content.endswith(b'\n'): file.truncate(content.rfind(b'\n') + 1)
 
-# %% ../nbs/74_sweeps.ipynb #de8028b6
+# %% ../nbs/74_sweeps.ipynb #b0277134
 def open_study(
     storage, # Of Optuna
     about:dict, # What JSON can hold; 'study' is its name
@@ -137,7 +139,7 @@ def _another(known, given):
     told = '; '.join(f"{name} {brief(known.get(name, 'not there'))} then, {brief(given.get(name, 'not there'))} now" for name in differing[:3])
     return ValueError(f"storage: holds another study: {told}; another folder (out) begins a new one")
 
-# %% ../nbs/74_sweeps.ipynb #019f6598
+# %% ../nbs/74_sweeps.ipynb #152c7095
 @dataclass(frozen=True)
 class Plan:
     "What all trials of a sweep share."
@@ -175,7 +177,7 @@ def stops_of(
     "The rounds at which a run is judged, evenly spread, its end last."
     return (*sorted({rounds * (i + 1) // (looks + 1) for i in range(looks)} - {0, rounds}), rounds)
 
-# %% ../nbs/74_sweeps.ipynb #5edc0d37
+# %% ../nbs/74_sweeps.ipynb #bfb51c58
 _ends = ('COMPLETE', 'PRUNED', 'FAIL')
 
 def _state(name): return getattr(need_optuna().trial.TrialState, name)
@@ -231,7 +233,7 @@ class Ledger:
 
 _behind = "behind after {:,} rounds: given up by the pruner"
 
-# %% ../nbs/74_sweeps.ipynb #1d31f55d
+# %% ../nbs/74_sweeps.ipynb #ec09f8ed
 def courses(
     ledger:Ledger,
     n:int, # Trials that there shall be
@@ -264,7 +266,7 @@ def drive_courses(
         if not crew.is_busy: return
         for course, outcome in crew.wait(): go_on(course, outcome)
 
-# %% ../nbs/74_sweeps.ipynb #a52cbaa4
+# %% ../nbs/74_sweeps.ipynb #a88dc5be
 @dataclass(frozen=True)
 class Fresh:
     "A trial's point with seeds that did not choose it."
@@ -287,7 +289,7 @@ class Fresh:
         gone = f"; {ill} of them ill" if ill else ''
         return f"trial {self.trial}: {self.value:.4g} when it was chosen; {self.mean:.4g}{between} over {len(self.values)} fresh seeds{gone}"
 
-# %% ../nbs/74_sweeps.ipynb #ff9d6a84
+# %% ../nbs/74_sweeps.ipynb #2e7d975d
 class Sweep:
     """Trials of a recipe: `fit` plays them, `report()` says what came of it, `confirm` plays the best with fresh seeds.
 
@@ -417,7 +419,7 @@ class Sweep:
         "What came of it, as text."
         return report_of(self)
 
-# %% ../nbs/74_sweeps.ipynb #43b322bc
+# %% ../nbs/74_sweeps.ipynb #c23caedb
 _directions = dict(zip(extremes, ('minimize', 'maximize')))
 engines = ('local', 'ray')
 
@@ -434,6 +436,7 @@ def _crew(sweep, stop):
 
 def _checked_engine(engine, workers):
     if engine not in engines: raise nearest('engine', engine, engines)
+    if engine == 'ray': need_ray()
     if engine == 'ray' and not workers: raise ValueError("workers: 0 came; allowed with Ray is 1 at least")
     return engine
 
@@ -443,7 +446,7 @@ def _refuse_foreign(folder):
     if (folder/checkpoint_name).exists(): raise ValueError(f"{folder}: holds a run; {other}")
     if not (folder/_journal).exists() and any(folder.glob('trial-*')): raise ValueError(f"{folder}: holds trials and no {_journal}; {other}")
 
-# %% ../nbs/74_sweeps.ipynb #0db561dd
+# %% ../nbs/74_sweeps.ipynb #012e38c3
 def _planned(base, space, folder, metric, best, workers, seed, seeds, together, looks):
     "(Plan, data)."
     seed, seeds = check_whole('seed', seed), check_whole('seeds', seeds, 1)
@@ -476,7 +479,7 @@ def _metric_of(metric, best, data):
     if best not in (None, known): raise ValueError(f"best: {brief(best)} came; of {metric} the {known} is best")
     return metric, known
 
-# %% ../nbs/74_sweeps.ipynb #03b16947
+# %% ../nbs/74_sweeps.ipynb #ca1bf0e2
 def report_of(
     sweep:Sweep,
 ) -> str:
@@ -502,7 +505,7 @@ def _in_short(value):
     if isinstance(value, tuple): return ' '.join(map(_in_short, value))
     return 'none' if value is None else f'{value:.3g}' if isinstance(value, float) else str(value)
 
-# %% ../nbs/74_sweeps.ipynb #471856dc
+# %% ../nbs/74_sweeps.ipynb #424f8d59
 def draw_sweep(
     sweep:Sweep,
     fresh:Fresh=None, # From `confirm`
@@ -524,6 +527,10 @@ def _plain(ax):
     ax.tick_params(labelsize=7, length=2, pad=2)
     for axis in (ax.xaxis, ax.yaxis): axis.label.set_size(8)
 
+def _spans(values): return min(values) > 0 and max(values) > 20 * min(values)
+
+def _explain(ax, words): ax.set_title(words, fontsize=7, color=MUTED, loc='left')
+
 def _draw_course(ax, sweep, fresh):
     rows, best = sweep.table(), sweep.best
     done = [row for row in rows if row['value'] is not None]
@@ -535,10 +542,11 @@ def _draw_course(ax, sweep, fresh):
     gone = [row['trial'] for row in rows if row['state'] in ('pruned', 'failed')]
     ax.plot(gone, np.full(len(gone), 1.), 'x', ms=4, color=BAD, transform=ax.get_xaxis_transform(), clip_on=False)
     if fresh: ax.errorbar(len(rows), fresh.mean, fresh.standard_error, fmt='D', ms=4, color=CHOSEN, capsize=3)
-    if (values > 0).all() and values.max() > 20 * values.min(): ax.set_yscale('log')
+    if _spans(values): ax.set_yscale('log')
+    _explain(ax, f"★ best   × given up{'   ◆ best with fresh seeds' if fresh else ''}")
     ax.set(xlabel='trial', ylabel=_metric_name(sweep.plan.metric).replace('_', ' '))
 
-# %% ../nbs/74_sweeps.ipynb #3450f698
+# %% ../nbs/74_sweeps.ipynb #f923d8b9
 def draw_contour(
     sweep:Sweep,
     x:str=None, # Parameters, as `importance` names them; None: the two that matter most
@@ -555,11 +563,14 @@ def draw_contour(
     def at(trials): return [[places[name](trial.params[name]) for trial in trials] for name in (x, y)]
     _shade(fig, ax, *at(done), [trial.value for trial in done], _metric_name(sweep.plan.metric))
     ax.plot(*at([trial for trial in both if trial.state.name != 'COMPLETE']), 'x', ms=4, color=BAD)
-    ax.plot(*at([trial for trial in done if trial.number == best['trial']]), '*', ms=12, mfc=CHOSEN, mec='w')
+    ax.plot(*at([trial for trial in done if trial.number == best['trial']]), '*', ms=13, mfc=CHOSEN, mec='w', zorder=4)
     _plain(ax)
+    _explain(ax, '★ best   × given up')
+    ax.use_sticky_edges = False
+    ax.margins(.07)
     return fig
 
-# %% ../nbs/74_sweeps.ipynb #eee1353f
+# %% ../nbs/74_sweeps.ipynb #4b0c7d3c
 def _two(sweep, known, x, y):
     "Two parameters; those that are not named are the most important ones of the others."
     for name in filter(None, (x, y)):
@@ -582,8 +593,15 @@ def _axis(axis, name, trials):
 
 def _shade(fig, ax, x, y, values, label):
     "Colours for values, with contours between them where there is a plane to draw in."
-    shown = dict(cmap='viridis_r' if False else 'viridis')
+    if not values: return
+    how = dict(cmap='viridis', norm=LogNorm() if _spans(values) else None)
+    dots = ax.scatter(x, y, 22, values, edgecolor=FRAME, lw=.7, zorder=3, **how)
     scales = [np.log10 if axis.get_scale() == 'log' else np.asarray for axis in (ax.xaxis, ax.yaxis)]
-    spread = np.column_stack([scale(v) for scale, v in zip(scales, (x, y))]) if values else np.empty((0, 2))
-    if len(values) > 3 and np.linalg.matrix_rank(spread - spread.mean(0), tol=1e-9) == 2: ax.tricontourf(x, y, values, 12, alpha=.55, **shown)
-    if values: fig.colorbar(ax.scatter(x, y, 22, values, edgecolor=FRAME, lw=.7, **shown), ax=ax, label=label.replace('_', ' '))
+    flat = np.column_stack([scale(v) for scale, v in zip(scales, (x, y))])
+    if len(values) > 3 and np.linalg.matrix_rank(flat - flat.mean(0), tol=1e-9) == 2:
+        grid = [np.linspace(*v[[0, -1]], 100) for v in np.sort(flat, 0).T] # as the axes show it
+        shaded = LinearTriInterpolator(Triangulation(*flat.T), np.log10(values) if _spans(values) else values)(*np.meshgrid(*grid))
+        ax.contourf(*(10**g if scale is np.log10 else g for scale, g in zip(scales, grid)), shaded, 12, alpha=.5, cmap='viridis')
+    bar = fig.colorbar(dots, ax=ax)
+    bar.set_label(label.replace('_', ' '), size=8)
+    bar.ax.tick_params(labelsize=7, length=2, pad=2)

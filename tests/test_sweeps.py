@@ -22,7 +22,7 @@ from gan_nb.cli import main
 from gan_nb.evaluation import one_score
 from gan_nb.sweeps import Sweep
 
-tiny = dict(hidden=(8,), batch_size=16, rounds=60, device="cpu", threads=1, halflife=5.)
+tiny = dict(hidden=(8,), batch_size=16, rounds=40, device="cpu", threads=1, halflife=5.)
 vary = {"lr": "1e-4..1:log", "clip_disc": "none,'global_norm 0.1'..10:log"}
 def words(workers, n):
     "What stands after `gan-nb`."
@@ -82,7 +82,7 @@ def test_whatever_is_killed_each_trial_is_told_once(tmp_path):
 
 def test_interrupted_and_killed_it_is_the_sweep_that_was_not(tmp_path, monkeypatch):
     "with one worker: what is drawn has an address, and a run goes on with its bits"
-    n, whole = 12, Sweep("ring", vary, tmp_path/"whole", trials=12, workers=0, **tiny).fit()
+    n, whole = 9, Sweep("ring", vary, tmp_path/"whole", trials=9, workers=0, **tiny).fit()
     (tmp_path/"killed").mkdir()
     monkeypatch.chdir(tmp_path/"killed")
     at_work = threading.Thread(target=lambda: (wait_for(lambda: len(told(Path())) > 2), os.kill(os.getpid(), signal.SIGINT)))
@@ -105,6 +105,26 @@ def test_interrupted_and_killed_it_is_the_sweep_that_was_not(tmp_path, monkeypat
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in left), "a worker outlives its sweep"
 
 
+@pytest.mark.skipif("TRIALS" not in os.environ, reason="make sweeps: a local Ray takes half a minute")
+def test_on_ray_the_same_trials_with_a_task_killed(tmp_path):
+    def tasks(): return [p for p in psutil.Process().children(recursive=True) if p.is_running() and "ray::play_job" in " ".join(p.cmdline())]
+    killed, long = [], {**tiny, "rounds": 400}
+    def kill():
+        wait_for(lambda: len(told(tmp_path)) > 0 and tasks())
+        killed.append(tasks()[0])
+        killed[0].kill()
+    at_work = threading.Thread(target=kill)
+    at_work.start()
+    found = Sweep("ring", vary, tmp_path/"out", trials=6, workers=2, engine="ray", pruner="none", **long).fit()
+    at_work.join()
+    assert len(killed) == 1 and sorted(told(tmp_path)) == list(range(6))
+    for row in found.table():
+        assert row["state"] == "complete", row
+        assert row["value"] == one_score(Run("ring", **long, **{name: row[name] for name in vary}).fit(progress=False))
+    one, here = (Sweep("ring", vary, tmp_path/engine, trials=5, workers=1, engine=engine, **tiny).fit() for engine in ("ray", "local"))
+    assert [{**row, "folder": "", "seconds": 0} for row in one.table()] == [{**row, "folder": "", "seconds": 0} for row in here.table()]
+
+
 def each_told_once(folder, n):
     "The sweep, of whose trials nothing is lost, and nothing told twice."
     assert sorted(told(folder)) == list(range(n))
@@ -117,8 +137,8 @@ def assert_plays_to_the_bit(sweep, row):
     alone = Run("ring", **tiny, **{name: row[name] for name in vary}).fit(progress=False)
     assert_same_weights(alone, run)
     assert one_score(run) == row["value"]
-    on, forked = sweep.run(row["trial"]), sweep.run(row["trial"]).fork(round=30)
-    assert_same_weights(on.fit(5, progress=False), forked.fit(35, progress=False))
+    on, forked = sweep.run(row["trial"]), sweep.run(row["trial"]).fork(round=20)
+    assert_same_weights(on.fit(5, progress=False), forked.fit(25, progress=False))
 
 
 def assert_same_weights(a, b):
@@ -190,11 +210,12 @@ def test_folders_that_hold_something_else(begun, tmp_path, capsys):
     assert begun(more=("--out", "run")) == 2 and "run: holds a run" in capsys.readouterr().err
 
 
-def test_an_extra_that_is_missing_is_one_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("package, extra", [("optuna", "sweep"), ("ray", "ray")])
+def test_an_extra_that_is_missing_is_one_line(package, extra, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    assert main("sweep ring --vary lr=0..1".split()) == 2
-    assert "pip install 'gan_nb[sweep]'" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main("sweep ring --vary lr=0..1 --engine ray".split()) == 2
+    assert f"pip install 'gan_nb[{extra}]'" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def test_points_that_cannot_be_played_fail_and_ill_ones_are_pruned(tmp_path):
