@@ -115,7 +115,7 @@ def test_on_ray_the_same_trials_with_a_task_killed(tmp_path):
         killed[0].kill()
     at_work = threading.Thread(target=kill)
     at_work.start()
-    found = Sweep("ring", vary, tmp_path/"out", trials=6, workers=2, engine="ray", pruner="none", **long).fit()
+    found = Sweep("ring", vary, tmp_path/"out", trials=6, workers=2, engine="ray", looks=0, **long).fit()
     at_work.join()
     assert len(killed) == 1 and sorted(told(tmp_path)) == list(range(6))
     for row in found.table():
