@@ -1871,6 +1871,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.spaces._check_kind': ('nbs/spaces.html#_check_kind', 'gan_nb/spaces.py'),
                                'gan_nb.spaces._draw': ('nbs/spaces.html#_draw', 'gan_nb/spaces.py'),
                                'gan_nb.spaces._end': ('nbs/spaces.html#_end', 'gan_nb/spaces.py'),
+                               'gan_nb.spaces._exactly': ('nbs/spaces.html#_exactly', 'gan_nb/spaces.py'),
                                'gan_nb.spaces._parameter': ('nbs/spaces.html#_parameter', 'gan_nb/spaces.py'),
                                'gan_nb.spaces._value': ('nbs/spaces.html#_value', 'gan_nb/spaces.py'),
                                'gan_nb.spaces.read_dimension': ('nbs/spaces.html#read_dimension', 'gan_nb/spaces.py'),

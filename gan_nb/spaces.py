@@ -22,7 +22,13 @@ class Range(NamedTuple):
     is_whole:bool=False # Whole numbers only?
     kind:str='' # What the number belongs to, such as 'global_norm'
 
-    def __str__(self): return f"{self.kind and f'{self.kind} '}{self.low:g}..{self.high:g}{':log' if self.is_log else ''}"
+    def __str__(self):
+        ends = '..'.join(map(_exactly, (self.low, self.high)))
+        return f"{self.kind and f'{self.kind} '}{ends}{':log' if self.is_log else ''}"
+
+def _exactly(number):
+    "In short, if that is the same number."
+    return f'{number:g}' if float(f'{number:g}') == number else repr(number)
 
 _number = r'[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?'
 _range = re.compile(rf"(?:(\w+) +)?({_number}) *\.\. *({_number})(:log)?")
@@ -81,18 +87,18 @@ def read_dimension(
     "Raises `ValueError` for an unknown setting, one that cannot be varied, and for a space without a choice."
     expand({name: None}) # an unknown name raises
     if name in fixed_in_sweeps:
-        raise ValueError(f"{name}: cannot be varied, since runs compare on the same {'machine' if name in local else 'data and rounds'}; "
-                         f"allowed is one value for all")
-    text = given if isinstance(given, str) else ','.join(map(as_text, given)) if isinstance(given, (list, tuple)) else None
-    if text is None: raise ValueError(f"{name}: {brief(given)} came; allowed are text or a list of values")
-    found = Dimension(name, tuple(read_part(name, part) for part in text.split(',')))
+        same = 'machine' if name in local else 'data and rounds'
+        raise ValueError(f"{name}: cannot be varied, since runs compare on the same {same}; allowed is one value for all")
+    if isinstance(given, (list, tuple)): given = ','.join(map(as_text, given))
+    if not isinstance(given, str): raise ValueError(f"{name}: {brief(given)} came; allowed are text or a list of values")
+    found = Dimension(name, tuple(read_part(name, part) for part in given.split(',')))
     _check_choice(found)
     return found
 
 # %% ../nbs/73_spaces.ipynb #926c2134
 def _check_choice(it):
     if len(it.parts) == 1 and not isinstance(it.parts[0], Range):
-        raise ValueError(f"{it.name}: one value came, {it}; allowed are two or a range, and one value is set once for all")
+        raise ValueError(f"{it.name}: one value came, {it}; allowed are several or a range; one value is set, not varied")
     ranges = [part.kind for part in it.parts if isinstance(part, Range)]
     for names in (it.labels, ranges):
         twice = [label for label, n in Counter(names).items() if n > 1]
@@ -109,7 +115,7 @@ class Space:
         self.dimensions = [read_dimension(name, given) for name, given in vary.items()]
         named = Counter(name for it in self.dimensions for name in pairs.get(it.name, (it.name,)))
         twice = [name for name, n in named.items() if n > 1]
-        if twice: raise ValueError(f"vary: {twice[0]} is varied twice; allowed is once, by its own name or by that of both players")
+        if twice: raise ValueError(f"vary: {twice[0]} is varied twice; allowed is once, by its own name or that of both players")
         self.names = tuple(named) # Written out
 
     def __repr__(self): return f"Space({', '.join(f'{name}={text}' for name, text in self.written().items())})"
