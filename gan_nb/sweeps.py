@@ -6,7 +6,7 @@
 __all__ = ['samplers', 'pruners', 'engines', 'need_optuna', 'addressed_sampler', 'mend_journal', 'open_study', 'Plan', 'stops_of',
            'Ledger', 'courses', 'drive_courses', 'Fresh', 'Sweep', 'report_of', 'draw_sweep', 'draw_contour']
 
-# %% ../nbs/74_sweeps.ipynb #b00ac12f
+# %% ../nbs/74_sweeps.ipynb #fc582117
 import json
 import os
 import socket
@@ -36,7 +36,7 @@ from .storage import Lock, checkpoint_name
 from .studies import interval_of, standard_error
 from .training import Run
 
-# %% ../nbs/74_sweeps.ipynb #5a4ac2c2
+# %% ../nbs/74_sweeps.ipynb #eca50681
 def need_optuna():
     "The package. Raises `ValueError` where it is missing."
     try: import optuna
@@ -51,7 +51,7 @@ def _quiet():
     try: yield
     finally: log.set_verbosity(before)
 
-# %% ../nbs/74_sweeps.ipynb #2d2bd65a
+# %% ../nbs/74_sweeps.ipynb #49bdd1a6
 samplers = {'tpe': 'TPESampler', 'random': 'RandomSampler', 'gp': 'GPSampler'} # Names to Optuna's
 
 def addressed_sampler(
@@ -71,7 +71,7 @@ def _sampler(name, seed):
     if name not in samplers: raise nearest('sampler', name, samplers)
     return addressed_sampler(lambda s: getattr(need_optuna().samplers, samplers[name])(seed=s), seed)
 
-# %% ../nbs/74_sweeps.ipynb #350b7258
+# %% ../nbs/74_sweeps.ipynb #f8707d75
 pruners = ('median', 'halving', 'none')
 
 def _pruner(name, first):
@@ -82,7 +82,7 @@ def _pruner(name, first):
     if name == 'none': return make.NopPruner()
     raise nearest('pruner', name, pruners)
 
-# %% ../nbs/74_sweeps.ipynb #6d92f48b
+# %% ../nbs/74_sweeps.ipynb #6778df5c
 _journal = 'journal.log'
 
 def _storage(where):
@@ -109,7 +109,7 @@ def mend_journal(
         content = file.read()
         if content and not content.endswith(b'\n'): file.truncate(content.rfind(b'\n') + 1)
 
-# %% ../nbs/74_sweeps.ipynb #2c855e34
+# %% ../nbs/74_sweeps.ipynb #76fb591c
 def open_study(
     storage, # Of Optuna
     about:dict, # What JSON can hold; 'study' is its name
@@ -142,7 +142,7 @@ def _another(known, given):
     told = '; '.join(f'{name} {was[name]} then, {now[name]} now' for name in was)
     return ValueError(f"storage: holds another study: {told}; another folder (out) begins a new one")
 
-# %% ../nbs/74_sweeps.ipynb #c6518478
+# %% ../nbs/74_sweeps.ipynb #db0c5f44
 @dataclass(frozen=True)
 class Plan:
     "What all trials of a sweep share."
@@ -180,7 +180,7 @@ def stops_of(
     "The rounds at which a run is judged, evenly spread, its end last."
     return (*sorted({rounds * (i + 1) // (looks + 1) for i in range(looks)} - {0, rounds}), rounds)
 
-# %% ../nbs/74_sweeps.ipynb #8afe2c79
+# %% ../nbs/74_sweeps.ipynb #b38e694a
 _ends = ('COMPLETE', 'PRUNED', 'FAIL')
 
 def _state(name): return getattr(need_optuna().trial.TrialState, name)
@@ -240,7 +240,7 @@ _words = {'COMPLETE': 'complete', 'PRUNED': 'pruned', 'FAIL': 'failed', 'RUNNING
 
 _behind = "behind after {:,} rounds: given up by the pruner"
 
-# %% ../nbs/74_sweeps.ipynb #f8dceef4
+# %% ../nbs/74_sweeps.ipynb #d728aee5
 def courses(
     ledger:Ledger,
     n:int, # Trials that there shall be
@@ -273,7 +273,7 @@ def drive_courses(
         if not crew.is_busy: return
         for course, outcome in crew.wait(): go_on(course, outcome)
 
-# %% ../nbs/74_sweeps.ipynb #6d4e2b11
+# %% ../nbs/74_sweeps.ipynb #4ba83719
 @dataclass(frozen=True)
 class Fresh:
     "A trial's point with seeds that did not choose it."
@@ -296,7 +296,7 @@ class Fresh:
         if self.interval: said += ' ± {:.2g} (95 % interval {:.4g} to {:.4g})'.format(self.standard_error, *self.interval)
         return f"{said} over {len(self.values)} fresh seeds{f'; {ill} of them ill' if ill else ''}"
 
-# %% ../nbs/74_sweeps.ipynb #a1ac9cb6
+# %% ../nbs/74_sweeps.ipynb #a7cdffaa
 class Sweep:
     """Trials of a recipe: `fit` plays them, `report()` says what came of it, `confirm` plays the best with fresh seeds.
 
@@ -435,7 +435,7 @@ class Sweep:
         "What came of it, as text."
         return report_of(self)
 
-# %% ../nbs/74_sweeps.ipynb #3b99e0ac
+# %% ../nbs/74_sweeps.ipynb #3fe28c42
 _directions = dict(zip(extremes, ('minimize', 'maximize')))
 engines = ('local', 'ray')
 
@@ -463,7 +463,7 @@ def _refuse_foreign(folder):
     if (folder/_journal).exists() or not any(folder.glob('trial-*')): return
     raise ValueError(f"{folder}: holds trials and no {_journal}; {other}")
 
-# %% ../nbs/74_sweeps.ipynb #0869b578
+# %% ../nbs/74_sweeps.ipynb #25b02a08
 def _planned(base, space, folder, metric, best, workers, seed, seeds, together, looks):
     "(Plan, data)."
     seed, seeds = check_whole('seed', seed), check_whole('seeds', seeds, 1)
@@ -496,7 +496,7 @@ def _metric_of(metric, best, data):
     if best not in (None, known): raise ValueError(f"best: {brief(best)} came; of {metric} the {known} is best")
     return metric, known
 
-# %% ../nbs/74_sweeps.ipynb #3879ac23
+# %% ../nbs/74_sweeps.ipynb #3b0172e6
 def report_of(
     sweep:Sweep,
 ) -> str:
@@ -523,7 +523,7 @@ def _in_short(value):
     if isinstance(value, tuple): return ' '.join(map(_in_short, value))
     return 'none' if value is None else f'{value:.3g}' if isinstance(value, float) else str(value)
 
-# %% ../nbs/74_sweeps.ipynb #08b4a1bd
+# %% ../nbs/74_sweeps.ipynb #8904a477
 def draw_sweep(
     sweep:Sweep,
     fresh:Fresh=None, # From `confirm`
@@ -564,7 +564,7 @@ def _draw_course(ax, sweep, fresh):
     _explain(ax, f"★ best   × given up{'   ◆ best with fresh seeds' if fresh else ''}")
     ax.set(xlabel='trial', ylabel=_metric_name(sweep.plan.metric).replace('_', ' '))
 
-# %% ../nbs/74_sweeps.ipynb #553dfcd5
+# %% ../nbs/74_sweeps.ipynb #8bdff22f
 def draw_contour(
     sweep:Sweep,
     x:str=None, # Parameters, as `importance` names them; None: the two that matter most
@@ -588,7 +588,7 @@ def draw_contour(
     ax.margins(.07)
     return fig
 
-# %% ../nbs/74_sweeps.ipynb #a3a5f58c
+# %% ../nbs/74_sweeps.ipynb #669f0db8
 def _two(sweep, known, x, y):
     "Two parameters; those that are not named are the most important ones of the others."
     for name in filter(None, (x, y)):
