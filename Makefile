@@ -5,6 +5,7 @@
 # make fuzz    a million inputs for everything that reads a file (FUZZ_RUNS=; an hour or two)
 # make pairs   every triple of choices of a run that is told a condition (make test covers every pair; half an hour)
 # make shards  60 combinations of settings in shards, by one process, two and four: the same bits (half an hour)
+# make sweeps  a sweep of 100 trials, of whose workers three are killed, and one on Ray (TRIALS=; two minutes)
 # make soak    an hour of everything that a person does to a panel, in a real browser (SOAK= seconds)
 # make window  how fast the panels move in a real browser, and what it costs the training; wants an idle machine
 # make kills   a run killed at 200 random moments (KILLS=; half a minute); make test does it 20 times
@@ -17,6 +18,7 @@ ROUNDS ?= 1800
 FUZZ_RUNS ?= 1000000
 KILLS ?= 200
 SOAK ?= 3600
+TRIALS ?= 100
 LAB_ARGS ?=
 
 bin := .venv/bin
@@ -26,7 +28,7 @@ dev := .venv/.dev-$(version)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help lab train test fuzz kills pairs shards soak window bench sync clean
+.PHONY: help lab train test fuzz kills pairs shards sweeps soak window bench sync clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -85,6 +87,11 @@ shards: export OMP_NUM_THREADS := 1
 shards: export MPLBACKEND := Agg
 shards: $(dev)
 	SHARDS_ROUNDS=50 SHARDS_SOME=60 $(bin)/python -m pytest tests/test_processes.py
+
+sweeps: export OMP_NUM_THREADS := 1
+sweeps: export MPLBACKEND := Agg
+sweeps: $(dev)
+	TRIALS=$(TRIALS) $(bin)/python -m pytest -s tests/test_sweeps.py
 
 soak: export OMP_NUM_THREADS := 1
 soak: $(dev)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['commands', 'contents', 'outputs', 'list_recipes', 'train_until', 'train_recipe', 'resume_run', 'sample_run',
-           'export_generator', 'evaluate_run', 'diagnose_run', 'open_lab', 'main']
+           'export_generator', 'evaluate_run', 'diagnose_run', 'sweep_recipe', 'open_lab', 'main']
 
 # %% ../nbs/91_cli.ipynb #126a4dc6
 import argparse
@@ -621,6 +621,72 @@ def diagnose_run(
     if as_json: print_json(_plain_findings(found, remedy))
     else: _say_findings(found, remedy)
     return 0
+
+# %% ../nbs/91_cli.ipynb #0bb50908
+@commands.add('sweep', 'try many settings of a recipe, each in a run folder of its own; the same line again goes on where it was',
+    argument('name', metavar='RECIPE', help='a name that `gan-nb recipes` lists'),
+    argument('--vary', type=key_value, action='append', required=True, metavar='key=SPACE',
+        help="what to draw from: lr=1e-4..1:log, loss=hinge,r3 or clip=none,'global_norm 0.1'..10:log; may be repeated"),
+    _settings('change a setting of the recipe for all trials; may be repeated'),
+    argument('--rounds', type=whole_number(1), metavar='N', help="of each trial (default: the recipe's)"),
+    argument('--metric', metavar='M', help='what is compared (default: frechet_distance on pictures, sliced_wasserstein on points)'),
+    argument('--trials', type=whole_number(1), default=40, metavar='N', help='until there are so many (default: 40)'),
+    argument('--workers', type=whole_number(0), default=2, metavar='W', help='processes that play, 0: this one (default: 2)'),
+    argument('--engine', default='local', metavar='E', help='local, or ray: on the cluster of RAY_ADDRESS, or of this machine (default: local)'),
+    argument('--out', metavar='DIR', help='folder of the sweep (default: runs/RECIPE-sweep)'),
+    argument('--seed', type=whole_number(0), default=0, metavar='S', help='decides what is drawn, and is the seed of each run (default: 0)'),
+    argument('--seeds', type=whole_number(1), default=1, metavar='K', help='runs of each trial, whose mean counts (default: 1)'),
+    argument('--together', action='store_true', help='play the seeds of a trial as one population'),
+    argument('--sampler', default='tpe', metavar='NAME', help='tpe, random or gp (default: tpe)'),
+    argument('--pruner', default='median', metavar='NAME', help='median, halving or none: when a trial that is behind is given up (default: median)'),
+    argument('--looks', type=whole_number(0), default=3, metavar='N', help='at each run on its way, by pruner and doctor (default: 3)'),
+    argument('--fresh', type=whole_number(0), default=5, metavar='N', help='seeds that the best is played again with (default: 5)'),
+    argument('--storage', metavar='WHERE', help='path of a journal or address of a database that several machines share (default: a journal in DIR)'),
+    argument('--study', metavar='NAME', help='name of the study there'))
+def sweep_recipe(
+    name:str, # Of a recipe
+    vary, # Pairs of a setting and what to draw it from
+    settings=(), # Pairs of a setting and its value
+    rounds:int=None, # Of each trial; none: the recipe's
+    out:str=None, # The folder; none: named after the recipe
+    fresh:int=5, # Seeds that the best is played again with
+    **how, # As `Sweep` takes them
+) -> int: # Exit status
+    "Play a sweep, or go on with it. Raises `ValueError` for what is not allowed, before anything is played."
+    from gan_nb.driving import signals_noted
+    with signals_noted(_stops) as asked:
+        from gan_nb.recipes import recipe
+        from gan_nb.sweeps import Sweep
+        changes = {**dict(settings), **({'rounds': rounds} if rounds else {})}
+        made = recipe(name).replace(**changes) # an unknown setting is refused here
+        _refuse_twice(vary)
+        sweep = Sweep(name, dict(vary), Path(out or Path(made.run_folder)/f'{name}-sweep'), **how, **changes)
+        return _play_sweep(sweep, fresh, lambda: bool(asked))
+
+# %% ../nbs/91_cli.ipynb #c760e2ae
+def _refuse_twice(pairs):
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice: raise ValueError(f"--vary {twice[0]} came twice; allowed is once, with commas between what it may be")
+
+def _play_sweep(sweep, fresh, stop) -> int:
+    "Play it, say what came of it, and play the best again."
+    shown = sys.stderr.isatty()
+    def say(row): return None if shown else print_line(_trial_line(row, sweep))
+    try:
+        sweep.fit(progress=shown, say=say, stop=stop)
+        print_line(sweep.report())
+        if sweep.best is None: return 3
+        if fresh: print_line(sweep.confirm(fresh, stop))
+    except KeyboardInterrupt:
+        complain(f"interrupted at {sweep.ledger.n_told} of {sweep.trials} trials; all is kept in {sweep.folder}, and the same line goes on")
+        return 130
+    return 0
+
+def _trial_line(row, sweep):
+    came = row['reason'] if row['value'] is None else f"{row['value']:.4g}"
+    best = sweep.best_in_words
+    return f"trial {row['trial']}: {came}; {sweep.ledger.n_told} of {sweep.trials} told{best and f'; {best}'}"
 
 # %% ../nbs/91_cli.ipynb #0226cd6d
 def _first_notebook() -> str:

@@ -126,11 +126,12 @@ class Progress:
         until:int, # The round at its end
         shown:bool=None, # None: where a person is looking
         words=(losses_in_words, norms_in_words), # What it says of the last record
+        unit:str=' rounds', # What it counts
     ):
         self.run, self.words, self._bar, self._said = run, words, None, time.monotonic()
         if not (_someone_looks() if shown is None else shown): return
         from tqdm.auto import tqdm
-        self._bar = tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=' rounds')
+        self._bar = tqdm(total=until, initial=run.round, desc=run.recipe.name, unit=unit)
 
     @property
     def is_shown(self): return self._bar is not None

@@ -377,9 +377,9 @@ def _sliced(a, b, along, u, v): # weights (r, n) and (r, m) -> (r,)
     "The area between the distribution functions of weighted samples, averaged over directions."
     mass = torch.cat([u / len(a), -v / len(b)], 1).T.contiguous() # (n + m, r): the steps of the difference
     total = 0.0
-    for line in (torch.cat([a, b]) @ along).T:
-        line, order = line.sort()
-        total += line.diff() @ mass[order].cumsum(0)[:-1].abs()
+    for line in (torch.cat([a, b]) @ along).T.contiguous():
+        order = torch.from_numpy(np.argsort(line.numpy())) # several times faster than PyTorch's
+        total += line[order].diff() @ mass[order].cumsum(0)[:-1].abs()
     return total / along.shape[1]
 
 # %% ../nbs/52_metrics.ipynb #775d7d98

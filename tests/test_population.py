@@ -7,7 +7,10 @@ import torch
 
 from gan_nb import Run
 from gan_nb.core import listed
+from gan_nb.crews import Job, play_job
+from gan_nb.evaluation import one_score
 from gan_nb.population import Population
+from gan_nb.recipes import recipe
 from gan_nb.studies import heat_map
 from gan_nb.round import tensors
 from helpers import assert_same, each_method, needs_compiler, small, variants
@@ -204,3 +207,18 @@ def test_a_closed_panel_leaves_no_thread_and_no_visit():
     assert wait(panel._thread) and wait(panel.opened._thread)
     at = many.round
     assert many.fit(2).round == at + 2, "the population goes on without its panel"
+
+
+def test_seeds_of_a_trial_are_one_population(tmp_path):
+    "each is a run of its own afterwards, and a second time nothing is played; one that diverges gives the point up"
+    base = recipe("ring", hidden=(8,), batch_size=16, rounds=8, device="cpu", threads=1)
+    job = Job((str(tmp_path/"a"), str(tmp_path/"b")), (3, 4), {"lr": .002}, 8, "sliced_wasserstein")
+    found, again = play_job(base, job), play_job(base, job)
+    assert found.values == again.values and again.error == "" and len(found.values) == 2
+    for folder, seed, value in zip(job.folders, job.seeds, found.values):
+        run = Run.load(folder, device="cpu")
+        assert (run.round, run.seed) == (8, seed) and one_score(run) == value
+        assert value == pytest.approx(one_score(Run(base, seed, lr=.002).fit(progress=False)), abs=1e-3)
+        assert run.fit(2, progress=False).round == 10
+    wild = Job((str(tmp_path/"c"), str(tmp_path/"d")), (3, 4), {"lr": 1e30, "rule": "sgd"}, 8, "sliced_wasserstein")
+    assert play_job(base, wild).ill.startswith("diverged in round")
