@@ -245,15 +245,15 @@ class Engines:
     "Which engine plays: the eager one, until a fast one is wanted and there."
     def __init__(self,
         wanted=False, # True: wait for it; 'background': take it when it is there
-        crew=None, # An engine that plays in place of all others: it has `bind(experiment)`
-    ): self.wanted, self.crew, self._for, self._coming, self._found = wanted, crew, None, None, None
+        ranks=None, # An engine that plays in place of all others: it has `bind(experiment)`
+    ): self.wanted, self.ranks, self._for, self._coming, self._found = wanted, ranks, None, None, None
 
     def pick(self,
         experiment:Experiment,
         state:State,
     ):
         "The engine to play on. Raises `ValueError` if a fast one is wanted now and cannot be made."
-        if self.crew is not None: return self.crew.bind(experiment)
+        if self.ranks is not None: return self.ranks.bind(experiment)
         if self._for is not experiment: self._for, self._coming, self._found = experiment, None, None
         if self._found is not None: return self._found
         program = self._program(experiment, state) if self.wanted else None

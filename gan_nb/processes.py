@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Lost', 'gathered', 'Team', 'is_member', 'is_restarted', 'joined', 'settled', 'identity', 'share_out', 'handed_out',
-           'Meetings', 'left', 'launch', 'Crew', 'serve']
+           'Meetings', 'left', 'launch', 'Ranks', 'serve']
 
 # %% ../nbs/78_processes.ipynb #d0b1074f
 import hashlib
@@ -280,7 +280,7 @@ def launch(
         raise Lost(f"{how}; what was saved before is whole, and `gan-nb resume` goes on from there")
 
 # %% ../nbs/78_processes.ipynb #465d10fc
-class Crew:
+class Ranks:
     """Processes of their own that play the rounds of a run: an engine, as those of `gan_nb.engines`.
 
     Playing raises `ValueError` for a recipe that they cannot build, and `Lost` where one of them has gone; the next round
@@ -294,7 +294,7 @@ class Crew:
         self.processes, self.is_compiled, self.pace = check_whole('processes', processes, 1), compile, None
         self.started, self.experiment, self._told = [], None, (None, None)
 
-    def bind(self, experiment) -> 'Crew':
+    def bind(self, experiment) -> 'Ranks':
         "The same for another experiment."
         self.experiment = experiment
         return self
@@ -388,7 +388,7 @@ def _receive(pipe):
 def serve(
     timeout:float, # Seconds after which a process that does not answer is given up
 ):
-    "What a process of a `Crew` does, until nobody gives orders any more."
+    "What a process of a `Ranks` does, until nobody gives orders any more."
     orders, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr # the pipe is for answers
     with joined(timeout, alone=Team(0, 1, None, timeout)) as team:

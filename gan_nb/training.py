@@ -186,13 +186,13 @@ class Run:
     def processes(self) -> int:
         """Processes of their own, on this machine, that play the rounds; 1: this process does. The recipe has as many
         `shards`, or a multiple, and then the bits are the same. Setting it raises `ValueError` for another number."""
-        return self.engines.crew.processes if self.engines.crew else 1
+        return self.engines.ranks.processes if self.engines.ranks else 1
 
     @processes.setter
     def processes(self, n):
         if check_whole('processes', n, 1) > 1 and self.recipe.shards % n:
             raise ValueError(f"processes: {n} came; allowed are divisors of shards, which is {self.recipe.shards}")
-        if self.engines.crew: self.engines.crew.close()
+        if self.engines.ranks: self.engines.ranks.close()
         self.engines = _engines(self.compile, n)
 
     @contextmanager
@@ -202,7 +202,7 @@ class Run:
         try: yield
         finally:
             if n is not None:
-                if self.engines.crew: self.engines.crew.close()
+                if self.engines.ranks: self.engines.ranks.close()
                 self.engines = before
 
     # -- looking --
@@ -448,8 +448,8 @@ def _of_found(cls, found, compile):
 def _engines(compile, processes):
     "Who plays the rounds."
     if processes == 1: return Engines(compile)
-    from gan_nb.processes import Crew
-    return Engines(compile, Crew(processes, compile is True))
+    from gan_nb.processes import Ranks
+    return Engines(compile, Ranks(processes, compile is True))
 
 def _described(run):
     recipe = run.recipe

@@ -142,7 +142,7 @@ def test_a_signal_stops_all_at_the_same_round_and_saves(tmp_path):
     assert torch.equal(saved.samples(8), Run("ring", **ring_of_two).fit(saved.round, progress=False).samples(8))
 
 
-def test_a_crew_is_one_more_engine(tmp_path, by_one):
+def test_ranks_are_one_more_engine(tmp_path, by_one):
     "Edits, steps by hand, undo, divergence and killed processes: the bits are those of one process, and nothing is left behind."
     run, one = (Run("ring", **ring_of_two).fit(20, progress=False) for _ in range(2))
     assert run.fit(40, processes=2) is run and run.processes == 1
@@ -157,20 +157,20 @@ def test_a_crew_is_one_more_engine(tmp_path, by_one):
         r.fit(5, progress=False)
     assert_same(run, one)
     for rank in (1, 0) if rounds >= 50 else (1,):
-        started = list(run.engines.crew.started)
+        started = list(run.engines.ranks.started)
         os.kill(started[rank].pid, signal.SIGKILL)
         with pytest.raises(Lost, match=f"process {rank} has gone"): run.fit(50)
         assert_same(run, one.fit(run.round - one.round, progress=False))
         run.fit(2)
     assert all(process.poll() is not None for process in started)
-    started = list(run.engines.crew.started)
+    started = list(run.engines.ranks.started)
     run.edit(lr=1e30)
     with pytest.raises(Diverged, match="not finite"): run.fit(5)
     run.processes = 1
     assert all(process.poll() is not None for process in started) and run.divergence["round"] == run.round
 
 
-def test_the_lab_steers_a_crew(by_one):
+def test_the_lab_steers_ranks(by_one):
     run = Run("ring", **ring_of_two)
     run.processes = 2
     lab = Lab(run)
