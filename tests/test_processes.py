@@ -120,6 +120,7 @@ def test_each_may_be_killed_and_the_run_goes_on(tmp_path, by_one):
 
 
 @needs_proc
+@pytest.mark.skipif(rounds < 50, reason="takes half a minute; `make shards`")
 def test_the_launcher_of_pytorch_starts_them_again_after_a_breakdown(tmp_path):
     folder, words = tmp_path/"run", ["train", "ring", *ring, "--rounds", "300", "--autosave", "0.2", "--out", str(tmp_path/"run")]
     process = gan_nb(*words, start=[*torchrun, "2", "--max-restarts", "2"])
