@@ -1214,6 +1214,11 @@ class Histogram extends Drawn {
     this.node.append(head);
   }
 
+  hover(event) {
+    if (!event.target.classList.contains("gnb-handle")) return super.hover(event);
+    this.tip.hidden = true; // it would cover the bound
+  }
+
   /** Its values: of several rows, the one that it is for. */
   values() {
     const held = this.held[this.spec.of];
