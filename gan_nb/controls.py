@@ -77,6 +77,7 @@ class Choice:
         label = say(short) if short in ('clip', 'normalize') else short
         self.about = dict(label=label, hue=player, tip=_tip(self.name), options=kinds, slider=span(None, .01, 100))
         self.numbers = dict(_usual) # The last number of each kind
+        self._first = 'global_norm' if short == 'clip' else None # what a bound is that is drawn in where there was none
 
     def shown(self, recipe) -> dict:
         "What the row shows."
@@ -91,8 +92,8 @@ class Choice:
         "What moving it changes."
         if value == 'none': return {self.name: None}
         now = getattr(recipe, self.name)
-        if value is None and now is None: return {}
-        kind = value or now[0]
+        if value is None and now is None and self._first is None: return {}
+        kind = value or (now or (self._first,))[0]
         return {self.name: (kind, self.numbers.get(kind, 1.) if number is None else number)}
 
 # %% ../nbs/64_controls.ipynb #a4560dee

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['acts', 'picture_kinds', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet',
-           'losses_chart', 'norms_chart', 'altered_chart', 'views_of', 'player_title', 'row', 'all_settings',
-           'share_sheet', 'lab_parts', 'levels_of', 'marks_of', 'opened', 'Panel', 'LivePanel', 'SteeredPanel',
-           'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
+           'losses_chart', 'norms_chart', 'bounds_charts', 'altered_chart', 'views_of', 'player_title', 'row',
+           'all_settings', 'share_sheet', 'lab_parts', 'levels_of', 'marks_of', 'last_norms', 'bound_levels',
+           'would_clip', 'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab',
+           'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -16,7 +17,10 @@ import time
 import warnings
 import weakref
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from .acts import drags
 from .build import idle_clips
@@ -24,6 +28,8 @@ from .controls import Controls
 from .core import Diverged, nearest
 from .doctor import apply, diagnosing, line
 from .driving import Keeper, Pacer
+from .gan import players
+from .hindsight import in_hindsight
 from .history import share_clipped
 from .plots import PLAYERS, bounds
 from .stage import Stage, button, draw_frame, frame_of, part, scene_of, text
@@ -136,6 +142,12 @@ def norms_chart() -> dict:
     after = [dict(column=f'update_norm_{player}', hue=player, look='solid') for player in PLAYERS]
     return part('chart', id='norms', title='norms', hint='norms_hint', log=True, quiet=True, lines=before + after)
 
+def bounds_charts() -> dict:
+    "How often the last gradients of each player had which norm, and the bound of its clip, to be dragged."
+    own = [part('histogram', id=f'bound_{player}', of='values', row=i, hue=player, says=f'would_clip_{player}', label=f'last_norms_{player}')
+           for i, player in enumerate(players)]
+    return part('grid', 'gnb-bounds', children=own)
+
 def altered_chart() -> dict:
     "How often pictures are altered before the discriminator sees them."
     return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, lines=[dict(column='augment', hue='disc', look='solid')])
@@ -180,7 +192,7 @@ def lab_parts(
     is_altered:bool=False, # Are pictures altered before the discriminator sees them?
 ) -> list:
     "The whole lab."
-    charts = [losses_chart(), norms_chart(), *([altered_chart()] if is_altered else [])]
+    charts = [losses_chart(), norms_chart(), *([altered_chart()] if is_altered else []), bounds_charts()]
     views = views_of(scene.is_image, ('real', 'fake', 'surface'), charts)
     players = part('columns', children=[_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
     foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('save'), part('opener', opens='share'), part('opener', opens='settings')]
@@ -207,6 +219,42 @@ def marks_of(
 def _whose(changes):
     found = {player for player in PLAYERS for name, value in changes.items() if name.endswith(player) or value == player}
     return found.pop() if len(found) == 1 else 'soft'
+
+# %% ../nbs/65_lab.ipynb #5ad61adf
+def last_norms(
+    records, # Of a run
+    most:int=1000, # Of them
+) -> np.ndarray: # (2, n) of the generator and of the discriminator; NaN where one did not step
+    "The norms of the last gradients, before they were transformed."
+    rows = records.since(max(0, records.total - most))
+    return rows[:, [records.columns.index(f'grad_norm_{player}') for player in players]].T
+
+def bound_levels(recipe) -> dict: # For each histogram
+    "The bounds to be dragged; a player without a clip has one that waits at the right edge."
+    return {f'bound_{player}': _bound_levels(player, getattr(recipe, f'clip_{player}')) for player in PLAYERS}
+
+def _bound_levels(player, clip):
+    about = dict(hue=player, drag=f'clip_{player}')
+    if clip is None: return [dict(y=None, value=None, text=say('no_bound'), **about)]
+    kind, number = clip
+    return [dict(y=number, value=number, text=f'≤ {number:.3g}', **about)] if kind == 'global_norm' else []
+
+def would_clip(
+    recipe,
+    norms:np.ndarray, # From `last_norms`
+) -> dict: # Words for each histogram
+    "How many of these steps the clip of each player would have changed."
+    return {f'would_clip_{player}': _would_clip(recipe, player, own) for player, own in zip(players, norms)}
+
+def _would_clip(recipe, player, norms):
+    clip = getattr(recipe, f'clip_{player}')
+    if clip is None: return say('no_bound_yet')
+    if clip[0] != 'global_norm': return say('no_bound_of', kind=clip[0].replace('_', ' '))
+    if getattr(recipe, f'centralize_{player}'): return say('norms_uncentred')
+    seen = in_hindsight({f'grad_norm_{player}': norms}, player, clip)
+    if not len(seen.norms): return ''
+    is_mean = recipe.method == 'alternating' and getattr(recipe, f'n_{player}') > 1
+    return say('would_clip_means' if is_mean else 'would_clip', percent=f'{100 * seen.share:.0f}', n=f'{len(seen.norms):,}')
 
 # %% ../nbs/65_lab.ipynb #d764aa32
 def opened(
@@ -306,6 +354,7 @@ class LivePanel(Panel):
     "A panel whose thread plays its run, and shows it."
     rows, called, look, first_layers = Controls, 'lab', '', ('real', 'fake', 'surface') # another panel has others
     _shown_of = _told_of = None # The recipe that the rows show, and the edits that are marked
+    _seen_of = None, None # The records whose last norms are shown, and the recipe with whose bounds
 
     def __init__(self,
         run, # A `Run`, the name of a recipe, or the folder of a run
@@ -331,7 +380,10 @@ class LivePanel(Panel):
     # -- what it shows --
     def frame(self):
         "What is to be seen now."
-        return frame_of(self.run, self.scene, self.layers, self.said(), self.doing)
+        norms, would = self._seen()
+        said = self.said()
+        said |= dict(words=said['words'] | would, levels=said['levels'] | bound_levels(self.run.recipe))
+        return replace(frame_of(self.run, self.scene, self.layers, said, self.doing), values=norms)
 
     def said(self) -> dict:
         "Its words, controls and marks."
@@ -355,6 +407,14 @@ class LivePanel(Panel):
         now = self.run.recipe
         if self._shown_of is not now: self._shown_of, self._shows = now, self.controls.shown(now)
         return self._shows
+
+    def _seen(self):
+        "The last norms, and what the bounds would have done to them; made anew only where either changed."
+        now, (records, recipe) = (self.run.records, self.run.recipe), self._seen_of
+        if now[0] is not records: self._norms = last_norms(now[0])
+        if now[0] is not records or now[1] is not recipe: self._would = would_clip(now[1], self._norms)
+        self._seen_of = now
+        return self._norms, self._would
 
     def _told(self):
         "What was done to the run, as marks and in words; made anew only where something was."

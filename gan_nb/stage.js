@@ -1154,10 +1154,10 @@ class Chart extends Drawn {
   }
 }
 
-/** A value that is dragged along an axis. */
+/** A value that is dragged along an axis: upwards in a chart, across in a histogram. */
 class Handle {
-  constructor(part, id, hue) {
-    Object.assign(this, { part, id });
+  constructor(part, id, hue, across = false) {
+    Object.assign(this, { part, id, across });
     this.node = element("div", `gnb-handle gnb-${hue}`, { tabIndex: 0, role: "slider" });
     this.node.setAttribute("aria-label", part.page.word(id));
     part.place.append(this.node);
@@ -1176,10 +1176,11 @@ class Handle {
   }
 
   move(event) {
-    const box = this.part.place.getBoundingClientRect();
-    this.value = this.part.valueAt(Math.min(Math.max(event.clientY - box.top, this.part.area.top), this.part.area.bottom));
-    this.node.style.top = `${event.clientY - box.top}px`;
+    const box = this.part.place.getBoundingClientRect(), { area } = this.part;
+    const [at, first, last] = this.across ? [event.clientX - box.left, area.left, area.right] : [event.clientY - box.top, area.top, area.bottom];
+    this.value = this.part.valueAt(Math.min(Math.max(at, first), last));
     this.node.textContent = `\u2264 ${short(this.value)}`;
+    this.stand(at);
     this.later ??= requestAnimationFrame(() => { this.later = undefined; if (this.isHeld) this.tell(this.value, true); });
   }
 
@@ -1189,62 +1190,100 @@ class Handle {
     this.node.hidden = false;
     this.shown = value;
     if (this.isHeld) return;
-    this.node.style.top = `${at}px`;
     setText(this.node, text);
+    this.stand(at);
     this.node.setAttribute("aria-valuenow", value);
+  }
+
+  /** Where it is on its axis; one that moves across stays whole at both ends. */
+  stand(at) {
+    if (!this.across) { this.node.style.top = `${at}px`; return; }
+    const half = this.node.offsetWidth / 2, wide = this.part.canvas.w;
+    this.node.style.left = `${Math.max(half + 2, Math.min(at, wide - half - 2))}px`;
   }
 }
 
-/** How often each value came, with a bound in it that can be dragged. */
+/** How often each value came, with a bound in it that can be dragged; one that is not set waits at the right. */
 class Histogram extends Drawn {
   constructor(view, spec) { super(view, spec); this.handles = new Map(); }
 
+  head(spec) {
+    if (!spec.says) return super.head(spec);
+    const head = element("div", "gnb-head");
+    head.append((this.line = element("span", "gnb-soft gnb-hint")));
+    this.node.append(head);
+  }
+
+  hover(event) {
+    if (!event.target.classList.contains("gnb-handle")) return super.hover(event);
+    this.tip.hidden = true; // it would cover the bound
+  }
+
+  /** Its values: of several rows, the one that it is for. */
+  values() {
+    const held = this.held[this.spec.of];
+    if (!held || this.spec.row === undefined) return held?.data;
+    const n = held.shape[1];
+    return held.data.subarray(this.spec.row * n, (this.spec.row + 1) * n);
+  }
+
   draw() {
-    const ctx = this.canvas.begin(), { w, h } = this.canvas, { colours } = this.view, values = this.held[this.spec.of];
+    const ctx = this.canvas.begin(), { w, h } = this.canvas, { colours } = this.view, values = this.values();
+    if (this.line) this.say();
     if (!w || !values) return;
-    const logs = [...values.data].filter((v) => v > 0).map(Math.log10), [low, high] = (this.range = range(logs, true)), n = 40;
+    const levels = this.held.levels?.[this.spec.id] ?? [], isHeld = [...this.handles.values()].some((handle) => handle.isHeld), n = 40;
+    const logs = [...values].filter((v) => v > 0).map(Math.log10), bounds = levels.filter(({ y }) => y > 0).map(({ y }) => Math.log10(y));
+    if (!isHeld || !this.range) this.range = range([...logs, ...bounds], true); // an axis that moves could not be aimed at
+    const [low, high] = this.range;
+    this.area = { left: 10, right: w - 10 };
+    this.x = (log) => Math.min(w - 10, Math.max(10, 10 + ((log - low) / (high - low)) * (w - 20)));
     const counts = new Array(n).fill(0);
-    for (const v of logs) counts[Math.min(n - 1, Math.floor(((v - low) / (high - low)) * n))]++;
-    const most = Math.max(1, ...counts), wide = (w - 20) / n;
+    for (const v of logs) counts[Math.max(0, Math.min(n - 1, Math.floor(((v - low) / (high - low)) * n)))]++;
+    const most = Math.max(1, ...counts), wide = (w - 20) / n, least = Math.min(...bounds, Infinity);
     this.counts = counts;
     ctx.fillStyle = colours[this.spec.hue] ?? colours.ink;
-    ctx.globalAlpha = 0.7;
-    counts.forEach((count, i) => ctx.fillRect(10 + i * wide, h - 16 - (count / most) * (h - 24), wide - 1, (count / most) * (h - 24)));
+    counts.forEach((count, i) => {
+      ctx.globalAlpha = low + ((i + 0.5) / n) * (high - low) < least && levels.length ? 0.4 : 0.8; // what is above a bound stands out
+      ctx.fillRect(10 + i * wide, h - 16 - (count / most) * (h - 24), wide - 1, (count / most) * (h - 24));
+    });
     ctx.globalAlpha = 1;
     ctx.fillStyle = colours.soft;
     ctx.textAlign = "center";
     ctx.font = "10.5px sans-serif";
-    for (const v of logTicks(10 ** low, 10 ** high)) ctx.fillText(short(v), 10 + ((Math.log10(v) - low) / (high - low)) * (w - 20), h - 3);
-    for (const level of this.held.levels?.[this.spec.id] ?? []) {
-      const x = 10 + ((Math.log10(level.y) - low) / (high - low)) * (w - 20);
+    for (const v of logTicks(10 ** low, 10 ** high)) ctx.fillText(short(v), this.x(Math.log10(v)), h - 3);
+    for (const level of levels) {
+      const x = level.y > 0 ? this.x(Math.log10(level.y)) : w - 10;
       ctx.strokeStyle = colours.ink;
+      if (!(level.y > 0)) ctx.setLineDash([3, 3]);
       ctx.beginPath();
       ctx.moveTo(x, 0);
       ctx.lineTo(x, h - 16);
       ctx.stroke();
+      ctx.setLineDash([]);
       this.handle(level, x);
     }
+    for (const [id, handle] of this.handles) if (!levels.some((level) => level.drag === id)) handle.node.hidden = true;
   }
 
   handle(level, x) {
     if (!level.drag) return;
-    if (!this.handles.has(level.drag)) {
-      const handle = new Handle(this, level.drag, level.hue ?? "ink");
-      handle.move = (event) => {
-        const box = this.place.getBoundingClientRect(), [low, high] = this.range;
-        handle.value = +(10 ** (low + ((event.clientX - box.left - 10) / (box.width - 20)) * (high - low))).toPrecision(3);
-        handle.node.style.left = `${event.clientX - box.left}px`;
-        handle.tell(handle.value, true);
-      };
-      this.handles.set(level.drag, handle);
-    }
-    const handle = this.handles.get(level.drag);
-    handle.put(level.text, level.value, 10);
-    if (!handle.isHeld) handle.node.style.left = `${x}px`;
+    if (!this.handles.has(level.drag)) this.handles.set(level.drag, new Handle(this, level.drag, level.hue ?? "ink", true));
+    this.handles.get(level.drag).put(level.text, level.value ?? this.valueAt(this.area.right), x);
+  }
+
+  valueAt(px) {
+    const [low, high] = this.range, { left, right } = this.area;
+    return +(10 ** (low + ((px - left) / (right - left)) * (high - low))).toPrecision(3);
+  }
+
+  say() {
+    const said = this.held.words?.[this.spec.says] ?? "";
+    setText(this.line, said);
+    this.line.title = said;
   }
 
   told(px) {
-    if (!this.range) return "";
+    if (!this.range || !this.counts) return "";
     const [low, high] = this.range, part = (px - 10) / (this.canvas.w - 20), i = Math.floor(part * this.counts.length);
     return i >= 0 && i < this.counts.length ? `${short(10 ** (low + part * (high - low)))}: ${this.counts[i]}` : "";
   }
