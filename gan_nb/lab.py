@@ -258,11 +258,12 @@ def _would_clip(recipe, player, norms):
 
 # %% ../nbs/65_lab.ipynb #d764aa32
 def opened(
-    run, # A `Run`, the name of a recipe, or the folder of a run
+    run, # A `Run`, the name of a recipe, the folder of a run, or a checkpoint
 ) -> Run:
     "The run itself, that of a recipe, or the one that was saved. Raises as `Run` and `Run.load` do."
     if not isinstance(run, (str, Path)): return run
-    return Run.load(run) if Path(run).is_dir() else Run(run)
+    is_kept = Path(run).is_dir() or Path(run).suffix == '.safetensors'
+    return Run.load(run) if is_kept else Run(run)
 
 picture_kinds = {'png': 'image/png', 'svg': 'image/svg+xml'} # Formats of a file, and their types
 

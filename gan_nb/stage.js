@@ -868,6 +868,100 @@ class Spectrum extends Drawn {
   }
 }
 
+/** Pictures of one array of the frame, each with a line below it; a click says which one. */
+class Tiles extends Drawn {
+  constructor(view, spec) {
+    super(view, spec);
+    this.cursor = 0;
+    this.place.setAttribute("aria-label", this.page.word(spec.title));
+    spec.chosen ? this.listen() : this.place.removeAttribute("tabindex");
+  }
+
+  listen() {
+    this.place.classList.add("gnb-tiles-place");
+    this.place.addEventListener("click", (event) => this.choose(this.under(event.offsetX, event.offsetY)));
+    this.place.addEventListener("keydown", (event) => this.key(event));
+    for (const name of ["focus", "blur"]) this.place.addEventListener(name, () => this.page.draw());
+  }
+
+  get shown() { return this.held[this.spec.of]; }
+  get lines() { return this.held[`${this.spec.of}_said`]; }
+
+  choose(i) { if (i !== null) this.page.tell("choose", { of: this.spec.of, i }); }
+
+  key(event) {
+    if (!this.shown) return;
+    const n = this.shown.shape[0], { columns } = this.grid(), step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    if (event.key === "Enter") this.choose(this.cursor);
+    else if (step) this.cursor = Math.min(n - 1, Math.max(0, this.cursor + step));
+    else return;
+    event.preventDefault();
+    this.page.draw();
+  }
+
+  grid() {
+    const [n, h, w] = this.shown.shape, columns = this.spec.columns || n, rows = Math.ceil(n / columns), gap = 4, line = this.lines ? 14 : 0;
+    const scale = Math.max(0, Math.min((this.canvas.w - 20) / columns - gap, ((this.canvas.h - 4) / rows - gap - line) * w / h)) / w;
+    const wide = scale * w + gap, high = scale * h + gap + line;
+    return { columns, wide, high, w: scale * w, h: scale * h, left: this.spec.columns ? (this.canvas.w - columns * wide + gap) / 2 : 12, top: 3 };
+  }
+
+  under(px, py) {
+    if (!this.shown) return null;
+    const { columns, wide, high, left, top } = this.grid(), column = Math.floor((px - left) / wide), i = column + columns * Math.floor((py - top) / high);
+    return column >= 0 && column < columns && i >= 0 && i < this.shown.shape[0] ? i : null;
+  }
+
+  draw() {
+    const ctx = this.canvas.begin(), { shown, lines, view: { colours } } = this;
+    if (!shown || !this.canvas.w) return;
+    const [n, h, w] = shown.shape, at = this.grid(), mark = this.held[`${this.spec.of}_mark`];
+    ctx.imageSmoothingEnabled = at.w < w;
+    ctx.font = "11px sans-serif";
+    ctx.textAlign = "center";
+    for (let i = 0; i < n; i++) {
+      const x = at.left + (i % at.columns) * at.wide, y = at.top + Math.floor(i / at.columns) * at.high;
+      ctx.drawImage(pixels(w, h, (out) => paint(out, shown, i, 0, 0, w)), x, y, at.w, at.h);
+      ctx.fillStyle = colours.soft;
+      if (lines) ctx.fillText(lines[i], x + at.w / 2, y + at.h + 11);
+      const isAt = this.spec.chosen && document.activeElement === this.place && i === this.cursor;
+      if (i !== mark && !isAt) continue;
+      ctx.strokeStyle = isAt ? colours.disc : colours.gen;
+      ctx.lineWidth = 2;
+      ctx.strokeRect(x - 1, y - 1, at.w + 2, at.h + 2);
+    }
+  }
+
+  told(px, py) {
+    const i = this.under(px, py);
+    return i === null ? "" : this.lines?.[i] || `${this.page.word("sample")} ${i + 1}`;
+  }
+}
+
+/** A sample in the plane, with its neighbours, a way to another one, and the data next to it. */
+class Spot extends Plane {
+  draw(now) {
+    const { held } = this, ctx = this.canvas.begin();
+    if (!held.limits || !this.canvas.w) return;
+    const to = this.scales(), { colours } = this.view;
+    this.axes(ctx, to, colours);
+    if (held.real) dots(ctx, held.real, to, colours.disc, 0.25, 1.5);
+    if (held.mesh) this.mesh(ctx, to, colours, now);
+    if (held.path) curve(ctx, held.path, to, colours.ink, 1.3, [4, 3]);
+    const { data, shape: [n] } = held.spots, at = (i) => [to.x(data[2 * i]), to.y(data[2 * i + 1])];
+    for (let i = n - 1; i >= 0; i--) {
+      ctx.strokeStyle = i ? colours.disc : colours.gen;
+      ctx.lineWidth = i ? 1.5 : 3;
+      ctx.beginPath();
+      if (i) { ctx.moveTo(...at(0)); ctx.lineTo(...at(i)); }
+      ctx.moveTo(at(i)[0] + (i ? 4 : 7), at(i)[1]);
+      ctx.arc(...at(i), i ? 4 : 7, 0, 6.2832);
+      ctx.stroke();
+    }
+    this.say();
+  }
+}
+
 /** Pictures in a grid; one of them is enlarged when it is chosen. */
 class Pictures extends Drawn {
   constructor(view, spec) {
@@ -1749,6 +1843,7 @@ const kinds = {
   bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
   opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
   histogram: Histogram, multiples: Multiples, time: Time, handed: Handed, phase: Phase, spectrum: Spectrum,
+  tiles: Tiles, spot: Spot,
 };
 
 // ---------------------------------------------------------------- one view

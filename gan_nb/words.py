@@ -31,6 +31,25 @@ _portrait = {
     'has_left': 'it left what is shown of the plane in round {round}', 'drag_the_start': 'Drag the start, or press anywhere in the plane. Change any row, and everything is drawn anew.',
 }
 
+# %% ../nbs/01_words.ipynb #c0911cf1
+_explorer = {
+    'explorer': 'Explorer', 'direction': 'direction {i}', 'latent_number': 'latent {i}',
+    'direction_tip': 'How far the latent goes along this direction; the first changes samples most',
+    'latent_tip': 'This number of the latent, as it is', 'ask_class': 'class', 'ask_class_tip': 'Which class is asked for; the latent stays',
+    'way': 'way', 'way_tip': 'How the strip goes from the latent to its other end: on the sphere, where lengths stay usual, or straight',
+    'way_spherical': 'spherical', 'way_straight': 'straight',
+    'another': 'Another sample', 'another_tip': 'A latent drawn anew', 'another_end': 'Another end', 'another_end_tip': 'Draw the other end of the strip anew',
+    'save_walk': 'Save the walk', 'save_walk_tip': 'The strip, there and back, as a moving picture (GIF)',
+    'the_sample': 'the sample', 'surroundings': 'its neighbours', 'surroundings_hint': 'directions 1 (across) and 2 (down); a click goes there',
+    'near_train': 'nearest training data', 'near_held_out': 'nearest held-out data', 'near_hint': 'with distances',
+    'strip': 'from the sample to the other end', 'strip_hint': 'a click goes there', 'ranked': 'samples in the order of the discriminator',
+    'ranked_hint': 'its logits; real is to the right', 'spot': 'The sample in the plane',
+    'spot_key': 'ring: the sample · mesh: its neighbours · line: the strip · blue: nearest data',
+    'alt_spot': 'the sample at ({x}, {y})',
+    'logit_is': 'the discriminator says {logit}', 'apart_train': 'nearest of {n} training data at {distance}', 'apart_held_out': 'of {n} held out at {distance}',
+    'by_judge': 'distances by the features of the judge {name}', 'by_numbers': 'distances of the numbers themselves', 'no_data': 'the data are not here',
+}
+
 # %% ../nbs/01_words.ipynb #49c26937
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
@@ -310,7 +329,7 @@ _losses = {
     'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
 }
 
-_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _lessons, _kept, _watch, _findings, _numbers, _losses
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _explorer, _lessons, _kept, _watch, _findings, _numbers, _losses
 def _joined(*parts): return {key: text for part in parts for key, text in part.items()}
 
 english = _joined(*_parts)
@@ -336,6 +355,25 @@ _portrait_zh = {
     'why_radius': '在鞍点附近，每轮把距离乘以 {radius}；博弈的特征值：{values}',
     'why_not_linear': '在鞍点旁，此方法不是线性的，或不停在那里：没有倍数；博弈的特征值：{values}',
     'has_left': '它在第 {round} 轮离开了所显示的平面', 'drag_the_start': '拖动起点，或在平面中任意处按下。改动任意一行，一切都会重画。',
+}
+
+# %% ../nbs/01_words.ipynb #93f24151
+_explorer_zh = {
+    'explorer': '探索器', 'direction': '方向 {i}', 'latent_number': '潜变量 {i}',
+    'direction_tip': '潜变量沿此方向走多远；第一个方向对样本的改变最大',
+    'latent_tip': '潜变量的这个数本身', 'ask_class': '类别', 'ask_class_tip': '要哪个类别；潜变量不变',
+    'way': '路线', 'way_tip': '长条如何从此潜变量走到另一端：沿球面（长度保持平常），或走直线',
+    'way_spherical': '球面', 'way_straight': '直线',
+    'another': '另一个样本', 'another_tip': '重新抽取潜变量', 'another_end': '另一端点', 'another_end_tip': '重新抽取长条的另一端',
+    'save_walk': '保存漫步', 'save_walk_tip': '把长条来回走一遍，存为动图（GIF）',
+    'the_sample': '此样本', 'surroundings': '它的邻居', 'surroundings_hint': '方向 1（横）与方向 2（竖）；点击即到那里',
+    'near_train': '最近的训练数据', 'near_held_out': '最近的留出数据', 'near_hint': '及其距离',
+    'strip': '从此样本到另一端', 'strip_hint': '点击即到那里', 'ranked': '按判别器的评分排列的样本',
+    'ranked_hint': '其 logit；越靠右越像真实', 'spot': '平面中的此样本',
+    'spot_key': '圆圈：此样本 · 网格：它的邻居 · 线：长条 · 蓝色：最近的数据',
+    'alt_spot': '此样本在 ({x}, {y})',
+    'logit_is': '判别器的输出为 {logit}', 'apart_train': '{n} 个训练数据中最近的距离为 {distance}', 'apart_held_out': '{n} 个留出数据中为 {distance}',
+    'by_judge': '距离按评判器 {name} 的特征计算', 'by_numbers': '距离按数值本身计算', 'no_data': '数据不在这里',
 }
 
 # %% ../nbs/01_words.ipynb #740a5451
@@ -613,7 +651,7 @@ _losses_zh = {
     'ahead_nobody': '双方都没有明显领先，或是样本很好，或是判别器什么也没学到',
 }
 
-chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
+chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
 languages = {'en': english, 'zh': chinese}
 
 # %% ../nbs/01_words.ipynb #e756de94
