@@ -99,6 +99,8 @@ def dirt(path: Path) -> list:
             if widget_view in o.get("data", {}): found.append(f"cell {i} shows a widget, which is dead once saved")
             if o.get("name") == "stderr": found.append(f"cell {i} wrote to stderr")
             if o["output_type"] == "error": found.append(f"cell {i} failed: {o['ename']}: {o['evalue']}")
+    if re.search(r"^(?!\s*with ).*\bexpect_fail\(", "\n".join(map(source, code_cells(nb))), re.M):
+        found.append("expect_fail outside `with` asks nothing; test_fail calls what it is given")
     if not found: found += [f"not a valid notebook: {e.message}" for e in invalid(nb)]
     if not found and as_text(cleaned(nb)) != as_text(nb): found.append("metadata that nbdev-clean removes")
     return found + machine_paths(text)
