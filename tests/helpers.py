@@ -41,6 +41,7 @@ variants = {
         noise=.1)}
 every_method = [*({"method": m} for m in methods if m != "unrolled"), {"method": "unrolled", "unroll": 2}, {"lookahead": 2}]
 each_method = pytest.mark.parametrize("method", every_method, ids=lambda m: "-".join(map(str, m.values())))
+at_length = pytest.mark.skipif(int(os.environ.get("STRENGTH", 2)) < 3, reason="takes half a minute; `make pairs`")
 needs_compiler = pytest.mark.skipif(not can_compile("cpu"), reason="there is no C++ compiler")
 
 # One of everything, and few rounds: for what is tried with every method, rule, transform and loss

@@ -192,7 +192,7 @@ def test_everything_is_in_sight_and_nothing_moves(panel, pictures):
 def test_a_bound_is_dragged_in_the_chart(panel):
     page = panel
     page.get_by_role("combobox", name="clip", exact=True).nth(1).select_option("global_norm")
-    handle = page.locator(".gnb-handle.gnb-disc:visible")
+    handle = page.locator(".gnb-handle.gnb-disc:visible").first # the chart's; the histogram below has one, too
     handle.wait_for()
     press(page, "Play")
     until_round_above(page, 5)
@@ -206,7 +206,8 @@ def test_a_bound_is_dragged_in_the_chart(panel):
     until_doing(page, "paused")
     values = [changes["clip_disc"][1] for _, changes in facts(page) if "clip_disc" in changes]
     assert values[0] == 1. and values[-1] < .9
-    assert page.get_by_role("slider", name="bound on the discriminator's gradient").get_attribute("aria-valuenow") == f"{values[-1]:g}"
+    both = page.get_by_role("slider", name="bound on the discriminator's gradient")
+    assert {both.nth(k).get_attribute("aria-valuenow") for k in range(both.count())} == {f"{values[-1]:g}"}
     handle.press("ArrowUp")
     page.wait_for_function("v => document.querySelectorAll('.gnb-handle')[0].getAttribute('aria-valuenow') > v", arg=values[-1])
 

@@ -14,7 +14,7 @@ from gan_nb.compiled import can_compile, compiled, Graph
 from gan_nb.engines import as_function, Captured, Compiled
 from gan_nb.recipes import structure
 from gan_nb.round import draw, tensors
-from helpers import assert_same, each_method, needs_compiler, row_of, small, variants
+from helpers import at_length, assert_same, each_method, needs_compiler, row_of, small, variants
 
 adam = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1) # compiled once for all tests that take it as it is
 plain = small | dict(rule="sgd", lr=1e-4, momentum=0., halflife=0.) # compiled in little time
@@ -209,6 +209,7 @@ def is_compiled(run):
     return next((e.changes["compiled"] for e in reversed(run.edits) if "compiled" in e.changes), False)
 
 
+@at_length
 @needs_compiler
 def test_runs_of_different_structures_compile_at_the_same_time():
     runs = [Run("ring", compile="background", **plain | dict(loss=loss, hidden=(6, 5)))

@@ -105,7 +105,7 @@ def test_the_covering_covers():
 ways = {"alternating": dict(rule="sgd", loss="r3", r1=.1, normalize=("orthogonal", 1.)),
         "extragradient": dict(rule="adam", method="extragradient", clip=("global_norm", .5), pack=2)}
 # each takes twenty seconds: here the ways take turns with the kinds, in `make pairs` all meet
-played = [(kind, way) for i, kind in enumerate(kinds) for j, way in enumerate(ways) if strength > 2 or i % 2 == j]
+played = [(kind, way) for i, kind in enumerate(kinds) for j, way in enumerate(ways) if strength > 2 or i < 4 and i % 2 == j]
 
 
 @pytest.mark.parametrize("kind, more", [(kind, ways[way]) for kind, way in played], ids=[f"{way}-{kind}" for kind, way in played])
@@ -119,8 +119,8 @@ def test_populations_play_what_runs_play(kind, more):
     assert both.all_samples(5).shape == both.all_samples(5, together=True).shape == (4, 5, *both.data.shape)
 
 
-@pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
-@pytest.mark.parametrize("kind", ["class of points", *(["picture of pictures"] if strength > 2 else [])]) # it takes half a minute
+@pytest.mark.skipif(strength < 3 or not can_compile("cpu"), reason="takes half a minute; `make pairs`, and needs a C++ compiler")
+@pytest.mark.parametrize("kind", ["class of points", "picture of pictures"])
 def test_compiled_rounds_are_the_same_rounds(kind):
     eager, fast = (Run("ring", compile=compile, **{**small, **kinds[kind], "loss": "r3", "r1": .1}) for compile in (False, True))
     eager.fit(4, progress=False)

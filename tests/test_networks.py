@@ -15,7 +15,7 @@ from gan_nb.landscape import latents
 from gan_nb.population import Population
 from gan_nb.recipes import recipe, Recipe, structure, written
 from gan_nb.round import tensors
-from helpers import assert_same, needs_compiler, same_run, small
+from helpers import at_length, assert_same, needs_compiler, same_run, small
 
 here = Path(__file__).parent
 odd = dict(hidden_gen=(5,), hidden_disc=(7, 6), latent="uniform")
@@ -102,6 +102,7 @@ def test_captured_rounds_have_the_bits_of_eager_ones():
     assert finite.all() and all(map(torch.equal, listed(tensors(after)), listed(tensors(plain))))
 
 
+@at_length
 @needs_compiler
 def test_compiled_rounds_agree_and_are_replayed(tmp_path):
     run = Run("ring", compile=True, **settings).fit(6, progress=False)

@@ -13,7 +13,7 @@ from gan_nb.population import Population
 from gan_nb.recipes import recipe
 from gan_nb.studies import heat_map
 from gan_nb.round import tensors
-from helpers import assert_same, each_method, needs_compiler, small, variants
+from helpers import at_length, assert_same, each_method, needs_compiler, small, variants
 
 
 @pytest.mark.parametrize("variant", ["sgd, clipped", "adam, r1 and r2"])
@@ -53,6 +53,7 @@ def test_a_member_that_diverges_leaves_the_others_alone():
     np.testing.assert_allclose(many.records(0)["loss_disc"], alone.records["loss_disc"], rtol=1e-4)
 
 
+@at_length
 @needs_compiler
 def test_a_compiled_population_agrees():
     settings = small | dict(rule="sgd", clip=("global_norm", .5), halflife=0.)

@@ -23,7 +23,7 @@ from gan_nb.processes import Lost
 from gan_nb.round import draw
 from helpers import assert_same, csv_of, here, needs_compiler, one_line
 
-rounds, some = int(os.environ.get("SHARDS_ROUNDS", 3)), int(os.environ.get("SHARDS_SOME", 12))
+rounds, some = int(os.environ.get("SHARDS_ROUNDS", 3)), int(os.environ.get("SHARDS_SOME", 5))
 torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 ring = ["--set", "shards=2", "--set", "hidden=16", "--set", "device=cpu"]
 ring_of_two = dict(shards=2, hidden=(16,), device="cpu")
@@ -97,6 +97,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @needs_proc
+@pytest.mark.skipif(rounds < 50, reason="takes half a minute; `make shards`")
 def test_each_may_be_killed_and_the_run_goes_on(tmp_path, by_one):
     "The others end at once with one line, the folder is whole, and any number of processes goes on with the same bits."
     folder = tmp_path/"run"
