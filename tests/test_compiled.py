@@ -125,6 +125,7 @@ def test_compiled_on_the_command_line(tmp_path, capsys):
     assert (switches("whole"), switches("plain")) == ([(0, True), (25, False)], [(20, True)])
 
 
+@at_length
 @needs_compiler
 def test_compiled_behind_the_running_loop():
     run = Run("ring", seed=3, compile="background", **adam | dict(hidden=(8, 7)))

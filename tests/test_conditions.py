@@ -105,7 +105,7 @@ def test_the_covering_covers():
 ways = {"alternating": dict(rule="sgd", loss="r3", r1=.1, normalize=("orthogonal", 1.)),
         "extragradient": dict(rule="adam", method="extragradient", clip=("global_norm", .5), pack=2)}
 # each takes twenty seconds: here the ways take turns with the kinds, in `make pairs` all meet
-played = [(kind, way) for i, kind in enumerate(kinds) for j, way in enumerate(ways) if strength > 2 or i < 4 and i % 2 == j]
+played = [(kind, way) for i, kind in enumerate(kinds) for j, way in enumerate(ways) if strength > 2 or i < 2 and i == j]
 
 
 @pytest.mark.parametrize("kind, more", [(kind, ways[way]) for kind, way in played], ids=[f"{way}-{kind}" for kind, way in played])
