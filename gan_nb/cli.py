@@ -9,7 +9,6 @@ __all__ = ['commands', 'contents', 'outputs', 'list_recipes', 'train_until', 'tr
 # %% ../nbs/91_cli.ipynb #126a4dc6
 import argparse
 import importlib.util
-import io
 import math
 import os
 import re
@@ -488,20 +487,14 @@ def _png_bytes(run, n, seed, given):
     return to_png(_picture(run, n, seed, given))
 
 def _array_bytes(run, n, seed, given):
-    import numpy as np
-    content = io.BytesIO()
-    np.save(content, run.samples(n, seed, given).cpu().numpy())
-    return content.getvalue()
+    from gan_nb.files import npy_bytes
+    return npy_bytes(run.samples(n, seed, given).cpu().numpy())
 
 def _film_bytes(run, n, seed, given):
     "All films side by side, eight frames a second, for ever."
-    from PIL import Image
-    from gan_nb.plots import tile
+    from gan_nb.plots import tile, to_gif
     films = run.samples(n, seed, given).movedim(2, 0) # (frames, n, c, h, w)
-    frames = [Image.fromarray(tile(frame, math.ceil(math.sqrt(n)))) for frame in films]
-    content = io.BytesIO()
-    frames[0].save(content, 'GIF', save_all=True, append_images=frames[1:], duration=125, loop=0)
-    return content.getvalue()
+    return to_gif(tile(frame, math.ceil(math.sqrt(n))) for frame in films)
 
 def _text_bytes(run, n, seed, given):
     from gan_nb.sources import read_off

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import connection
-from pathlib import Path
 
 from .checkpoints import saved_settings
 from .checkup import patience_for

@@ -21,11 +21,11 @@ from .conditions import Classes
 from .core import as_path, brief, check_number, check_whole, must_be_run, nearest
 from .data import Data
 from .evaluation import judge_for
-from .files import write_whole
+from .files import npy_bytes, write_whole
 from .judges import to_bytes
 from .lab import Panel, opened, row
 from .landscape import latents, window_of
-from .plots import FAKE, MUTED, REAL, Picture, tile
+from .plots import FAKE, MUTED, REAL, Picture, tile, to_gif
 from .scores import distances
 from .stage import Frame, as_pixels, as_points, button, part, text
 from .words import say, speak
@@ -197,10 +197,7 @@ def gif_of(
     least:int=160, # Pixels of the longer side, at least
 ) -> bytes:
     "Pictures one after the other, again and again."
-    frames = [Image.fromarray(x) for x in _enlarged(pictures, least)]
-    out = io.BytesIO()
-    frames[0].save(out, 'GIF', save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
-    return out.getvalue()
+    return to_gif(_enlarged(pictures, least), round(1000 / fps))
 
 def strip_of(
     pictures:np.ndarray, # (n, h, w, 1 or 3) uint8
@@ -228,10 +225,7 @@ def write_walk(
     path, x = as_path('path', path), samples_of(run, z, given)
     kinds = ('.gif', '.png', '.npy') if run.game.data.is_seen else ('.npy',)
     if path.suffix not in kinds: raise ValueError(f"path: {brief(path.name)} came; allowed are the endings {', '.join(kinds)}")
-    if path.suffix == '.npy':
-        out = io.BytesIO()
-        np.save(out, x.cpu().numpy())
-        content = out.getvalue()
+    if path.suffix == '.npy': content = npy_bytes(x.cpu().numpy())
     else:
         pictures = as_pixels(run.game.data.seen(x))
         content = gif_of(pictures, fps) if path.suffix == '.gif' else strip_of(pictures)

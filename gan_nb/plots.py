@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLAYERS', 'REAL', 'FAKE', 'BELIEF', 'GOOD', 'BAD', 'MUTED', 'GUIDE', 'FRAME', 'CHOSEN', 'ROWS', 'Picture', 'to_png',
-           'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses', 'draw_norms', 'clip_ages',
+           'to_gif', 'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses', 'draw_norms', 'clip_ages',
            'draw_finding', 'draw_latest', 'bounds', 'draw_run']
 
 # %% ../nbs/60_plots.ipynb #280ddf31
@@ -18,6 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 
 from .data import as_pictures
@@ -55,6 +56,17 @@ def _pixels(fig):
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
+
+# %% ../nbs/60_plots.ipynb #5e9ae72c
+def to_gif(
+    frames, # Of (h, w) or (h, w, 3) uint8
+    milliseconds:int=125, # That each is seen
+) -> bytes:
+    "Pictures one after the other, for ever."
+    first, *others = map(Image.fromarray, frames)
+    out = io.BytesIO()
+    first.save(out, 'GIF', save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return out.getvalue()
 
 # %% ../nbs/60_plots.ipynb #17fa18a2
 def tile(

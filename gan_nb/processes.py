@@ -8,7 +8,6 @@ __all__ = ['Lost', 'gathered', 'Team', 'is_member', 'is_restarted', 'joined', 's
 
 # %% ../nbs/78_processes.ipynb #d0b1074f
 import hashlib
-import json
 import os
 import pickle
 import subprocess
@@ -27,7 +26,7 @@ import torch.distributed as dist
 
 from .build import build, rebuilt
 from .core import check_whole, first_line, in_one_line, listed, refill
-from .engines import Engines
+from .engines import Engines, in_a_tenth
 from .models import is_own
 from .round import tensors
 from .shards import Shards
@@ -236,7 +235,7 @@ class Meetings:
         if run.round < self.next: return False
         pace = (time.perf_counter() - self.began) / max(run.round - self.last, 1)
         is_over = self.asked or os.getppid() != self.parent # nobody is there any more who would stop it
-        rounds = self.team.agree(0 if is_over else max(1, min(int(.1 / pace), 1000)))
+        rounds = self.team.agree(0 if is_over else in_a_tenth(pace, 1000))
         self.last, self.next, self.began = run.round, run.round + rounds, time.perf_counter()
         return not rounds
 
@@ -301,8 +300,8 @@ class Ranks:
 
     @property
     def together(self) -> int:
-        "Rounds that take a tenth of a second."
-        return max(1, min(self.most, int(.1 / self.pace) if self.pace else 1))
+        "How many to play in a call."
+        return in_a_tenth(self.pace, self.most)
 
     def play(self,
         state, # A State
@@ -388,7 +387,7 @@ def _receive(pipe):
 def serve(
     timeout:float, # Seconds after which a process that does not answer is given up
 ):
-    "What a process of a `Ranks` does, until nobody gives orders any more."
+    "What each of the `Ranks` does, until nobody gives orders any more."
     orders, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr # the pipe is for answers
     with joined(timeout, alone=Team(0, 1, None, timeout)) as team:

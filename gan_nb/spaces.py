@@ -11,7 +11,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from .core import brief, nearest
-from .recipes import Recipe, as_text, expand, local, pairs, settings
+from .recipes import as_text, expand, local, pairs, settings
 
 # %% ../nbs/73_spaces.ipynb #f4b023a1
 class Range(NamedTuple):

@@ -76,3 +76,13 @@ def spoil(monkeypatch):
         if kind not in kinds: monkeypatch.setattr(kind, "step", harmed(kind.step))
         kinds.add(kind)
     return spoil
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from browser import chromium, flags
+    from playwright import sync_api
+    with sync_api.sync_playwright() as p:
+        opened = p.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()

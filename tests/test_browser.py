@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from browser import cell, chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+from browser import cell, chromium, jupyter, notebook, press, run_cell, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
@@ -31,14 +31,6 @@ def tmp_path(tmp_path_factory): return tmp_path_factory.mktemp("pictures")    # 
 def pictures(tmp_path_factory):
     "A folder that stays for whoever wants to look."
     return tmp_path_factory.mktemp("pictures")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=chromium, args=flags)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from browser import chromium, flags
+from browser import chromium
 from gan_nb import Run
 from gan_nb.stage import as_pixels
 
@@ -24,14 +24,6 @@ to_round = """([at, round]) => new Promise((resolve, reject) => {
     look(); })"""
 picture = """() => { const c = document.querySelector('.gnb-canvas'), px = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
     let n = 0; for (let i = 0; i < px.length; i += 4) n = (31 * n + px[i]) | 0; return n; }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=chromium, args=flags)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
