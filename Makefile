@@ -59,13 +59,14 @@ train: $(lab)
 	@echo "The article trains for 10,000 rounds; this is $(ROUNDS). All of them: make train ROUNDS=10000"
 	$(bin)/gan-nb train article --out runs/article --rounds $(ROUNDS)
 
-# One thread: on a busy machine more of them are many times slower.
+# One thread: on a busy machine more of them are many times slower. Three workers for two cores, since who waits for a
+# browser computes nothing; in the order of their names, so that the longest files do not come last.
 test: export OMP_NUM_THREADS := 1
 test: export MPLBACKEND := Agg
 test: $(dev)
 	$(bin)/python tests/notebooks.py check
 	$(bin)/nbdev-test --skip-file-re "$$($(bin)/python tests/notebooks.py kernels)"
-	$(bin)/python -m pytest -n 2 --dist loadfile
+	$(bin)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(dev)
