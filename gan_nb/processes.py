@@ -146,7 +146,11 @@ def joined(
     team = _join(timeout)
     try: yield team
     finally:
-        if not team.is_broken: team.all(None)
+        if not team.is_broken:
+            team.all(None)
+            # the threads that carry messages free the last tensors, for which they need the interpreter: one that
+            # comes when the interpreter has ended aborts the process
+            time.sleep(.1)
         dist.destroy_process_group()
 
 def _join(timeout):
