@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PLAYERS', 'REAL', 'FAKE', 'BELIEF', 'GOOD', 'BAD', 'MUTED', 'GUIDE', 'FRAME', 'CHOSEN', 'ROWS', 'Picture', 'to_png',
            'to_gif', 'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses', 'draw_norms', 'clip_ages',
-           'draw_finding', 'draw_latest', 'bounds', 'draw_run']
+           'draw_finding', 'draw_layers', 'draw_latest', 'bounds', 'draw_run']
 
 # %% ../nbs/60_plots.ipynb #280ddf31
 import io
@@ -378,6 +378,34 @@ def _way(ax, picture, evidence):
     ax.axhline(.25, color=GUIDE, ls='--', lw=.8)
     ax.set_ylim(0, max(.5, np.nanmax(way) * 1.1))
     _entitle(ax, 'next rounds: wandering')
+
+# %% ../nbs/60_plots.ipynb #plly0002
+def draw_layers(
+    table, # A `gan_nb.layers.Layers`
+) -> Picture:
+    "The norms of each layer's gradient before and after, the step beside the weights, and how gradients turn and agree."
+    rows = [row for row in table.rows if row.name]
+    width, height = 8.6, .9 + .17 * len(rows)
+    fig = Picture(figsize=(width, height), dpi=80)
+    fig.text(.01, 1 - .06 / height, f'round {table.round:,}', fontsize=9, va='top')
+    columns = ('gradient', ('before', 'after'), True), ('step / weights', ('ratio',), True), ('cosine', ('turn', 'agree'), False)
+    for i, (title, names, is_log) in enumerate(columns):
+        margins = (1.15 if i == 0 else .15, .3, .15, .5)
+        ax = _axes(fig, [(0, .44, .72)[i], 0, (.44, .28, .28)[i], 1], margins=margins)
+        for name in names: _layer_line(ax, rows, name, faint=name in ('before', 'agree'), is_log=is_log)
+        ax.set_ylim(len(rows) - .5, -.5)
+        ax.set_yticks(range(len(rows)), [row.name for row in rows] if i == 0 else [''] * len(rows))
+        if not is_log: ax.set_xlim(-1.05, 1.05); ax.axvline(0, color=GUIDE, lw=.6)
+        _key(ax, [(title, 'black'), *((name, MUTED if name in ('before', 'agree') else 'black') for name in names if len(names) > 1)])
+    return fig
+
+def _layer_line(ax, rows, name, faint, is_log):
+    values = np.array([getattr(row, name) for row in rows], dtype=float)
+    if is_log: ax.set_xscale('log')
+    shown = np.isfinite(values) & (values > 0) if is_log else np.isfinite(values)
+    for player, (_, colour) in PLAYERS.items():
+        own = [i for i, row in enumerate(rows) if row.player == player and shown[i]]
+        ax.plot(values[own], own, 'o-', ms=4, lw=1, color=colour, alpha=.35 if faint else 1)
 
 # %% ../nbs/60_plots.ipynb #b6739059
 def draw_latest(
