@@ -107,12 +107,12 @@ layer_heads = 'name', 'before', 'after', 'factor', 'clipped', 'ratio', 'turn', '
 def in_digits(x:float) -> str:
     "A number in three digits; '–' for none."
     if x != x: return '–'
-    if x == 0 or 1e-3 <= abs(x) < 1e5: return f'{x:.3g}'.replace('e+0', 'e')
-    return f'{x:.1e}'.replace('e-0', 'e-').replace('e+0', 'e')
+    text = f'{x:.3g}' if x == 0 or 1e-3 <= abs(x) < 1e5 else f'{x:.1e}'
+    return text.replace('e-0', 'e-').replace('e+0', 'e').replace('-', '−')
 
 def _cells(row):
     share = '–' if row.clipped != row.clipped else f'{100 * row.clipped:.0f} %'
-    signed = ['–' if x != x else f'{x:+.2f}' for x in (row.turn, row.agree)]
+    signed = ['–' if x != x else f'{x:+.2f}'.replace('-', '−') for x in (row.turn, row.agree)]
     return [in_digits(row.before), in_digits(row.after), in_digits(row.factor), share, in_digits(row.ratio), *signed]
 
 @dataclass(frozen=True)

@@ -79,17 +79,19 @@ def _entry(who, what, formula, values, place=None, **about):
     where = places.get(place or what)
     return Entry(who, what, formula, values, where and where[:2], about)
 
+def _shape(x): return ' × '.join(map(str, x.shape))
+
 def _spread(x):
     "What there is to say of many numbers."
     x = x.detach().float()
     first = x[0].flatten()[:4].tolist()
-    return {'shape': ' × '.join(map(str, x.shape)), 'mean': x.mean().item(), 'deviation': x.std(correction=0).item(),
+    return {'mean': x.mean().item(), 'deviation': x.std(correction=0).item(),
             'least': x.min().item(), 'most': x.max().item(), 'first': tuple(first)}
 
 def _sum(numbers):
     "A sum with its signs."
     first, *others = map(in_digits, numbers)
-    return ' '.join([first, *(f'− {text[1:]}' if text.startswith('-') else f'+ {text}' for text in others)])
+    return ' '.join([first, *(f'− {text[1:]}' if text.startswith('−') else f'+ {text}' for text in others)])
 
 # %% ../nbs/84_slow_motion.ipynb #sm000012
 _letters = {'gen': 'L_G', 'disc': 'L_D'}
@@ -97,9 +99,9 @@ _penalty_formulas = {'r1': '½ mean ‖∇D(x)‖²', 'r2': '½ mean ‖∇D(G(z
                      'l1': 'mean |G(z) − x|'}
 
 def _of_batch(judged, spread):
-    yield _entry('', 'latents', f'z ~ {spread}', _spread(judged.z))
-    if judged.real is not None: yield _entry('', 'real', 'x', _spread(judged.real))
-    yield _entry('', 'fake', 'G(z)', _spread(judged.fake))
+    yield _entry('', 'latents', f'z ~ {spread}, {_shape(judged.z)}', _spread(judged.z))
+    if judged.real is not None: yield _entry('', 'real', f'x, {_shape(judged.real)}', _spread(judged.real))
+    yield _entry('', 'fake', f'G(z), {_shape(judged.fake)}', _spread(judged.fake))
 
 def _of_logits(judged):
     real, fake = judged.real_logits, judged.fake_logits
@@ -157,12 +159,12 @@ def _of_link(who, link):
     values = {'before': before, 'after': after, 'factor': factor}
     share = clipped_share(link.state)
     if share is not None: values['clipped'] = f'{100 * share.item():.0f} %'
-    return _entry(who, 'link', formula or f'‖g‖: {in_digits(before)} → {in_digits(after)}', values, name, name=name)
+    return _entry(who, 'link', formula or f'‖g‖: {in_digits(before)} → {in_digits(after)}', values, name, name=name.replace('_', ' '))
 
 def _direction_of(rule):
     if rule.name != 'sgd': return _directions.get(rule.name, 'd')
-    velocity = rule.numbers.get('momentum')
-    return f'd = g + {velocity:g} v' if velocity else 'd = g'
+    more = [f' + {in_digits(rule.numbers[name])} {letter}' for name, letter in (('weight_decay', 'w'), ('momentum', 'v')) if rule.numbers.get(name)]
+    return 'd = g' + ''.join(more)
 
 def _of_move(step):
     who, rule = step.player, step.rule
@@ -183,7 +185,7 @@ class Step:
     entries:tuple # Of `Entry`
 
     def title(self, language:str=None) -> str:
-        if not self.who: return ''
+        if not self.who: return say('slow_afterwards', language)
         player = say(PLAYERS[self.who][0].capitalize(), language)
         return say('slow_step', language, player=player, i=self.number, n=self.of) if self.number else say('slow_trial', language, player=player)
 
@@ -232,7 +234,7 @@ _look = """<style>.gnb-slow { font: 13px/1.45 system-ui, sans-serif; max-width: 
 .gnb-slow .gnb-in { padding: 2px 0 6px 18px; } .gnb-slow .gnb-in a { font-size: 12px; color: inherit; }
 .gnb-slow dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0 16px; margin: 3px 0; font-variant-numeric: tabular-nums; } .gnb-slow :is(dt, dd) { float: none; width: auto; margin: 0; padding: 0; font-weight: 400; }
 .gnb-slow dt { opacity: .7; } .gnb-slow i { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin-right: 7px; }
-.gnb-slow i.gen { background: var(--gnb-gen); } .gnb-slow i.disc { background: var(--gnb-disc); }</style>"""
+.gnb-slow i:not([class="gen"], [class="disc"]) { display: none; } .gnb-slow i.gen { background: var(--gnb-gen); } .gnb-slow i.disc { background: var(--gnb-disc); }</style>"""
 
 @dataclass(frozen=True, eq=False)
 class SlowMotion:
@@ -254,7 +256,7 @@ class SlowMotion:
     def __str__(self):
         lines = [self._say('slow_round', round=self.round + 1), self._say('slow_about', round=self.round)]
         for step in self.steps:
-            lines += ['', step.title(self.language)] if step.who else ['']
+            lines += ['', step.title(self.language)]
             for entry in step.entries:
                 lines.append(f'  {entry.title(self.language)}: {entry.formula}')
                 lines.append('    ' + ', '.join(f'{name} {value}' for name, value in entry.facts(self.language)))
@@ -274,8 +276,7 @@ class SlowMotion:
     def _section(self, step):
         title = html.escape(step.title(self.language))
         trial = f"<p>{self._said('slow_trial_why')}</p>" if step.who and not step.number else ''
-        head = f'<h4><i class="{step.who}"></i>{title}</h4>{trial}' if step.who else '<h4></h4>'
-        return f'<section>{head}{"".join(map(self._fold, step.entries))}</section>'
+        return f'<section><h4><i class="{step.who}"></i>{title}</h4>{trial}{"".join(map(self._fold, step.entries))}</section>'
 
     def _fold(self, entry):
         title, formula, why = (html.escape(text) for text in (entry.title(self.language), entry.formula, entry.why(self.language)))
