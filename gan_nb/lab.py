@@ -79,10 +79,10 @@ class Verdict:
 
     def note(self,
         words:str, # Instead of a finding
-        name:str=say('too_early'),
+        name:str=None, # Of the finding; None: it is too early for one
     ):
         "A line in the doctor's place."
-        self.name, self.why, self.hue, self.seen_at = name, words, '', None
+        self.name, self.why, self.hue, self.seen_at = name or say('too_early'), words, '', None
         self.facts, self.more, self.plan = [], '', ''
 
     def _also(self, others):
@@ -151,7 +151,7 @@ def bounds_charts() -> dict:
 
 def altered_chart() -> dict:
     "How often pictures are altered before the discriminator sees them."
-    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, lines=[dict(column='augment', hue='disc', look='solid')])
+    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, holds=[0, .01], lines=[dict(column='augment', hue='disc', look='solid')])
 
 # %% ../nbs/65_lab.ipynb #a3f40a02
 def views_of(

@@ -149,7 +149,7 @@ def _of_gradient(step, method, is_judged):
     values = {'norm': _size(step.grads), 'largest': layer_of(largest) or largest}
     handed = _handed.get(method) if is_judged else 'g_before' # a trial along what was seen a round ago
     if not handed: return _entry(step.player, 'gradient', f'‖∇{_letters[step.player]}‖ = {in_digits(values["norm"])}', values, numbers=numbers)
-    return _entry(step.player, 'handed', f'‖{handed}‖ = {in_digits(values["norm"])}', values, method, formula=handed)
+    return _entry(step.player, 'handed', f'‖{handed}‖ = {in_digits(values["norm"])}', values, method, handed=handed)
 
 def _of_link(who, link):
     name, before, after = link.transform.name, _size(link.before), _size(link.after)

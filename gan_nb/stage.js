@@ -1060,7 +1060,7 @@ class Chart extends Drawn {
     const lines = found ? this.lines(found, Math.max(20, Math.floor((w - 54) / 3)), log) : [];
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
-    const seen = [...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
+    const seen = [...(this.spec.holds ?? []).map(put), ...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
     const bounds = this.spec.range ?? range(this.spec.each ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
     const wide = Math.max(...this.values(low, high, log).map((v) => ctx.measureText(short(v)).width), ctx.measureText(this.page.word("round")).width, 0);
     this.area = { left: Math.max(44, Math.ceil(wide) + 10), right: w - 10, top: 10, bottom: h - 16 }; // long numbers take more room
