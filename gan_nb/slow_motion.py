@@ -227,11 +227,11 @@ def _afterwards(heard):
 
 # %% ../nbs/84_slow_motion.ipynb #sm000018
 _look = """<style>.gnb-slow { font: 13px/1.45 system-ui, sans-serif; max-width: 900px; border: 0; background: none; color: inherit; }
-.gnb-slow h4 { margin: 12px 0 3px; font-size: 13px; } .gnb-slow p { margin: 2px 0; opacity: .75; } .gnb-slow details { border-top: 1px solid rgb(128 128 128 / 25%); padding: 2px 0; }
+.gnb.gnb-slow h4 { margin: 12px 0 3px; font-size: 13px; font-weight: 600; } .gnb-slow p { margin: 2px 0; opacity: .75; } .gnb-slow details { border-top: 1px solid rgb(128 128 128 / 25%); padding: 2px 0; }
 .gnb-slow summary { display: grid; grid-template-columns: 14px 190px minmax(0, 1fr); gap: 4px; align-items: baseline; cursor: pointer; list-style: none; }
 .gnb-slow summary::before { content: "▸"; opacity: .6; } .gnb-slow details[open] > summary::before { content: "▾"; }
-.gnb-slow code { font-size: 12px; background: none; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: inherit; } .gnb-slow details[open] > summary code { white-space: normal; }
-.gnb-slow .gnb-in { padding: 2px 0 6px 18px; } .gnb-slow .gnb-in a { font-size: 12px; color: inherit; }
+.gnb-slow summary > span + span { font: 12px ui-monospace, monospace; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .gnb-slow details[open] > summary > span + span { white-space: normal; }
+.gnb-slow .gnb-in { padding: 2px 0 6px 18px; } .gnb.gnb-slow .gnb-in a { font-size: 12px; color: inherit; text-decoration: underline; text-underline-offset: 2px; }
 .gnb-slow dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0 16px; margin: 3px 0; font-variant-numeric: tabular-nums; } .gnb-slow :is(dt, dd) { float: none; width: auto; margin: 0; padding: 0; font-weight: 400; }
 .gnb-slow dt { opacity: .7; } .gnb-slow i { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin-right: 7px; }
 .gnb-slow i:not([class="gen"], [class="disc"]) { display: none; } .gnb-slow i.gen { background: var(--gnb-gen); } .gnb-slow i.disc { background: var(--gnb-disc); }</style>"""
@@ -283,7 +283,7 @@ class SlowMotion:
         facts = ''.join(f'<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>' for name, value in entry.facts(self.language))
         where = self._said('slow_where', notebook=entry.where[0], heading=entry.where[1]) if entry.where else ''
         link = f'<a href="{html.escape(entry.link(self.folder))}">{where}</a>' if where else ''
-        return f'<details><summary><span>{title}</span><code>{formula}</code></summary><div class="gnb-in"><p>{why}</p><dl>{facts}</dl>{link}</div></details>'
+        return f'<details><summary><span>{title}</span><span>{formula}</span></summary><div class="gnb-in"><p>{why}</p><dl>{facts}</dl>{link}</div></details>'
 
 # %% ../nbs/84_slow_motion.ipynb #sm000019
 def explain(
