@@ -376,7 +376,7 @@ class LivePanel(Panel):
         speak(self.run.recipe.language)
         self.controls = self.rows()
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
-        self._asking, self._layered, self._layers = set(), Pacer(.1, least=1.), (None, {}) # pages whose sheet is open, when it is due, and of which state it is
+        self._readers, self._layered, self._layers = set(), Pacer(.1, least=1.), (None, {}) # pages whose sheet is open, when it is due, and of which state it is
         classes = f'{self.look} gnb-compact' if compact else self.look
         self._open(self.parts(), fps, controls=self.controls.about(), label=self.called, classes=classes)
         with self.run.lock: self.answer() # it may be playing elsewhere
@@ -394,7 +394,7 @@ class LivePanel(Panel):
         norms, would = self._seen()
         said = self.said()
         said |= dict(words=said['words'] | would, levels=said['levels'] | bound_levels(self.run.recipe))
-        if self._asking and self._asking & self._homes: said |= self._by_layer(said['words'])
+        if self._readers and self._readers & self._homes: said |= self._by_layer(said['words'])
         return replace(frame_of(self.run, self.scene, self.layers, said, self.doing), values=norms)
 
     def said(self) -> dict:
@@ -460,7 +460,7 @@ class LivePanel(Panel):
         elif message['kind'] == 'sheet': self._order(lambda: self._open_sheet(message['page'], message['open']))
         else: super().hear(message)
 
-    def _open_sheet(self, page, is_open): (self._asking.add if is_open else self._asking.discard)(page)
+    def _open_sheet(self, page, is_open): (self._readers.add if is_open else self._readers.discard)(page)
 
     def _set_layer(self, layer, shown):
         self.layers = [*(name for name in self.layers if name != layer), *([layer] if shown else [])]
