@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['acts', 'picture_kinds', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet',
            'losses_chart', 'norms_chart', 'bounds_charts', 'altered_chart', 'views_of', 'player_title', 'row',
-           'all_settings', 'share_sheet', 'lab_parts', 'levels_of', 'marks_of', 'last_norms', 'bound_levels',
-           'would_clip', 'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab',
-           'watch']
+           'all_settings', 'share_sheet', 'layers_sheet', 'lab_parts', 'levels_of', 'marks_of', 'last_norms',
+           'bound_levels', 'would_clip', 'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all',
+           'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -25,12 +25,13 @@ import numpy as np
 from .acts import drags
 from .build import idle_clips
 from .controls import Controls
-from .core import Diverged, nearest
+from .core import Diverged, first_line, nearest
 from .doctor import apply, diagnosing, line
 from .driving import Keeper, Pacer
 from .gan import players
 from .hindsight import in_hindsight
 from .history import share_clipped
+from .layers import by_layer
 from .plots import PLAYERS, bounds
 from .stage import Stage, button, draw_frame, frame_of, part, scene_of, text
 from .training import Run
@@ -78,10 +79,10 @@ class Verdict:
 
     def note(self,
         words:str, # Instead of a finding
-        name:str=say('too_early'),
+        name:str=None, # Of the finding; None: it is too early for one
     ):
         "A line in the doctor's place."
-        self.name, self.why, self.hue, self.seen_at = name, words, '', None
+        self.name, self.why, self.hue, self.seen_at = name or say('too_early'), words, '', None
         self.facts, self.more, self.plan = [], '', ''
 
     def _also(self, others):
@@ -150,7 +151,7 @@ def bounds_charts() -> dict:
 
 def altered_chart() -> dict:
     "How often pictures are altered before the discriminator sees them."
-    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, lines=[dict(column='augment', hue='disc', look='solid')])
+    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, holds=[0, .01], lines=[dict(column='augment', hue='disc', look='solid')])
 
 # %% ../nbs/65_lab.ipynb #a3f40a02
 def views_of(
@@ -186,6 +187,10 @@ def share_sheet(
     "What can be taken away, and the text that was copied last."
     return part('sheet', id='share', title='share', children=[part('section', 'gnb-givers', children=[*map(button, acts)]), part('handed')])
 
+def layers_sheet() -> dict:
+    "What the next step does to each layer, measured while it is open."
+    return part('sheet', id='by_layer', title='by_layer', asks=True, children=[text('by_layer_says', 'gnb-wrap gnb-soft'), part('table', says='by_layer')])
+
 def lab_parts(
     scene,
     controls,
@@ -195,10 +200,10 @@ def lab_parts(
     charts = [losses_chart(), norms_chart(), *([altered_chart()] if is_altered else []), bounds_charts()]
     views = views_of(scene.is_image, ('real', 'fake', 'surface'), charts)
     players = part('columns', children=[_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
-    foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('save'), part('opener', opens='share'), part('opener', opens='settings')]
+    foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('save'), part('opener', opens='by_layer'), part('opener', opens='share'), part('opener', opens='settings')]
     share = share_sheet('copy_code', 'copy_line', 'save_png', 'save_svg')
     doctor = doctors_line(button('apply', 'gnb-hold gnb-cut'))
-    return [transport(), doctor, views, players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), share, all_settings(controls)]
+    return [transport(), doctor, views, players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), layers_sheet(), share, all_settings(controls)]
 
 # %% ../nbs/65_lab.ipynb #5acdc84b
 def levels_of(run) -> dict:
@@ -244,7 +249,12 @@ def would_clip(
     norms:np.ndarray, # From `last_norms`
 ) -> dict: # Words for each histogram
     "How many of these steps the clip of each player would have changed."
-    return {f'would_clip_{player}': _would_clip(recipe, player, own) for player, own in zip(players, norms)}
+    said = {f'would_clip_{player}': _would_clip(recipe, player, own) for player, own in zip(players, norms)}
+    return said | {f'would_clip_{player}_tip': say('would_clip_means_tip') for player in players if _are_means(recipe, player)}
+
+def _are_means(recipe, player):
+    "Have rounds recorded means of several steps?"
+    return recipe.method == 'alternating' and getattr(recipe, f'n_{player}') > 1
 
 def _would_clip(recipe, player, norms):
     clip = getattr(recipe, f'clip_{player}')
@@ -253,8 +263,7 @@ def _would_clip(recipe, player, norms):
     if getattr(recipe, f'centralize_{player}'): return say('norms_uncentred')
     seen = in_hindsight({f'grad_norm_{player}': norms}, player, clip)
     if not len(seen.norms): return ''
-    is_mean = recipe.method == 'alternating' and getattr(recipe, f'n_{player}') > 1
-    return say('would_clip_means' if is_mean else 'would_clip', percent=f'{100 * seen.share:.0f}', n=f'{len(seen.norms):,}')
+    return say('would_clip_means' if _are_means(recipe, player) else 'would_clip', percent=f'{100 * seen.share:.0f}', n=f'{len(seen.norms):,}')
 
 # %% ../nbs/65_lab.ipynb #d764aa32
 def opened(
@@ -367,6 +376,7 @@ class LivePanel(Panel):
         speak(self.run.recipe.language)
         self.controls = self.rows()
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
+        self._readers, self._layered, self._layers = set(), Pacer(.1, least=1.), (None, {}) # pages whose sheet is open, when it is due, and of which state it is
         classes = f'{self.look} gnb-compact' if compact else self.look
         self._open(self.parts(), fps, controls=self.controls.about(), label=self.called, classes=classes)
         with self.run.lock: self.answer() # it may be playing elsewhere
@@ -384,6 +394,7 @@ class LivePanel(Panel):
         norms, would = self._seen()
         said = self.said()
         said |= dict(words=said['words'] | would, levels=said['levels'] | bound_levels(self.run.recipe))
+        if self._readers and self._readers & self._homes: said |= self._by_layer(said['words'])
         return replace(frame_of(self.run, self.scene, self.layers, said, self.doing), values=norms)
 
     def said(self) -> dict:
@@ -417,6 +428,18 @@ class LivePanel(Panel):
         self._seen_of = now
         return self._norms, self._would
 
+    def _by_layer(self, words):
+        "The table of layers, which is made anew about once a second, and takes a tenth of the time at most."
+        if self._layers[0] is not self.run.state and (self._layered.is_due() or not self.playing): self._layered.measure(self._measure_layers)
+        _, found = self._layers
+        return found | dict(words=words | found['words'])
+
+    def _measure_layers(self):
+        state = self.run.state
+        try: found = dict(by_layer=(table := by_layer(self.run)).table(), words=dict(by_layer_says=say('by_layer_about', round=table.round)))
+        except Exception as error: found = dict(words=dict(by_layer_says=first_line(error))) # no reason to stop training
+        self._layers = state, found
+
     def _told(self):
         "What was done to the run, as marks and in words; made anew only where something was."
         now = self.run, self.run.history.edits, self.run.folder, self.forked_at, self.run.recipe
@@ -434,7 +457,10 @@ class LivePanel(Panel):
 
     def hear(self, message):
         if message['kind'] == 'layer': self._order(lambda: self._set_layer(message['layer'], message['shown']))
+        elif message['kind'] == 'sheet': self._order(lambda: self._open_sheet(message['page'], message['open']))
         else: super().hear(message)
+
+    def _open_sheet(self, page, is_open): (self._readers.add if is_open else self._readers.discard)(page)
 
     def _set_layer(self, layer, shown):
         self.layers = [*(name for name in self.layers if name != layer), *([layer] if shown else [])]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['minimax', 'non_saturating', 'least_squares', 'hinge', 'wasserstein', 'r3', 'penalties', 'losses', 'Loss', 'smoothed',
-           'zero_centered_penalty', 'gradient_penalty', 'interpolate', 'perturb', 'loss']
+           'worked_out', 'zero_centered_penalty', 'gradient_penalty', 'interpolate', 'perturb', 'loss']
 
 # %% ../nbs/14_losses.ipynb #f8c73ce5
 import math
@@ -30,21 +30,25 @@ class Loss:
     undecided: float = 0.0 # What a discriminator that cannot tell answers everywhere
     is_label: bool = False # Are the answers labels, from 0 to the label of real samples, instead of logits?
     relative: bool = False # Do only differences of answers count?
-    soften: Callable|None = None # Label of real samples -> (disc, undecided); None: the loss has no labels
+    soften: Callable|None = None # Label of real samples -> (disc, undecided, its terms in words); None: the loss has no labels
+    formulas: dict = field(default_factory=dict) # 'gen' and 'disc': the terms whose sum it is, written out, as `worked_out` reads them
 
 # %% ../nbs/14_losses.ipynb #4f4938be
 def _disc_logistic(real, fake): return softplus(-real).mean() + softplus(fake).mean()
 
+_logistic = 'mean(softplus(-real))', 'mean(softplus(fake))'
+
 def _soft_logistic(label):
     def disc(real, fake): return _disc_logistic(real, fake) + (1 - label) * real.mean()
-    return disc, math.log(label / (2 - label))
+    return disc, math.log(label / (2 - label)), (*_logistic, f'{1 - label:.6g} * mean(real)')
 
 minimax = Loss(
     'minimax',
     disc=_disc_logistic,
     gen=lambda real, fake: -softplus(fake).mean(),
     equilibrium={'gen': -math.log(2), 'disc': 2 * math.log(2)},
-    soften=_soft_logistic)
+    soften=_soft_logistic,
+    formulas={'disc': _logistic, 'gen': ('-mean(softplus(fake))',)})
 
 # %% ../nbs/14_losses.ipynb #0bb38e61
 non_saturating = Loss(
@@ -52,12 +56,13 @@ non_saturating = Loss(
     disc=_disc_logistic,
     gen=lambda real, fake: softplus(-fake).mean(),
     equilibrium={'gen': math.log(2), 'disc': 2 * math.log(2)},
-    soften=_soft_logistic)
+    soften=_soft_logistic,
+    formulas={'disc': _logistic, 'gen': ('mean(softplus(-fake))',)})
 
 # %% ../nbs/14_losses.ipynb #db195a2a
 def _squares(label):
     def disc(real, fake): return ((real - label).square().mean() + fake.square().mean()) / 2
-    return disc, label / 2
+    return disc, label / 2, (f'mean(square(real - {label:.6g})) / 2', 'mean(square(fake)) / 2')
 
 least_squares = Loss(
     'least_squares',
@@ -66,14 +71,16 @@ least_squares = Loss(
     equilibrium={'gen': 1/8, 'disc': 1/4},
     undecided=1/2,
     is_label=True,
-    soften=_squares)
+    soften=_squares,
+    formulas={'disc': _squares(1)[2], 'gen': ('mean(square(fake - 1)) / 2',)})
 
 # %% ../nbs/14_losses.ipynb #f4241ca8
 hinge = Loss(
     'hinge',
     disc=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
     gen=lambda real, fake: -fake.mean(),
-    equilibrium={'gen': 0., 'disc': 2.})
+    equilibrium={'gen': 0., 'disc': 2.},
+    formulas={'disc': ('mean(relu(1 - real))', 'mean(relu(1 + fake))'), 'gen': ('-mean(fake)',)})
 
 # %% ../nbs/14_losses.ipynb #827c9d91
 wasserstein = Loss(
@@ -81,7 +88,8 @@ wasserstein = Loss(
     disc=lambda real, fake: fake.mean() - real.mean(),
     gen=lambda real, fake: -fake.mean(),
     equilibrium={'gen': 0., 'disc': 0.},
-    relative=True)
+    relative=True,
+    formulas={'disc': ('mean(fake)', '-mean(real)'), 'gen': ('-mean(fake)',)})
 
 # %% ../nbs/14_losses.ipynb #14b05373
 r3 = Loss(
@@ -90,7 +98,8 @@ r3 = Loss(
     gen=lambda real, fake: softplus(real - fake).mean(),
     equilibrium={'gen': math.log(2), 'disc': math.log(2)},
     needs_real=True,
-    relative=True)
+    relative=True,
+    formulas={'disc': ('mean(softplus(fake - real))',), 'gen': ('mean(softplus(real - fake))',)})
 
 # %% ../nbs/14_losses.ipynb #c71b0296
 def smoothed(
@@ -107,11 +116,25 @@ def smoothed(
     if loss.soften is None:
         allowed = "minimax, non_saturating and least_squares"
         raise ValueError(f"loss: {loss.name!r} has no labels 1 and 0 to smooth; allowed are {allowed}")
-    disc, undecided = loss.soften(1 - amount)
+    disc, undecided, terms = loss.soften(1 - amount)
     at = torch.tensor(undecided, dtype=torch.float64)
     equilibrium = {'gen': loss.gen(at, at).item(), 'disc': disc(at, at).item()}
     name = f'{loss.name} with label {1 - amount:g}'
-    return replace(loss, name=name, disc=disc, undecided=undecided, soften=None, equilibrium=equilibrium)
+    formulas = {**loss.formulas, 'disc': terms}
+    return replace(loss, name=name, disc=disc, undecided=undecided, soften=None, equilibrium=equilibrium, formulas=formulas)
+
+# %% ../nbs/14_losses.ipynb #lsworked2
+_spoken = {'mean': torch.mean, 'softplus': softplus, 'relu': relu, 'square': torch.square, '__builtins__': {}}
+
+def worked_out(
+    loss:Loss,
+    player:str, # 'gen' or 'disc'
+    real:Tensor|None, # Logits of real samples; None: the loss does not look at them
+    fake:Tensor, # Logits of generated ones
+) -> list: # Of (text, value), whose sum is the loss; none: nobody has written its formula down
+    "The terms of a player's loss, as they are written and as they come out."
+    known = {**_spoken, 'real': real, 'fake': fake}
+    return [(term, float(eval(term, known))) for term in loss.formulas.get(player, ())]
 
 # %% ../nbs/14_losses.ipynb #ff8cd60b
 def zero_centered_penalty(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PLAYERS', 'REAL', 'FAKE', 'BELIEF', 'GOOD', 'BAD', 'MUTED', 'GUIDE', 'FRAME', 'CHOSEN', 'ROWS', 'Picture', 'to_png',
            'to_gif', 'tile', 'draw_samples', 'draw_points', 'thin', 'smooth', 'draw_losses', 'draw_norms', 'clip_ages',
-           'draw_finding', 'draw_latest', 'bounds', 'draw_run']
+           'draw_finding', 'draw_layers', 'draw_latest', 'bounds', 'draw_run']
 
 # %% ../nbs/60_plots.ipynb #280ddf31
 import io
@@ -285,14 +285,14 @@ def _log10(y):
     y = np.asarray(y, dtype=float)
     return np.log10(np.where(y > 0, y, np.nan))
 
-def _log_ticks(ax, low, high):
+def _log_ticks(ax, low, high, along='y', most=6):
     "Label an axis that shows log10(y) from `low` to `high` with round values of y, about five."
     low, high = min(low, high - 1), high
     steps = (0, math.log10(2), math.log10(5)) if high - low < 2 else (0,)
     ticks = [k + s for k in range(math.floor(low), math.ceil(high) + 1) for s in steps if low <= k + s <= high]
-    ticks = ticks[::math.ceil(len(ticks) / 6)]
-    ax.set_ylim(low, high)
-    ax.set_yticks(ticks, [f'{10**t:.3g}' for t in ticks])
+    ticks = ticks[::math.ceil(len(ticks) / most)]
+    ax.set(**{f'{along}lim': (low, high)})
+    getattr(ax, f'set_{along}ticks')(ticks, [f'{10**t:.3g}' for t in ticks])
 
 # %% ../nbs/60_plots.ipynb #306b786d
 def _norm(ax, records, player, bound, age):
@@ -378,6 +378,38 @@ def _way(ax, picture, evidence):
     ax.axhline(.25, color=GUIDE, ls='--', lw=.8)
     ax.set_ylim(0, max(.5, np.nanmax(way) * 1.1))
     _entitle(ax, 'next rounds: wandering')
+
+# %% ../nbs/60_plots.ipynb #plly0002
+def draw_layers(
+    table, # A `gan_nb.layers.Layers`
+) -> Picture:
+    "The norms of each layer's gradient before and after, the step beside the weights, and how gradients turn and agree."
+    rows = [row for row in table.rows if row.name]
+    width, height = 8.6, 1. + .21 * len(rows)
+    fig = Picture(figsize=(width, height), dpi=80)
+    fig.text(.01, 1 - .06 / height, f'round {table.round:,}', fontsize=9, va='top')
+    columns = ('gradient', ('before', 'after'), True), ('step / weights', ('ratio',), True), ('cosine', ('turn', 'agree'), False)
+    for i, (title, names, is_log) in enumerate(columns):
+        margins = (1.15 if i == 0 else .15, .3, .15, .5)
+        ax = _axes(fig, [(0, .44, .72)[i], 0, (.44, .28, .28)[i], 1], margins=margins)
+        values = {name: np.array([getattr(row, name) for row in rows], dtype=float) for name in names}
+        if is_log: values = {name: _log10(x) for name, x in values.items()}
+        for name, x in values.items(): _layer_line(ax, rows, x, faint=name in ('before', 'agree'))
+        ax.set_ylim(len(rows) - .5, -.5)
+        ax.set_yticks(range(len(rows)), [row.name for row in rows] if i == 0 else [''] * len(rows))
+        if is_log: _fit_log(ax, np.concatenate(list(values.values())))
+        else: ax.set_xlim(-1.05, 1.05); ax.axvline(0, color=GUIDE, lw=.6)
+        _key(ax, [(title, 'black'), *((name, MUTED if name in ('before', 'agree') else 'black') for name in names if len(names) > 1)])
+    return fig
+
+def _layer_line(ax, rows, values, faint):
+    for player, (_, colour) in PLAYERS.items():
+        own = [i for i, row in enumerate(rows) if row.player == player and np.isfinite(values[i])]
+        ax.plot(values[own], own, 'o-', ms=4, lw=1, color=colour, alpha=.35 if faint else 1)
+
+def _fit_log(ax, values):
+    values = values[np.isfinite(values)]
+    if len(values): _log_ticks(ax, values.min() - .1, values.max() + .1, 'x', most=4)
 
 # %% ../nbs/60_plots.ipynb #b6739059
 def draw_latest(

@@ -1055,15 +1055,16 @@ class Chart extends Drawn {
     this.drawnAt = now;
     const ctx = this.canvas.begin(), { w, h } = this.canvas, found = this.table(), { colours } = this.view, log = this.spec.log;
     if (!w) return;
-    this.area = { left: 44, right: w - 10, top: 10, bottom: h - 16 };
-    const { left, right, top, bottom } = this.area;
     ctx.font = "10.5px sans-serif";
     this.name(found);
-    const lines = found ? this.lines(found, Math.max(20, Math.floor((right - left) / 3)), log) : [];
+    const lines = found ? this.lines(found, Math.max(20, Math.floor((w - 54) / 3)), log) : [];
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
-    const seen = [...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
+    const seen = [...(this.spec.holds ?? []).map(put), ...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
     const bounds = this.spec.range ?? range(this.spec.each ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
+    const wide = Math.max(...this.values(low, high, log).map((v) => ctx.measureText(short(v)).width), ctx.measureText(this.page.word("round")).width, 0);
+    this.area = { left: Math.max(44, Math.ceil(wide) + 10), right: w - 10, top: 10, bottom: h - 16 }; // long numbers take more room
+    const { left, right, top, bottom } = this.area;
     const last = found?.table.rows ? found.table.data[(found.table.rows - 1) * found.table.columns] : 0;
     const first = found?.table.rows ? found.table.data[0] : 0;
     this.x = (v) => left + ((v - first) / Math.max(last - first, 1)) * (right - left);
@@ -1124,15 +1125,17 @@ class Chart extends Drawn {
     return found;
   }
 
+  /** What is written at the left. */
+  values(low, high, log) { return log ? logTicks(10 ** low, 10 ** high) : ticks(low, high, 3); }
+
   axes(ctx, colours, low, high, log) {
     const { left, right, bottom } = this.area;
     ctx.fillStyle = colours.soft;
     ctx.strokeStyle = colours.line;
     ctx.lineWidth = 1;
     ctx.textAlign = "right";
-    const values = log ? logTicks(10 ** low, 10 ** high) : ticks(low, high, 3);
     ctx.beginPath();
-    for (const v of values) {
+    for (const v of this.values(low, high, log)) {
       const y = Math.round(this.y(log ? Math.log10(v) : v)) + 0.5;
       ctx.moveTo(left, y);
       ctx.lineTo(right, y);
@@ -1373,7 +1376,7 @@ class Histogram extends Drawn {
   say() {
     const said = this.held.words?.[this.spec.says] ?? "";
     setText(this.line, said);
-    this.line.title = said;
+    this.line.title = [said, this.held.words?.[`${this.spec.says}_tip`]].filter(Boolean).join("\n");
   }
 
   told(px) {
@@ -1694,9 +1697,16 @@ class Sheet extends Part {
     view.sheets.set(spec.id, this);
   }
 
-  toggle(open = this.node.hidden) {
-    for (const other of this.view.sheets.values()) if (other !== this) other.node.hidden = true;
+  /** Open or not; what is measured only while somebody looks has to be told. */
+  lay(open) {
+    if (this.node.hidden === !open) return;
     this.node.hidden = !open;
+    if (this.spec.asks) this.page.tell("sheet", { sheet: this.spec.id, open });
+  }
+
+  toggle(open = this.node.hidden) {
+    for (const other of this.view.sheets.values()) if (other !== this) other.lay(false);
+    this.lay(open);
     if (open) { this.from = document.activeElement; this.node.querySelector("button, select, input")?.focus({ preventScroll: true }); }
     else this.from?.focus?.({ preventScroll: true });
   }
@@ -1719,6 +1729,32 @@ class Facts extends Part {
     if (rows === this.rows) return;
     this.rows = rows;
     this.node.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", "", { text: name }), element("dd", "", { text: value })]));
+  }
+}
+
+/** Numbers under heads: a row with its player's colour, and the rows that belong to it below, a little further in. */
+class Table extends Part {
+  constructor(view, spec) {
+    super(view, spec);
+    this.node = element("table", "gnb-table");
+    this.head = element("tr");
+    this.body = element("tbody");
+    const top = element("thead");
+    top.append(this.head);
+    this.node.append(top, this.body);
+  }
+
+  show() {
+    const now = this.held[this.spec.says];
+    if (!now || now === this.now) return;
+    this.now = now;
+    this.head.replaceChildren(...now.head.map((text, i) => element("th", "", { text, title: now.tips[i], scope: "col" })));
+    this.body.replaceChildren(...now.rows.map(([hue, isPart, cells]) => {
+      const row = element("tr", isPart ? "gnb-of-one" : ""), [name, ...numbers] = cells, first = element("th", "", { scope: "row" });
+      first.append(element("span", !isPart && hue ? `gnb-dot gnb-${hue}` : "", { text: name }));
+      row.append(first, ...numbers.map((text) => element("td", "", { text })));
+      return row;
+    }));
   }
 }
 
@@ -1843,7 +1879,7 @@ const kinds = {
   bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
   opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
   histogram: Histogram, multiples: Multiples, time: Time, handed: Handed, phase: Phase, spectrum: Spectrum,
-  tiles: Tiles, spot: Spot,
+  tiles: Tiles, spot: Spot, table: Table,
 };
 
 // ---------------------------------------------------------------- one view

@@ -270,6 +270,14 @@ class Run:
         from gan_nb.page import write_page
         return write_page(self, path, n, progress)
 
+    def explain(self,
+        folder:str='', # Where the notebooks are, from the page that shows it
+        language:str=None, # 'en' or 'zh'; None: that of the recipe
+    ):
+        "The next round in slow motion, with its numbers and where each is computed; it is not played. As `gan_nb.slow_motion.explain`."
+        from gan_nb.slow_motion import explain
+        return explain(self, folder, language)
+
     def log_to(self,
         kind:str, # 'tensorboard'
         folder, # Made where it is missing

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['skip_counts', 'clips', 'normalizers', 'Transform', 'carry', 'clip_factor', 'clip_by_value', 'clip_by_global_norm',
-           'clip_by_block_norm', 'unit_norms', 'last_layer', 'adaptive_clip', 'clip_by_quantile',
+           'clip_by_block_norm', 'unit_norms', 'last_layer', 'layer_of', 'adaptive_clip', 'clip_by_quantile',
            'normalize_by_global_norm', 'normalize_by_block_norm', 'normalize_by_block_rms', 'scale_by_trust_ratio',
            'orthogonalize', 'scale_by_sign', 'centralize', 'momentum', 'chain', 'clipped_share', 'skip_not_finite',
            'skips', 'snapshot', 'snapshots']
@@ -176,9 +176,12 @@ def _last_of(names, params):
     weights = [name for name in names if params[name].ndim > 1]
     if not weights: return []
     if '.' not in weights[-1]: return names[names.index(weights[-1]):] # no layers: the last weight, and what follows it
-    return [name for name in names if _layer(name) == _layer(weights[-1])]
+    return [name for name in names if layer_of(name) == layer_of(weights[-1])]
 
-def _layer(name):
+def layer_of(
+    name:str, # Of a tensor, such as '2.weight'
+) -> str: # '2'; '' for a tensor that no layer owns
+    "The layer that a tensor belongs to, also where it is computed from others."
     owner, computed, _ = name.partition('.parametrizations.')
     return owner if computed else name.rpartition('.')[0]
 

@@ -50,6 +50,47 @@ _explorer = {
     'by_judge': 'distances by the features of the judge {name}', 'by_numbers': 'distances of the numbers themselves', 'no_data': 'the data are not here',
 }
 
+# %% ../nbs/01_words.ipynb #slowwords
+_layers = {
+    'by_layer': 'By layer', 'by_layer_tip': 'What the next step does to each layer of both players, measured about once a second while this is open',
+    'by_layer_about': 'Measured at round {round}: the next two rounds are played aside, and the run stays where it is.',
+    'layer_name': 'layer', 'layer_name_why': 'What one module of the network owns',
+    'layer_before': 'gradient', 'layer_before_why': 'The norm of its gradient, before all transforms',
+    'layer_after': 'after', 'layer_after_why': 'The norm of what is left of it after clip, momentum and normaliser',
+    'layer_factor': 'factor', 'layer_factor_why': 'The norm after, divided by the norm before',
+    'layer_clipped': 'clipped', 'layer_clipped_why': 'The share of its numbers that the clip changed',
+    'layer_ratio': 'step/weights', 'layer_ratio_why': 'The norm of what the step changes, divided by the norm of the weights. A thousandth is common',
+    'layer_turn': 'turn', 'layer_turn_why': "The cosine with the player's next gradient: 1 goes on, 0 is noise or a right angle, −1 goes back",
+    'layer_agree': 'players', 'layer_agree_why': "The cosine between the gradients of both players' losses in these weights: −1 in a zero-sum game, where what helps one harms the other",
+}
+
+# What one round does, step by step: a heading, and a sentence on what it is
+_slow = {
+    'slow_round': 'Round {round} in slow motion', 'slow_about': 'Played aside: the run stays at round {round}. Each line opens; its link leads to the cell that computes it.',
+    'slow_step': '{player}, step {i} of {n}', 'slow_trial': '{player}, a trial step', 'slow_seen': 'The batch, as both players see it',
+    'slow_trial_why': 'It is taken back: only what is seen from its end counts.',
+    'slow_latents': 'latents', 'slow_latents_why': 'Random numbers that depend on the seed, the move and the batch alone.',
+    'slow_real': 'real samples', 'slow_real_why': 'A batch of the data, as the networks see it.',
+    'slow_fake': 'generated samples', 'slow_fake_why': 'What the generator makes of these latents.',
+    'slow_logits': 'logits', 'slow_logits_why': 'What the discriminator says of both: high for real.',
+    'slow_loss': 'loss', 'slow_loss_why': 'What this player minimises; real and fake stand for the logits.',
+    'slow_penalty': 'penalty {name}', 'slow_penalty_why': 'A term of the loss, with its weight.',
+    'slow_total': 'loss with its penalties', 'slow_total_why': 'This is what is differentiated.',
+    'slow_gradient': 'gradient', 'slow_gradient_why': "The derivative of the loss in the player's own weights, {numbers} numbers, as one vector.",
+    'slow_handed': 'what the method hands over', 'slow_handed_why': 'The method changes the gradient before the rule sees it: {handed}.',
+    'slow_link': '{name}', 'slow_link_why': 'A transform, one link of the chain: what it gives is what the next one gets.', 'slow_afterwards': 'After the steps',
+    'slow_direction': 'direction of {name}', 'slow_direction_why': 'What the rule makes of the gradient that was handed on.',
+    'slow_move': 'step', 'slow_move_why': 'The rate times the direction is taken off the weights.',
+    'slow_project': 'projection: {name}', 'slow_project_why': 'The weights are brought back into their set.',
+    'slow_lookahead': 'lookahead', 'slow_lookahead_why': 'Every k rounds both players go only part of the way from their slow weights.',
+    'slow_average': 'average of the generator', 'slow_average_why': 'Samples come from this average; the newest weights count for their share.',
+    'slow_where': 'computed in {notebook}: {heading}', 'slow_mean': 'mean', 'slow_deviation': 'deviation', 'slow_least': 'least', 'slow_most': 'most',
+    'slow_first': 'first', 'slow_norm': 'norm', 'slow_before': 'norm before', 'slow_after': 'norm after', 'slow_factor': 'factor', 'slow_clipped': 'share clipped',
+    'slow_rate': 'rate', 'slow_weights': 'norm of the weights', 'slow_changed': 'norm of the change', 'slow_ratio': 'change beside weights', 'slow_weight': 'weight', 'slow_value': 'value',
+    'slow_of_real': 'of real', 'slow_of_fake': 'of generated', 'slow_above': 'pairs with real above generated', 'slow_is_back': 'this round goes back', 'slow_share': 'share of the newest',
+    'slow_distance': 'distance to the weights', 'slow_largest': 'largest in layer',
+}
+
 # %% ../nbs/01_words.ipynb #49c26937
 _acts = {
     'play': 'Play', 'play_tip': 'Train until Pause',
@@ -81,7 +122,7 @@ _drawn = {
     'norms_hint': 'faint: before · solid: after the clip · drag the bound', 'nothing_yet': 'nothing recorded yet',
     'loss_gen': 'generator', 'loss_disc': 'discriminator', 'grad_norm_gen': 'generator, before', 'grad_norm_disc': 'discriminator, before',
     'update_norm_gen': 'generator, after', 'update_norm_disc': 'discriminator, after',
-    'would_clip': 'would have clipped {percent} % of the last {n} steps', 'would_clip_means': 'would have clipped {percent} % of {n} mean norms of rounds',
+    'would_clip': 'would have clipped {percent} % of the last {n} steps', 'would_clip_means': 'would have clipped {percent} % of {n} rounds', 'would_clip_means_tip': 'A round with several steps has recorded the mean of their norms',
     'no_bound': 'no bound', 'no_bound_yet': 'no clip: drag a bound in from the right', 'no_bound_of': 'a clip by {kind} has no bound to show here',
     'norms_uncentred': 'norms before the gradient is centred and clipped',
     'last_norms_gen': "the norms of the generator's last gradients, and their bound", 'last_norms_disc': "the norms of the discriminator's last gradients, and their bound",
@@ -329,7 +370,7 @@ _losses = {
     'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
 }
 
-_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _explorer, _lessons, _kept, _watch, _findings, _numbers, _losses
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _explorer, _lessons, _kept, _watch, _findings, _numbers, _losses, _layers, _slow
 def _joined(*parts): return {key: text for part in parts for key, text in part.items()}
 
 english = _joined(*_parts)
@@ -376,6 +417,46 @@ _explorer_zh = {
     'by_judge': '距离按评判器 {name} 的特征计算', 'by_numbers': '距离按数值本身计算', 'no_data': '数据不在这里',
 }
 
+# %% ../nbs/01_words.ipynb #slowwordzh
+_layers_zh = {
+    'by_layer': '逐层', 'by_layer_tip': '下一步对双方每一层做了什么；打开时大约每秒测量一次',
+    'by_layer_about': '在第 {round} 轮测量：接下来的两轮另外进行，运行停在原处。',
+    'layer_name': '层', 'layer_name_why': '网络中一个模块所拥有的参数',
+    'layer_before': '梯度', 'layer_before_why': '其梯度的范数，在所有变换之前',
+    'layer_after': '之后', 'layer_after_why': '经过裁剪、动量和归一化之后剩下的范数',
+    'layer_factor': '倍数', 'layer_factor_why': '之后的范数除以之前的范数',
+    'layer_clipped': '被裁剪', 'layer_clipped_why': '其中被裁剪改动的数所占的比例',
+    'layer_ratio': '步长/权重', 'layer_ratio_why': '这一步改变量的范数除以权重的范数。千分之一较常见',
+    'layer_turn': '转向', 'layer_turn_why': '与该方下一个梯度的余弦：1 是继续前进，0 是噪声或直角，−1 是往回走',
+    'layer_agree': '双方', 'layer_agree_why': '双方损失对这些权重的梯度之间的余弦：零和博弈中为 −1，利一方即害另一方',
+}
+
+_slow_zh = {
+    'slow_round': '慢动作：第 {round} 轮', 'slow_about': '另外进行：运行停在第 {round} 轮。每一行都可展开；链接指向计算它的单元格。',
+    'slow_step': '{player}，第 {i} 步，共 {n} 步', 'slow_trial': '{player}，试探步', 'slow_seen': '双方所见的批次',
+    'slow_trial_why': '这一步会被收回：只有在其终点所见的才算数。',
+    'slow_latents': '潜变量', 'slow_latents_why': '只取决于种子、步数和批次的随机数。',
+    'slow_real': '真实样本', 'slow_real_why': '一批数据，如网络所见。',
+    'slow_fake': '生成样本', 'slow_fake_why': '生成器由这些潜变量所生成的。',
+    'slow_logits': 'logit', 'slow_logits_why': '判别器对二者的评分：越高越像真实。',
+    'slow_loss': '损失', 'slow_loss_why': '该方要最小化的量；real 和 fake 表示相应的 logit。',
+    'slow_penalty': '惩罚项 {name}', 'slow_penalty_why': '损失中的一项及其权重。',
+    'slow_total': '含惩罚项的损失', 'slow_total_why': '对它求导。',
+    'slow_gradient': '梯度', 'slow_gradient_why': '损失对该方自己权重的导数，共 {numbers} 个数，看作一个向量。',
+    'slow_handed': '方法交出的量', 'slow_handed_why': '在规则看到梯度之前，方法改变了它：{handed}。',
+    'slow_link': '{name}', 'slow_link_why': '一个变换，链中的一环；它给出的就是下一环得到的。', 'slow_afterwards': '走步之后',
+    'slow_direction': '{name} 的方向', 'slow_direction_why': '规则由交来的梯度得出的方向。',
+    'slow_move': '走步', 'slow_move_why': '从权重中减去学习率乘以方向。',
+    'slow_project': '投影：{name}', 'slow_project_why': '把权重带回其集合之内。',
+    'slow_lookahead': '前瞻', 'slow_lookahead_why': '每 k 轮，双方只从慢权重走完一部分路程。',
+    'slow_average': '生成器的平均', 'slow_average_why': '样本来自这个平均；最新的权重按其份额计入。',
+    'slow_where': '计算于 {notebook}：{heading}', 'slow_mean': '均值', 'slow_deviation': '标准差', 'slow_least': '最小', 'slow_most': '最大',
+    'slow_first': '第一个', 'slow_norm': '范数', 'slow_before': '之前的范数', 'slow_after': '之后的范数', 'slow_factor': '倍数', 'slow_clipped': '被裁剪的比例',
+    'slow_rate': '学习率', 'slow_weights': '权重的范数', 'slow_changed': '改变量的范数', 'slow_ratio': '改变量比权重', 'slow_weight': '权重系数', 'slow_value': '值',
+    'slow_of_real': '对真实样本', 'slow_of_fake': '对生成样本', 'slow_above': '真实高于生成的样本对', 'slow_is_back': '这一轮往回走', 'slow_share': '最新者的份额',
+    'slow_distance': '与权重的距离', 'slow_largest': '最大的层',
+}
+
 # %% ../nbs/01_words.ipynb #740a5451
 _acts_zh = {
     'play': '播放', 'play_tip': '一直训练到暂停',
@@ -407,7 +488,7 @@ _drawn_zh = {
     'norms_hint': '淡：裁剪前 · 实：裁剪后 · 可拖动界限', 'nothing_yet': '尚无记录',
     'loss_gen': '生成器', 'loss_disc': '判别器', 'grad_norm_gen': '生成器，之前', 'grad_norm_disc': '判别器，之前',
     'update_norm_gen': '生成器，之后', 'update_norm_disc': '判别器，之后',
-    'would_clip': '最近 {n} 步中会有 {percent} % 被裁剪', 'would_clip_means': '{n} 轮的平均范数中会有 {percent} % 被裁剪',
+    'would_clip': '最近 {n} 步中会有 {percent} % 被裁剪', 'would_clip_means': '{n} 轮中会有 {percent} % 被裁剪', 'would_clip_means_tip': '一轮若有多步，记录的是各步范数的平均',
     'no_bound': '无界限', 'no_bound_yet': '未裁剪：可从右侧拖入一个界限', 'no_bound_of': '按 {kind} 裁剪，此处没有可显示的界限',
     'norms_uncentred': '梯度中心化与裁剪之前的范数',
     'last_norms_gen': '生成器最近梯度的范数及其界限', 'last_norms_disc': '判别器最近梯度的范数及其界限',
@@ -651,7 +732,7 @@ _losses_zh = {
     'ahead_nobody': '双方都没有明显领先，或是样本很好，或是判别器什么也没学到',
 }
 
-chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh)
+chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh, _layers_zh, _slow_zh)
 languages = {'en': english, 'zh': chinese}
 
 # %% ../nbs/01_words.ipynb #e756de94

@@ -53,6 +53,13 @@ def panel(server, browser, request):
 drawn = "() => +document.querySelector('.gnb').dataset.frame"
 read_round = "() => +document.querySelector('.gnb').dataset.round"
 doing = "() => document.querySelector('.gnb').dataset.doing"
+numbers_begin = """() => { // where the numbers of a chart begin that shows −0.00025 and its like
+    const [view] = document.querySelector('.gnb').gnb.views, chart = view.parts.find(p => p.spec.id === 'losses'), { ctx } = chart.canvas, found = [];
+    const { spec, page: { held } } = chart, { table, levels } = held, write = ctx.fillText;
+    ctx.fillText = (text, x, y) => { if (ctx.textAlign === 'right') found.push(x - ctx.measureText(text).width); };
+    try { [chart.spec, held.table, held.levels, chart.drawnAt] = [{ ...spec, holds: [-0.00029, -0.00021] }, null, {}, 0]; chart.draw(1e9); }
+    finally { [chart.spec, held.table, held.levels] = [spec, table, levels]; delete ctx.fillText; chart.draw(2e9); }
+    return found; }"""
 ink = """() => [...document.querySelectorAll('.gnb-canvas')].map(c => {
     const px = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
     for (let i = 3; i < px.length; i += 4) n += px[i] > 0; return n; })"""
@@ -127,6 +134,14 @@ def test_a_person_can_drive_the_lab(panel, pictures, request):
     until_round_above(page, at)
     page.screenshot(path=pictures/f"playing-{name}.png")
 
+    page.locator(".gnb").get_by_role("button", name="By layer", exact=True).click()
+    page.locator(".gnb-table tbody tr").first.wait_for()
+    assert page.locator(".gnb-table tbody tr").count() == 1 + 4 + 4        # both, then each player and its three layers
+    measured = page.locator(".gnb-sheet:visible .gnb-wrap").inner_text()
+    page.wait_for_function("was => document.querySelector('.gnb-sheet:not([hidden]) .gnb-wrap').textContent !== was", arg=measured) # and again
+    page.screenshot(path=pictures/f"layers-{name}.png")
+    page.keyboard.press("Escape")
+
     press(page, "Pause")
     until_doing(page, "paused")
     stopped = rounds(page)
@@ -171,6 +186,11 @@ def test_everything_is_in_sight_and_nothing_moves(panel, pictures):
     after = page.evaluate(places)
     assert {part: at for part, at in after.items() if at != still.get(part)} == {}
     assert page.locator(".gnb").evaluate("e => e.scrollWidth - e.clientWidth") <= 1
+    steps = page.get_by_role("textbox", name="steps: value", exact=True).nth(1)
+    steps.fill("2"), steps.press("Enter") # so that records hold means, which takes more words
+    page.get_by_text(re.compile(r"would have clipped \d+ % of \d+ rounds")).first.wait_for()
+    assert page.evaluate("() => [...document.querySelectorAll('.gnb-bounds .gnb-hint')].every(e => e.scrollWidth <= e.clientWidth)")
+    assert len(begin := page.evaluate(numbers_begin)) > 2 and min(begin) >= 2
     for width in (700, 1920):
         page.set_viewport_size({"width": width, "height": 1400})
         page.wait_for_function(f"n => ({drawn})() >= n", arg=0)
