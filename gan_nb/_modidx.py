@@ -270,6 +270,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.compiled.Later.get': ('nbs/compiled.html#later.get', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled.Later.ready': ('nbs/compiled.html#later.ready', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._compiler': ('nbs/compiled.html#_compiler', 'gan_nb/compiled.py'),
+                                 'gan_nb.compiled._fixed_shapes': ('nbs/compiled.html#_fixed_shapes', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._like': ('nbs/compiled.html#_like', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._product': ('nbs/compiled.html#_product', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._reshaping': ('nbs/compiled.html#_reshaping', 'gan_nb/compiled.py'),

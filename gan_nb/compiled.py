@@ -141,9 +141,16 @@ def compiled(
     for node in plain.graph.nodes: node.meta.clear() # of the trace
     options = {'cpp_wrapper': True, 'cpp.threads': threads, 'cpp.cxx': (None, _compiler())} if on_cpu else {}
     fast = copy.copy(graph)
-    with _one_at_a_time, torch.no_grad():
+    with _one_at_a_time, torch.no_grad(), _fixed_shapes():
         fast.call = torch._inductor.compile(plain, listed(graph.takes), options=options)
     return fast
+
+def _fixed_shapes():
+    "For `with`: what PyTorch compiles it finds again on the disk, which it does only where it has noted what shapes it relied on."
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+    return tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv(assume_static_by_default=True))))
 
 # %% ../nbs/34_compiled.ipynb #0aba1a8c
 def mapped(
