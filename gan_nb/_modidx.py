@@ -333,6 +333,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'gan_nb.compare._or_none': ('nbs/compare.html#_or_none', 'gan_nb/compare.py'),
                                 'gan_nb.compare._runs_of': ('nbs/compare.html#_runs_of', 'gan_nb/compare.py'),
                                 'gan_nb.compare._seeds_in': ('nbs/compare.html#_seeds_in', 'gan_nb/compare.py'),
+                                'gan_nb.compare._short': ('nbs/compare.html#_short', 'gan_nb/compare.py'),
                                 'gan_nb.compare._sorted_out': ('nbs/compare.html#_sorted_out', 'gan_nb/compare.py'),
                                 'gan_nb.compare._told': ('nbs/compare.html#_told', 'gan_nb/compare.py'),
                                 'gan_nb.compare._what_is_shared': ('nbs/compare.html#_what_is_shared', 'gan_nb/compare.py'),

@@ -77,6 +77,12 @@ def apart(
     if any(s.keys() != short[0].keys() for s in short): short = [{name: s[name] for name in names} for s in told]
     return {name: [s[name] for s in short] for name in short[0]}
 
+def _short(names):
+    "What names do not share: without the words that all of them begin with."
+    words = [name.split(' ') for name in names]
+    same = next(k for k in count() if any(len(own) < k + 2 or own[k] != words[0][k] for own in words))
+    return [' '.join(own[same:]) for own in words]
+
 def _in_words(value): return as_text(value).replace('_', ' ')
 
 def _names(runs):
@@ -393,8 +399,8 @@ def compare_parts(
     "The whole panel."
     acts = button('play', 'gnb-main'), button('pause', 'gnb-main'), *map(button, ('step_round', 'restart', 'evaluate'))
     bar = part('bar', children=[*acts, text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
-    losses = [_chart(arms, f'loss_{player}', f'of_loss_{player}', hint='losses_hint') for player in ('disc', 'gen')]
-    chosen = [_chart(arms, 'curve', 'chosen_curve', says='curve_is'), _chart(arms, 'difference', 'difference', says='differs')]
+    losses = [_chart(arms, f'loss_{player}', f'of_loss_{player}', hint='balance_hint') for player in ('disc', 'gen')]
+    chosen = [_chart(arms, 'curve', 'curve', says='curve_is'), _chart(arms, 'difference', 'difference', says='differs')]
     numbers = part('section', 'gnb-side', label='numbers_now', children=[*map(row, rows), part('facts', says='facts')])
     charts = part('grid', 'gnb-compared', children=[*(part('grid', 'gnb-charts', children=two) for two in (losses, chosen)), numbers])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft')])
@@ -453,6 +459,7 @@ class Compare(Panel):
         speak(self.arms[0].first.recipe.language)
         self.places = {run: i for i, run in enumerate(run for arm in self.arms for run in arm.runs.values())}
         self.together, self.reference, self.differ = InStep(list(self.places), Clock(clock)), 0, what_differs(self.arms)
+        self.short = _short([arm.name for arm in self.arms])
         self.seed, self.curve, self.scores = next(iter(self.arms[0].runs)), _checked_curve(curve), {}
         self.courses, self._drawn_at, self._redraw = Courses(self.together.runs, self.together.clock), None, Pacer(.05, .2)
         data = self.arms[0].first.game.data
@@ -580,7 +587,7 @@ class Compare(Panel):
 
     def words(self) -> dict:
         "What it says in words."
-        n, first = min(len(arm.runs) for arm in self.arms), self.arms[self.reference].name
+        n, first = min(len(arm.runs) for arm in self.arms), self.short[self.reference]
         what, pairs = say(f'of_{self.curve}'), min(len(self._common(i)) for i in range(len(self.arms)))
         how = 'differs_from' if pairs > 1 else 'differs_from_one' if pairs else 'differs_from_none'
         return dict(round=self._at(), speed=self.speed(), differ=self.differ, log=self.trouble() or self.note or self._log(),
@@ -609,7 +616,7 @@ class Compare(Panel):
         found = []
         for column, when in at.items():
             found.append([say(f'of_{column}'), when])
-            found += [[one['arm'], _told(one), f'arm_{i}'] for i, one in enumerate(one for one in self._pairs if one['column'] == column)]
+            found += [[name, _told(one), f'arm_{i}'] for i, (name, one) in enumerate(zip(self.short, (one for one in self._pairs if one['column'] == column)))]
         return found
 
     def figure(self) -> Picture:
@@ -661,12 +668,12 @@ def _checked_curve(curve):
 
 def _or_none(x): return float(x) if np.isfinite(x) else None # as JSON has it
 
-def _number(x): return '–' if x is None else f'{x:.3g}'.replace('-', '−')
+def _number(x, digits=2): return '–' if x is None else f'{x:.{digits}g}'.replace('-', '−')
 
 def _told(one):
     "A number and its difference in words."
-    if 'difference' not in one: return say('so_much', mean=_number(one['mean']))
-    told = dict(mean=_number(one['mean']), difference=('' if (one['difference'] or 0) <= 0 else '+') + _number(one['difference']))
+    if 'difference' not in one: return say('so_much', mean=_number(one['mean'], 3))
+    told = dict(mean=_number(one['mean'], 3), difference=('' if (one['difference'] or 0) <= 0 else '+') + _number(one['difference']))
     if one['interval'] is None: return say('so_much_of_one', **told)
     return say('so_much_more', **told, **dict(zip(('low', 'high'), map(_number, one['interval']))))
 
