@@ -400,7 +400,7 @@ def compare_parts(
     acts = button('play', 'gnb-main'), button('pause', 'gnb-main'), *map(button, ('step_round', 'restart', 'evaluate'))
     bar = part('bar', children=[*acts, text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
     losses = [_chart(arms, f'loss_{player}', f'of_loss_{player}', hint='balance_hint') for player in ('disc', 'gen')]
-    chosen = [_chart(arms, 'curve', 'curve', says='curve_is'), _chart(arms, 'difference', 'difference', says='differs')]
+    chosen = [_chart(arms, 'curve', 'curve', named='curve_of'), _chart(arms, 'difference', 'difference', says='differs')]
     numbers = part('section', 'gnb-side', label='numbers_now', children=[*map(row, rows), part('facts', says='facts')])
     charts = part('grid', 'gnb-compared', children=[*(part('grid', 'gnb-charts', children=two) for two in (losses, chosen)), numbers])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft')])
@@ -461,7 +461,7 @@ class Compare(Panel):
         self.together, self.reference, self.differ = InStep(list(self.places), Clock(clock)), 0, what_differs(self.arms)
         self.short = _short([arm.name for arm in self.arms])
         self.seed, self.curve, self.scores = next(iter(self.arms[0].runs)), _checked_curve(curve), {}
-        self.courses, self._drawn_at, self._redraw = Courses(self.together.runs, self.together.clock), None, Pacer(.05, .2)
+        self.courses, self._drawn_at, self._redraw = Courses(self.together.runs, self.together.clock), None, Pacer(.1, .2)
         data = self.arms[0].first.game.data
         self.looks, self._scene = Looks(data, n), None if data.is_seen else scene_of(self.arms[0].first, n)
         rows = rows_of_arms(self.arms)
@@ -532,8 +532,10 @@ class Compare(Panel):
     def _measure(self):
         "The table of the charts and the numbers: made anew where something is new, and while it plays a few times a second."
         now = [run.records.total for run in self.together.runs], self.together.clock, self.curve, self.reference, self.scores
-        if now == self._drawn_at or self.playing and self._drawn_at and now[1:] == self._drawn_at[1:] and not self._redraw.is_due(): return
-        self._redraw.measure(self._measure_anew)
+        if now == self._drawn_at: return
+        if not (self.playing and self._drawn_at and now[1:] == self._drawn_at[1:]): self._measure_anew()
+        elif self._redraw.is_due(): self._redraw.measure(self._measure_anew)
+        else: return
         self._drawn_at = now
 
     def _measure_anew(self):
@@ -587,11 +589,10 @@ class Compare(Panel):
 
     def words(self) -> dict:
         "What it says in words."
-        n, first = min(len(arm.runs) for arm in self.arms), self.short[self.reference]
-        what, pairs = say(f'of_{self.curve}'), min(len(self._common(i)) for i in range(len(self.arms)))
+        first, pairs = self.short[self.reference], min(len(self._common(i)) for i in range(len(self.arms)))
         how = 'differs_from' if pairs > 1 else 'differs_from_one' if pairs else 'differs_from_none'
         return dict(round=self._at(), speed=self.speed(), differ=self.differ, log=self.trouble() or self.note or self._log(),
-                    curve_is=say('mean_of_seeds', what=what, n=n) if n > 1 else say('of_one_seed', what=what), differs=say(how, first=first),
+                    curve_of=say(f'of_{self.curve}'), differs=say(how, first=first),
                     alt_multiples=say('alt_compare', n=len(self.arms), at=self._at(), first=first))
 
     def _at(self):
@@ -615,7 +616,7 @@ class Compare(Panel):
         at = {self.curve: say('last_tenth')} | {metric: say('as_measured', at=at) for metric, (at, _) in self.scores.items()}
         found = []
         for column, when in at.items():
-            found.append([say(f'of_{column}'), when])
+            found.append([say('number_of', what=say(f'of_{column}'), when=when)])
             found += [[name, _told(one), f'arm_{i}'] for i, (name, one) in enumerate(zip(self.short, (one for one in self._pairs if one['column'] == column)))]
         return found
 
@@ -672,8 +673,8 @@ def _number(x, digits=2): return '–' if x is None else f'{x:.{digits}g}'.repla
 
 def _told(one):
     "A number and its difference in words."
-    if 'difference' not in one: return say('so_much', mean=_number(one['mean'], 3))
-    told = dict(mean=_number(one['mean'], 3), difference=('' if (one['difference'] or 0) <= 0 else '+') + _number(one['difference']))
+    if one.get('difference') is None: return say('so_much', mean=_number(one['mean'], 3))
+    told = dict(mean=_number(one['mean'], 3), difference=('+' if one['difference'] > 0 else '') + _number(one['difference']))
     if one['interval'] is None: return say('so_much_of_one', **told)
     return say('so_much_more', **told, **dict(zip(('low', 'high'), map(_number, one['interval']))))
 

@@ -453,7 +453,7 @@ class Drawn {
   head({ title, hint, key, keys }) {
     if (!title) return;
     const head = element("div", `gnb-head ${keys ? "gnb-keys" : ""}`, { title: this.page.word(`${title}_tip`).replace(/^\w+_tip$/, "") });
-    head.append(element("b", "", { text: this.page.word(title) }));
+    head.append((this.heading = element("b", "", { text: this.page.word(title) })));
     if (!keys) head.append((this.hint = element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" })));
     for (const hue of key ?? []) head.append(element("span", `gnb-key gnb-${hue}`, { text: this.page.word(hue === "gen" ? "generator" : "discriminator") }));
     this.keys = (keys ?? []).map(({ column, hue, look }) => {
@@ -1076,9 +1076,10 @@ class Chart extends Drawn {
     const lines = found ? this.lines(found, Math.max(20, Math.floor((right - left) / 3)), log) : [];
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
-    const { each, bands } = this.spec, ends = bands ? usual(lines.flatMap(({ points }) => points.flatMap((p) => [p.low, p.high]))) : [];
-    const seen = [...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...ends, ...levels.map(({ y }) => put(y))];
-    const bounds = this.spec.range ?? range(each || bands ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
+    const { each, bands } = this.spec, of = (points, ...ends) => points.flatMap((p) => ends.map((end) => p[end]));
+    const ofLine = ({ points }) => (bands ? [...usual(of(points, "mean")), ...usual(of(points, "low", "high"))] : of(points, "mean"));
+    const seen = [...lines.flatMap(ofLine), ...levels.map(({ y }) => put(y))];
+    const bounds = this.spec.range ?? range(each ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
     const last = found?.table.rows ? found.table.data[(found.table.rows - 1) * found.table.columns] : 0;
     const first = found?.table.rows ? found.table.data[0] : 0;
     this.x = (v) => left + ((v - first) / (last > first ? last - first : 1)) * (right - left);
@@ -1106,7 +1107,8 @@ class Chart extends Drawn {
 
   /** The key says the last value of each line, and nothing of lines that are not there. */
   name(found) {
-    if (this.spec.says) setText(this.hint, this.held.words?.[this.spec.says] ?? "");
+    const { named, says } = this.spec, { words = {} } = this.held;
+    for (const [key, node] of [[named, this.heading], [says, this.hint]]) if (key) setText(node, words[key] ?? "");
     const names = found?.names ?? this.held[`${this.spec.of}_columns`] ?? [];
     for (const { column, name } of this.keys) {
       const at = names.indexOf(column), last = found?.table.data[(found.table.rows - 1) * found.table.columns + at];
@@ -1748,7 +1750,10 @@ class Facts extends Part {
     const rows = this.held[this.spec.says] ?? [];
     if (rows === this.rows) return;
     this.rows = rows;
-    this.node.replaceChildren(...rows.flatMap(([name, value, hue]) => [element("dt", hue ? `gnb-dot gnb-${hue}` : "", { text: name, title: name }), element("dd", "", { text: value, title: value })]));
+    this.node.replaceChildren(...rows.flatMap(([name, value, hue]) => {
+      const named = element("dt", hue ? `gnb-dot gnb-${hue}` : value === undefined ? "gnb-heading" : "", { text: name, title: name });
+      return value === undefined ? [named] : [named, element("dd", "", { text: value, title: value })];
+    }));
   }
 }
 
