@@ -137,7 +137,8 @@ def varied(
     if not isinstance(vary, dict) or not all(isinstance(values, (list, tuple)) and values for values in vary.values()):
         raise ValueError(f"vary: {brief(vary)} came; allowed is a dict of settings and lists of values, such as {{'lr': [.001, .01]}}")
     if shared := {'data', *local} & vary.keys(): raise ValueError(f"vary: {min(shared)} came; allowed are settings of the training, and one {min(shared)} for all")
-    seeds = range(check_whole('seeds', seeds, 1)) if isinstance(seeds, int) else [check_whole('seeds', seed) for seed in seeds]
+    is_list = isinstance(seeds, (list, tuple, range))
+    seeds = [check_whole('seeds', seed) for seed in seeds] if is_list else range(check_whole('seeds', seeds, 1))
     about, recipes = members_of(base, list(seeds), vary)
     runs = []
     for member, r in zip(about, recipes): runs.append(Run(r, member['seed'], _data=runs[0].game.data if runs else None))
