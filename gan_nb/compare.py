@@ -16,7 +16,7 @@ import torch
 
 from .build import build_method
 from .core import Diverged, brief, check_whole, listed, must_be_run, nearest
-from .driving import Pacer
+from .driving import Pacer, replay
 from .evaluation import one_score, usual_metric
 from .lab import Panel, done_to, opened, row
 from .landscape import latents
@@ -682,17 +682,31 @@ def _told(one):
 # %% ../nbs/79_compare.ipynb #cmp00049
 def with_and_without(
     run:Run,
-) -> list: # Of two runs: without, and with
+    seeds:int=1, # How many, from that of the run; of another one all that was done before the edit is played first
+) -> list: # Of two runs for each seed: without, and with
     """The run from before its last edit, without it and with it; where nothing was edited, from round 0 without its clips
     and normalisers and with them. Raises `ValueError` where there is neither."""
+    recipes, round = _change(run)
+    found = []
+    for seed in range(run.seed, run.seed + check_whole('seeds', seeds, 1)):
+        past = run if seed == run.seed else _again(run, seed, round or 0)
+        found += [Run(r, seed, _data=run.game.data) if round is None else _fork_as(past, round, r) for r in recipes]
+    return found
+
+def _change(run):
+    "(the recipes without the last edit and with it, the round that it was made at); None instead of that: the run began so."
     done = [drag for drag in done_to(run) if drag.was and drag.was != drag.changes]
-    if done:
-        last = done[-1]
-        return [_fork_as(run, last.first, recipe) for recipe in (run.recipe.replace(**last.was), run.recipe)]
+    if done: return (run.recipe.replace(**done[-1].was), run.recipe), done[-1].first
     start = run.start_recipe
     off = {name: None for short in ('clip', 'normalize') for name in pairs[short] if getattr(start, name) is not None}
     if not off: raise ValueError(say('nothing_to_compare'))
-    return [Run(recipe, run.seed, _data=run.game.data) for recipe in (start.replace(**off), start)]
+    return (start.replace(**off), start), None
+
+def _again(run, seed, round):
+    "The same run with another seed, up to a round."
+    other = Run(run.start_recipe, seed, _data=run.game.data)
+    replay(other, [edit for edit in run.edits if edit.round < round and 'compiled' not in edit.changes], round)
+    return other
 
 def _fork_as(run, round, recipe):
     "A fork that goes on from there with these settings."

@@ -689,11 +689,13 @@ class Lab(KeptPanel):
         findings = self._visits.findings # as the person sees them
         self._order(lambda: self._apply(findings))
 
-    def compare(self):
+    def compare(self,
+        seeds:int=1, # How many, from that of the run; another one has to play all that was done before
+    ):
         """Pause, and open a `gan_nb.compare.Compare` below: the run from before its last edit, without it and with it.
 
         Where nothing was edited, from round 0 without its clips and normalisers and with them. The run stays as it is."""
-        self._order(self._open_compare)
+        self._order(lambda: self._open_compare(seeds))
 
     def doctor_share(self) -> float: # 0 to 1
         "The share of the playing time that went into the doctor's visits."
@@ -724,10 +726,10 @@ class Lab(KeptPanel):
     def _rest(self): self._visits.go_on(self.run)
     def _forget(self): self._visits.findings = None
 
-    def _open_compare(self):
+    def _open_compare(self, seeds):
         from gan_nb.compare import Compare, with_and_without
         self._stop()
-        panel = Compare(with_and_without(self.run))
+        panel = Compare(with_and_without(self.run, seeds))
         if self.compared is not None: self.compared.close()
         self.compared = panel
         self.room.children, self.room.layout.margin = [panel], '10px 0 0 0'
