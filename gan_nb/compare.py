@@ -77,11 +77,11 @@ def apart(
     if any(s.keys() != short[0].keys() for s in short): short = [{name: s[name] for name in names} for s in told]
     return {name: [s[name] for s in short] for name in short[0]}
 
-def _short(names):
-    "What names do not share: without the words that all of them begin with."
-    words = [name.split(' ') for name in names]
-    same = next(k for k in count() if any(len(own) < k + 2 or own[k] != words[0][k] for own in words))
-    return [' '.join(own[same:]) for own in words]
+def _short(arms):
+    "Their names without those of settings, where that tells them apart."
+    short = [arm.name for arm in arms]
+    for setting in apart([arm.first.recipe for arm in arms]): short = [name.replace(f'{setting} ', '') for name in short]
+    return short if len({*short}) == len(short) else [arm.name for arm in arms]
 
 def _in_words(value): return as_text(value).replace('_', ' ')
 
@@ -167,7 +167,7 @@ def what_differs(
 ) -> str:
     "In what arms differ, and what they share, in one line."
     differ = apart([arm.first.recipe for arm in arms])
-    said = [f"{name} {' | '.join(map(_in_words, values))}" for name, values in differ.items()]
+    said = [f"{name} {' | '.join(dict.fromkeys(map(_in_words, values)))}" for name, values in differ.items()]
     if len(said) > most: said[most:] = [say('so_many_settings', n=len(said) - most)]
     named = {own for name in differ for own in pairs.get(name, (name,))}
     if _edited_apart(arms) - named: said.append(say('other_edits'))
@@ -194,7 +194,7 @@ class Clock:
     def __init__(self,
         kind:str='rounds', # In `clocks`
     ):
-        if kind not in clocks: raise nearest('clock', kind, clocks)
+        if not isinstance(kind, str) or kind not in clocks: raise nearest('clock', kind, clocks)
         self.kind, self._known = kind, {}
 
     def now(self, run:Run) -> float:
@@ -460,10 +460,10 @@ class Compare(Panel):
         speak(self.arms[0].first.recipe.language)
         self.places = {run: i for i, run in enumerate(run for arm in self.arms for run in arm.runs.values())}
         self.together, self.reference, self.differ = InStep(list(self.places), Clock(clock)), 0, what_differs(self.arms)
-        self.short = _short([arm.name for arm in self.arms])
+        self.short = _short(self.arms)
         self.seed, self.curve, self.scores = next(iter(self.arms[0].runs)), _checked_curve(curve), {}
         self.courses, self._drawn_at, self._redraw = Courses(self.together.runs, self.together.clock), None, Pacer(.1, .2)
-        data = self.arms[0].first.game.data
+        data, n = self.arms[0].first.game.data, n if n is None else check_whole('n', n, 1)
         self.looks, self._scene = Looks(data, n), None if data.is_seen else scene_of(self.arms[0].first, n)
         rows = rows_of_arms(self.arms)
         self._open(compare_parts(self.arms, rows), fps, controls=rows, label='compare', classes='gnb-compare')
@@ -583,7 +583,7 @@ class Compare(Panel):
         levels = {f'loss_{p}': [dict(y=equal[0][p], hue='soft')] for p in equal[0] or {} if equal.count(equal[0]) == len(equal) and abs(equal[0][p]) < 1e9}
         return dict(words=self.words(), hue={'log': 'bad' if self.trouble() else ''}, acts=dict(gone=['play' if self.playing else 'pause']),
                     controls={name: dict(value=value) for name, value in menus.items()}, facts=self._facts(), chosen=self.reference,
-                    grid=dict(columns=len(self.arms), rows=[], heads=[arm.name for arm in self.arms], hues=[f'arm_{i}' for i in range(len(self.arms))]),
+                    grid=dict(columns=len(self.arms), rows=[], heads=[arm.name for arm in self.arms], short=self.short, hues=[f'arm_{i}' for i in range(len(self.arms))]),
                     hues=['bad' if i in gone else 'line' for i in range(len(self.arms))], crossed=sorted(gone), members_said=[*map(self._tip, self.arms)],
                     measures_columns=self._columns, across=f'across_{self.together.clock.kind}', clock=self.together.clock.kind, column=self.curve,
                     logs=dict(curve='norm' in self.curve), levels=levels | dict(difference=[dict(y=0, hue='soft')]), pairs=self._pairs)
@@ -655,9 +655,9 @@ class Compare(Panel):
 
     def _set(self, control, value):
         menus = self.spec['controls']
-        if control not in menus: raise nearest('control', control, menus)
-        allowed = [option for option, _ in menus[control]['options']]
-        if str(value) not in allowed: raise nearest(control, value, allowed)
+        if not isinstance(control, str) or control not in menus: raise nearest('control', control, menus)
+        allowed, value = [option for option, _ in menus[control]['options']], value if isinstance(value, str) else brief(value)
+        if value not in allowed: raise nearest(control, value, allowed)
         if control == 'curve': self.curve = value
         elif control == 'shown_seed': self.seed = int(value)
         else:
@@ -665,7 +665,7 @@ class Compare(Panel):
             self.courses = Courses(self.together.runs, self.together.clock)
 
 def _checked_curve(curve):
-    if curve in measured: return curve
+    if isinstance(curve, str) and curve in measured: return curve
     raise nearest('curve', curve, measured)
 
 def _or_none(x): return float(x) if np.isfinite(x) else None # as JSON has it

@@ -1447,7 +1447,7 @@ class Multiples extends Drawn {
     const { n, columns, side, margin, above, about } = this.grid();
     ctx.font = "10px sans-serif";
     ctx.fillStyle = colours.soft;
-    about.heads.forEach((text, j) => { ctx.textAlign = "center"; this.headed(ctx, clipped(ctx, text, side - 2), about.hues?.[j], margin + (j + 0.5) * side, above - 5); });
+    about.heads.forEach((text, j) => { ctx.textAlign = "center"; this.headed(ctx, text, about, j, margin + (j + 0.5) * side, above - 5, side - 2); });
     ctx.fillStyle = colours.soft;
     about.rows.forEach((text, i) => { ctx.textAlign = "right"; ctx.fillText(text, margin - 5, above + (i + 0.5) * side + 3); });
     const moved = between(this.page.before.members, members, this.page.progress(now));
@@ -1468,12 +1468,12 @@ class Multiples extends Drawn {
     this.say();
   }
 
-  /** The name of a column: of one that has a colour, in this colour and bold. */
-  headed(ctx, text, hue, x, y) {
+  /** The name of a column, of one that has a colour in this colour and bold; the short name where the whole one has no room. */
+  headed(ctx, text, { hues, short }, j, x, y, width) {
     const { colours } = this.view;
-    ctx.font = hue ? "bold 11.5px sans-serif" : "10px sans-serif";
-    ctx.fillStyle = colours[hue] ?? colours.soft;
-    ctx.fillText(text, x, y);
+    ctx.font = hues ? "bold 11.5px sans-serif" : "10px sans-serif";
+    ctx.fillStyle = colours[hues?.[j]] ?? colours.soft;
+    ctx.fillText(clipped(ctx, short && ctx.measureText(text).width > width ? short[j] : text, width), x, y);
     ctx.font = "10px sans-serif";
   }
 
