@@ -274,6 +274,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'gan_nb.compare.Compare._difference': ('nbs/compare.html#compare._difference', 'gan_nb/compare.py'),
                                 'gan_nb.compare.Compare._evaluate': ('nbs/compare.html#compare._evaluate', 'gan_nb/compare.py'),
                                 'gan_nb.compare.Compare._facts': ('nbs/compare.html#compare._facts', 'gan_nb/compare.py'),
+                                'gan_nb.compare.Compare._levels': ('nbs/compare.html#compare._levels', 'gan_nb/compare.py'),
                                 'gan_nb.compare.Compare._log': ('nbs/compare.html#compare._log', 'gan_nb/compare.py'),
                                 'gan_nb.compare.Compare._measure': ('nbs/compare.html#compare._measure', 'gan_nb/compare.py'),
                                 'gan_nb.compare.Compare._measure_anew': ('nbs/compare.html#compare._measure_anew', 'gan_nb/compare.py'),

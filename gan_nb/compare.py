@@ -88,8 +88,10 @@ def _in_words(value): return as_text(value).replace('_', ' ')
 def _names(runs):
     "What to call each of them."
     differ = apart([run.recipe for run in runs])
-    names = [', '.join(f'{name} {_in_words(values[i])}' for name, values in differ.items()) or run.recipe.name for i, run in enumerate(runs)]
-    names = [name if names.count(name) == 1 or not run.edits else say('so_edited', name=name, n=len(done_to(run))) for name, run in zip(names, runs)]
+    told = [', '.join(f'{name} {_in_words(values[i])}' for name, values in differ.items()) for i in range(len(runs))]
+    names = [name or run.recipe.name for name, run in zip(told, runs)]
+    def edited(name, run): return say('so_edited', name=name, n=len(done_to(run)))
+    names = [name if names.count(name) == 1 or not run.edits else edited(name, run) for name, run in zip(names, runs)]
     return [name if names.count(name) == 1 else say('the_same_again', name=name, n=names[:i + 1].count(name)) for i, name in enumerate(names)]
 
 # %% ../nbs/79_compare.ipynb #cmp00009
@@ -110,7 +112,8 @@ def _sorted_out(runs):
                         + [(edit.moves, edit.changes) for edit in run.edits if 'compiled' not in edit.changes])
         again = next(k for k in count() if run.seed not in groups.get((was_done, k), ()))
         groups.setdefault((was_done, again), {})[run.seed] = run
-    return [Arm(name, own) for name, own in zip(_names([next(iter(own.values())) for own in groups.values()]), groups.values())] if groups else []
+    names = _names([next(iter(own.values())) for own in groups.values()]) if groups else []
+    return [*map(Arm, names, groups.values())]
 
 def _check(arms):
     example = "such as Compare.of('ring', vary={'clip': [None, ('global_norm', .1)]})"
@@ -136,7 +139,8 @@ def varied(
     base = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
     if not isinstance(vary, dict) or not all(isinstance(values, (list, tuple)) and values for values in vary.values()):
         raise ValueError(f"vary: {brief(vary)} came; allowed is a dict of settings and lists of values, such as {{'lr': [.001, .01]}}")
-    if shared := {'data', *local} & vary.keys(): raise ValueError(f"vary: {min(shared)} came; allowed are settings of the training, and one {min(shared)} for all")
+    if shared := {'data', *local} & vary.keys():
+        raise ValueError(f"vary: {min(shared)} came; allowed are settings of the training, and one {min(shared)} for all")
     is_list = isinstance(seeds, (list, tuple, range))
     seeds = [check_whole('seeds', seed) for seed in seeds] if is_list else range(check_whole('seeds', seeds, 1))
     about, recipes = members_of(base, list(seeds), vary)
@@ -425,7 +429,9 @@ def draw_compare(
     if shown['logs']['curve']: left.set_yscale('log')
     right.axhline(0, color=GUIDE, lw=.8, ls='--')
     right.set(xlabel=shown['clock'], title=f"difference from {names[shown['chosen']]}")
-    for ax in (left, right): ax.title.set_size(8); ax.tick_params(labelsize=7)
+    for ax in (left, right):
+        ax.tick_params(labelsize=7)
+        for label in (ax.title, ax.xaxis.label): label.set_size(8)
     return fig
 
 def _draw_arm(ax, made, shown):
@@ -463,6 +469,7 @@ class Compare(Panel):
         self.short = _short(self.arms)
         self.seed, self.curve, self.scores = next(iter(self.arms[0].runs)), _checked_curve(curve), {}
         self.courses, self._drawn_at, self._redraw = Courses(self.together.runs, self.together.clock), None, Pacer(.1, .2)
+        self._stacked = None # the samples of the last frame
         data, n = self.arms[0].first.game.data, n if n is None else check_whole('n', n, 1)
         self.looks, self._scene = Looks(data, n), None if data.is_seen else scene_of(self.arms[0].first, n)
         rows = rows_of_arms(self.arms)
@@ -527,7 +534,7 @@ class Compare(Panel):
     def _seen(self):
         "The samples of all arms; the same array while nothing moved, and then it is not sent again."
         seen = [self.looks.of(self._shown_run(arm)) for arm in self.arms]
-        if not hasattr(self, '_stacked') or any(a is not b for a, b in zip(seen, self._stacked[0])): self._stacked = seen, np.stack(seen)
+        if self._stacked is None or any(a is not b for a, b in zip(seen, self._stacked[0])): self._stacked = seen, np.stack(seen)
         return self._stacked[1]
 
     def _measure(self):
@@ -578,15 +585,21 @@ class Compare(Panel):
     def said(self) -> dict:
         "Words, menus and marks."
         gone = {i for i, arm in enumerate(self.arms) if self.places[self._shown_run(arm)] in self.together.gone}
-        menus = dict(clock=self.together.clock.kind, curve=self.curve, shown_seed=str(self.seed))
-        equal = [arm.first.game.loss_pair.equilibrium for arm in self.arms]
-        levels = {f'loss_{p}': [dict(y=equal[0][p], hue='soft')] for p in equal[0] or {} if equal.count(equal[0]) == len(equal) and abs(equal[0][p]) < 1e9}
+        clock, names = self.together.clock.kind, [arm.name for arm in self.arms]
+        menus = dict(clock=clock, curve=self.curve, shown_seed=str(self.seed))
+        grid = dict(columns=len(names), rows=[], heads=names, short=self.short, hues=[f'arm_{i}' for i in range(len(names))])
         return dict(words=self.words(), hue={'log': 'bad' if self.trouble() else ''}, acts=dict(gone=['play' if self.playing else 'pause']),
-                    controls={name: dict(value=value) for name, value in menus.items()}, facts=self._facts(), chosen=self.reference,
-                    grid=dict(columns=len(self.arms), rows=[], heads=[arm.name for arm in self.arms], short=self.short, hues=[f'arm_{i}' for i in range(len(self.arms))]),
-                    hues=['bad' if i in gone else 'line' for i in range(len(self.arms))], crossed=sorted(gone), members_said=[*map(self._tip, self.arms)],
-                    measures_columns=self._columns, across=f'across_{self.together.clock.kind}', clock=self.together.clock.kind, column=self.curve,
-                    logs=dict(curve='norm' in self.curve), levels=levels | dict(difference=[dict(y=0, hue='soft')]), pairs=self._pairs)
+                    controls={name: dict(value=value) for name, value in menus.items()}, facts=self._facts(), pairs=self._pairs,
+                    grid=grid, chosen=self.reference, hues=['bad' if i in gone else 'line' for i in range(len(names))],
+                    crossed=sorted(gone), members_said=[*map(self._tip, self.arms)], measures_columns=self._columns,
+                    across=f'across_{clock}', clock=clock, column=self.curve, logs=dict(curve='norm' in self.curve), levels=self._levels())
+
+    def _levels(self):
+        "Where neither player can win, if that is the same for all; and where there is no difference."
+        first, *others = (arm.first.game.loss_pair.equilibrium or {} for arm in self.arms)
+        same = first if all(other == first for other in others) else {}
+        losses = {f'loss_{player}': [dict(y=y, hue='soft')] for player, y in same.items() if abs(y) < 1e9}
+        return losses | dict(difference=[dict(y=0, hue='soft')])
 
     def words(self) -> dict:
         "What it says in words."
@@ -617,8 +630,9 @@ class Compare(Panel):
         at = {self.curve: say('last_tenth')} | {metric: say('as_measured', at=at) for metric, (at, _) in self.scores.items()}
         found = []
         for column, when in at.items():
+            own = [one for one in self._pairs if one['column'] == column]
             found.append([say('number_of', what=say(f'of_{column}'), when=when)])
-            found += [[name, _told(one), f'arm_{i}'] for i, (name, one) in enumerate(zip(self.short, (one for one in self._pairs if one['column'] == column)))]
+            found += [[name, _told(one), f'arm_{i}'] for i, (name, one) in enumerate(zip(self.short, own))]
         return found
 
     def figure(self) -> Picture:
