@@ -68,7 +68,7 @@ _compare = {
     'of_logit_real': 'logit of real', 'of_logit_fake': 'logit of generated', 'of_augment': 'probability of alterations',
     'of_frechet_distance': 'Fréchet distance', 'of_sliced_wasserstein': 'sliced Wasserstein distance',
     'balance_hint': 'dashed: balance',
-    'difference': 'difference', 'differs_from': 'from {first}, by pairs; band: 95 %', 'differs_from_one': 'from {first}; one seed, so no interval',
+    'difference': 'difference', 'differs_from': 'from {first}, by pairs; band: 95 %', 'differs_from_one': 'from {first}; one seed, no interval',
     'differs_from_none': 'no seed in common, so nothing is paired',
     'numbers_now': 'numbers', 'number_of': '{what}, {when}', 'last_tenth': 'mean of the last tenth', 'as_measured': 'at {at}',
     'so_much': '{mean}', 'so_much_more': '{mean}: {difference}, {low} to {high}', 'so_much_of_one': '{mean}: {difference}, one seed',
