@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from ipywidgets import VBox
 
 from .acts import drags
 from .build import idle_clips
@@ -200,7 +201,7 @@ def lab_parts(
     charts = [losses_chart(), norms_chart(), *([altered_chart()] if is_altered else []), bounds_charts()]
     views = views_of(scene.is_image, ('real', 'fake', 'surface'), charts)
     players = part('columns', children=[_player(player, controls.of_player[player]) for player in ('gen', 'disc')])
-    foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('save'), part('opener', opens='by_layer'), part('opener', opens='share'), part('opener', opens='settings')]
+    foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('compare'), button('save'), part('opener', opens='by_layer'), part('opener', opens='share'), part('opener', opens='settings')]
     share = share_sheet('copy_code', 'copy_line', 'save_png', 'save_svg')
     doctor = doctors_line(button('apply', 'gnb-hold gnb-cut'))
     return [transport(), doctor, views, players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), layers_sheet(), share, all_settings(controls)]
@@ -689,8 +690,12 @@ class Lab(KeptPanel):
         **kwargs, # For `LivePanel`
     ):
         super().__init__(run, samples, **kwargs)
-        self._visits = Visits(self._tell_findings)
+        self._visits, self.compared = Visits(self._tell_findings), None
+        self.room = VBox() # for a comparison that is opened
+        self._whole = VBox([self, self.room])
         if self.round: self._order(lambda: None) # the doctor looks at what is there
+
+    def _repr_mimebundle_(self, **kwargs): return self._whole._repr_mimebundle_(**kwargs)
 
     def diagnosis(self,
         timeout:float=60, # Seconds
@@ -710,11 +715,25 @@ class Lab(KeptPanel):
         findings = self._visits.findings # as the person sees them
         self._order(lambda: self._apply(findings))
 
+    def compare(self,
+        seeds:int=1, # How many, from that of the run; another one has to play all that was done before
+    ):
+        """Pause, and open a `gan_nb.compare.Compare` below: the run from before its last edit, without it and with it.
+
+        Where nothing was edited, from round 0 without its clips and normalisers and with them. The run stays as it is."""
+        self._order(lambda: self._open_compare(seeds))
+
     def doctor_share(self) -> float: # 0 to 1
         "The share of the playing time that went into the doctor's visits."
         return self._visits.pacer.spent / max(self.played_seconds, 1e-9)
 
-    def deeds(self): return super().deeds() | {'apply': self.apply_remedy}
+    def deeds(self): return super().deeds() | {'apply': self.apply_remedy, 'compare': self.compare}
+
+    def close(self):
+        "Stop, save the run if it has a folder, and take the panel off the page, with what was opened below it."
+        super().close()
+        if getattr(self, 'compared', None) is not None: self.compared.close()
+        for box in (getattr(self, 'room', None), getattr(self, '_whole', None)): box and box.close()
 
     def _tell_findings(self, findings):
         self.verdict.show(findings)
@@ -732,6 +751,15 @@ class Lab(KeptPanel):
     def _is_restless(self): return self._visits.is_wanted
     def _rest(self): self._visits.go_on(self.run)
     def _forget(self): self._visits.findings = None
+
+    def _open_compare(self, seeds):
+        from gan_nb.compare import Compare, with_and_without
+        self._stop()
+        panel = Compare(with_and_without(self.run, seeds))
+        if self.compared is not None: self.compared.close()
+        self.compared = panel
+        self.room.children, self.room.layout.margin = [panel], '10px 0 0 0'
+        self.note = say('compared_below', round=panel.round, what=panel.differ)
 
     def _apply(self, findings):
         if not findings or isinstance(findings, Exception) or not findings[0].remedy:

@@ -447,7 +447,7 @@ class PopulationLab(Panel):
         self._stop()
         if self.opened is not None: self.opened.close()
         self.opened = Lab(self.population.run(self.chosen))
-        self.room.children, self.room.layout.margin = [self.opened], '10px 0 0 0'
+        self.room.children, self.room.layout.margin = [self.opened, self.opened.room], '10px 0 0 0'
         self.note = say('opened_below', i=self.chosen)
 
     # -- the doctor --

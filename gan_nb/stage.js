@@ -112,6 +112,18 @@ export function binned(table, x, y, bins, log = false) {
   return found.map(({ x: at, low, high, sum, n }) => ({ x: at, low, high, mean: sum / n }));
 }
 
+/** A line that has its band in two columns of its own. */
+export function banded({ data, columns, rows }, x, y, low, high, log = false) {
+  const put = (v) => (log ? Math.log10(v) : v), found = [];
+  for (let row = 0; row < rows; row++) {
+    const [at, mean, least, most] = [x, y, low, high].map((column) => data[row * columns + column]), middle = put(mean);
+    if (!Number.isFinite(middle)) continue;
+    const or = (v) => (Number.isFinite(v) ? v : middle); // without a band, or with one below any logarithm: the line alone
+    found.push({ x: at, low: or(put(least)), high: or(put(most)), mean: middle });
+  }
+  return found;
+}
+
 /** Bounds that hold all values, rounded so that they seldom move. */
 export function range(values, log = false) {
   const found = values.filter(Number.isFinite);
@@ -372,7 +384,7 @@ function setText(node, text) {
 /** The theme's colours, read from the style sheet that the kernel sent. */
 function coloursOf(root) {
   const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--gnb-${name}`).trim();
-  const names = ["ink", "soft", "line", "paper", "panel", "gen", "disc", "good", "bad"];
+  const names = ["ink", "soft", "line", "paper", "panel", "gen", "disc", "good", "bad", ...Array.from({ length: 8 }, (_, i) => `arm_${i}`)];
   return Object.fromEntries(names.map((name) => [name, read(name)]));
 }
 
@@ -441,8 +453,8 @@ class Drawn {
   head({ title, hint, key, keys }) {
     if (!title) return;
     const head = element("div", `gnb-head ${keys ? "gnb-keys" : ""}`, { title: this.page.word(`${title}_tip`).replace(/^\w+_tip$/, "") });
-    head.append(element("b", "", { text: this.page.word(title) }));
-    if (!keys) head.append(element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" }));
+    head.append((this.heading = element("b", "", { text: this.page.word(title) })));
+    if (!keys) head.append((this.hint = element("span", "gnb-soft gnb-hint", { text: hint ? this.page.word(hint) : "" })));
     for (const hue of key ?? []) head.append(element("span", `gnb-key gnb-${hue}`, { text: this.page.word(hue === "gen" ? "generator" : "discriminator") }));
     this.keys = (keys ?? []).map(({ column, hue, look }) => {
       const name = element("span", `gnb-key gnb-${hue} gnb-${look}`, { text: this.page.word(column) });
@@ -1050,24 +1062,28 @@ class Chart extends Drawn {
     return own ? { names: this.held[`${this.spec.of}_columns`], table: { data: own.data, rows: own.shape[0], columns: own.shape[1] } } : null;
   }
 
+  get log() { return this.held.logs?.[this.spec.id] ?? this.spec.log; }
+
   draw(now) {
     if (now - this.drawnAt < 45 && this.page.progress(now) < 1) return;
     this.drawnAt = now;
-    const ctx = this.canvas.begin(), { w, h } = this.canvas, found = this.table(), { colours } = this.view, log = this.spec.log;
+    const ctx = this.canvas.begin(), { w, h } = this.canvas, found = this.table(), { colours } = this.view, { log } = this;
     if (!w) return;
     ctx.font = "10.5px sans-serif";
     this.name(found);
     const lines = found ? this.lines(found, Math.max(20, Math.floor((w - 54) / 3)), log) : [];
     const levels = this.held.levels?.[this.spec.id] ?? [];
     const put = (y) => (log ? Math.log10(Math.max(y, 1e-30)) : y);
-    const seen = [...(this.spec.holds ?? []).map(put), ...lines.flatMap(({ points }) => points.map((p) => p.mean)), ...levels.map(({ y }) => put(y))];
-    const bounds = this.spec.range ?? range(this.spec.each ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
-    const wide = Math.max(...this.values(low, high, log).map((v) => ctx.measureText(short(v)).width), ctx.measureText(this.page.word("round")).width, 0);
+    const { each, bands } = this.spec, of = (points, ...ends) => points.flatMap((p) => ends.map((end) => p[end]));
+    const ofLine = ({ points }) => (bands ? [...usual(of(points, "mean")), ...usual(of(points, "low", "high"))] : of(points, "mean"));
+    const seen = [...(this.spec.holds ?? []).map(put), ...lines.flatMap(ofLine), ...levels.map(({ y }) => put(y))];
+    const bounds = this.spec.range ?? range(each ? usual(seen) : seen, log), [low, high] = (this.range = bounds);
+    const wide = Math.max(...this.values(low, high, log).map((v) => ctx.measureText(short(v)).width), ctx.measureText(this.across).width, 0);
     this.area = { left: Math.max(44, Math.ceil(wide) + 10), right: w - 10, top: 10, bottom: h - 16 }; // long numbers take more room
     const { left, right, top, bottom } = this.area;
     const last = found?.table.rows ? found.table.data[(found.table.rows - 1) * found.table.columns] : 0;
     const first = found?.table.rows ? found.table.data[0] : 0;
-    this.x = (v) => left + ((v - first) / Math.max(last - first, 1)) * (right - left);
+    this.x = (v) => left + ((v - first) / (last > first ? last - first : 1)) * (right - left);
     this.y = (v) => bottom - ((v - low) / (high - low)) * (bottom - top);
     this.rounds = [first, last];
     this.axes(ctx, colours, low, high, log);
@@ -1092,6 +1108,8 @@ class Chart extends Drawn {
 
   /** The key says the last value of each line, and nothing of lines that are not there. */
   name(found) {
+    const { named, says } = this.spec, { words = {} } = this.held;
+    for (const [key, node] of [[named, this.heading], [says, this.hint]]) if (key) setText(node, words[key] ?? "");
     const names = found?.names ?? this.held[`${this.spec.of}_columns`] ?? [];
     for (const { column, name } of this.keys) {
       const at = names.indexOf(column), last = found?.table.data[(found.table.rows - 1) * found.table.columns + at];
@@ -1103,8 +1121,8 @@ class Chart extends Drawn {
   lines({ names, table }, bins, log) {
     const specs = this.spec.each ? this.ofEach(names) : this.spec.lines;
     return specs.map((line) => {
-      const y = names.indexOf(line.column);
-      return { ...line, points: y < 0 ? [] : binned(table, 0, y, bins, log) };
+      const [y, low, high] = [line.column, line.low, line.high].map((name) => names.indexOf(name));
+      return { ...line, points: y < 0 ? [] : low < 0 ? binned(table, 0, y, bins, log) : banded(table, 0, y, low, high, log) };
     });
   }
 
@@ -1146,8 +1164,11 @@ class Chart extends Drawn {
     const [first, last] = this.rounds;
     for (const v of ticks(first, last, 4)) if (last > first && this.x(v) > left + 8 && this.x(v) < right - 14) ctx.fillText(short(v), this.x(v), bottom + 13);
     ctx.textAlign = "right";
-    ctx.fillText(this.page.word("round"), left - 6, bottom + 13);
+    ctx.fillText(this.across, left - 6, bottom + 13);
   }
+
+  /** What the axis across counts. */
+  get across() { return this.page.word(this.held.across ?? "round"); }
 
   marks(ctx, colours) {
     const { top, bottom, left, right } = this.area;
@@ -1235,7 +1256,7 @@ class Chart extends Drawn {
   valueAt(py) {
     const [low, high] = this.range, { top, bottom } = this.area;
     const y = low + ((bottom - py) / (bottom - top)) * (high - low);
-    return +(this.spec.log ? 10 ** y : y).toPrecision(3);
+    return +(this.log ? 10 ** y : y).toPrecision(3);
   }
 
   told(px, py) {
@@ -1246,8 +1267,8 @@ class Chart extends Drawn {
     let row = 0;
     for (let step = 1 << 20; step; step >>= 1) if (row + step < table.rows && table.data[(row + step) * table.columns] <= round) row += step;
     const value = (column) => short(table.data[row * table.columns + names.indexOf(column)]);
-    const shown = this.spec.lines.map(({ column }) => `${this.page.word(column)} ${value(column)}`);
-    return [`${this.page.word("round")} ${short(table.data[row * table.columns])}`, ...shown].join("\n");
+    const shown = this.spec.lines.map(({ column, name }) => `${name ?? this.page.word(column)} ${value(column)}`);
+    return [`${this.across} ${short(table.data[row * table.columns])}`, ...shown].join("\n");
   }
 }
 
@@ -1391,7 +1412,7 @@ class Multiples extends Drawn {
   constructor(view, spec) {
     super(view, spec);
     this.place.addEventListener("click", (event) => this.choose(this.under(event.offsetX, event.offsetY)));
-    this.place.addEventListener("dblclick", () => this.page.tell("act", { act: "open" }));
+    if (!spec.closed) this.place.addEventListener("dblclick", () => this.page.tell("act", { act: "open" }));
     if (spec.ratio) this.node.style.aspectRatio = spec.ratio;
     this.place.addEventListener("keydown", (event) => this.key(event));
   }
@@ -1401,7 +1422,7 @@ class Multiples extends Drawn {
   key(event) {
     const { columns, n } = this.grid(), now = this.held.chosen ?? 0;
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
-    if (event.key === "Enter") this.page.tell("act", { act: "open" });
+    if (event.key === "Enter" && !this.spec.closed) this.page.tell("act", { act: "open" });
     else if (step) this.choose(Math.min(n - 1, Math.max(0, now + step)));
     else return;
     event.preventDefault();
@@ -1429,7 +1450,8 @@ class Multiples extends Drawn {
     const { n, columns, side, margin, above, about } = this.grid();
     ctx.font = "10px sans-serif";
     ctx.fillStyle = colours.soft;
-    about.heads.forEach((text, j) => { ctx.textAlign = "center"; ctx.fillText(clipped(ctx, text, side - 2), margin + (j + 0.5) * side, above - 5); });
+    about.heads.forEach((text, j) => { ctx.textAlign = "center"; this.headed(ctx, text, about, j, margin + (j + 0.5) * side, above - 5, side - 2); });
+    ctx.fillStyle = colours.soft;
     about.rows.forEach((text, i) => { ctx.textAlign = "right"; ctx.fillText(text, margin - 5, above + (i + 0.5) * side + 3); });
     const moved = between(this.page.before.members, members, this.page.progress(now));
     for (let i = 0; i < n; i++) {
@@ -1447,6 +1469,15 @@ class Multiples extends Drawn {
       this.verdict(ctx, i, x + 1, y + 1, inner, hue, colours);
     }
     this.say();
+  }
+
+  /** The name of a column, of one that has a colour in this colour and bold; the short name where the whole one has no room. */
+  headed(ctx, text, { hues, short }, j, x, y, width) {
+    const { colours } = this.view;
+    ctx.font = hues ? "bold 11.5px sans-serif" : "10px sans-serif";
+    ctx.fillStyle = colours[hues?.[j]] ?? colours.soft;
+    ctx.fillText(clipped(ctx, short && ctx.measureText(text).width > width ? short[j] : text, width), x, y);
+    ctx.font = "10px sans-serif";
   }
 
   /** A word where there is room for it, a sign where there is not: colour alone tells some people nothing. */
@@ -1487,10 +1518,11 @@ class Multiples extends Drawn {
     ctx.globalAlpha = 1;
   }
 
-  images(ctx, { data, shape: [, four, h, w, c] }, i, x, y, side) {
-    const image = pixels(2 * w, 2 * h, (out) => { for (let k = 0; k < four; k++) paint(out, { data, shape: [0, h, w, c] }, i * four + k, (k % 2) * w, Math.floor(k / 2) * h, 2 * w); });
-    ctx.imageSmoothingEnabled = side < 2 * w;
-    const { wide, high, left, top } = laid(1, { w: side, h: side }, { w, h });
+  images(ctx, { data, shape: [, n, h, w, c] }, i, x, y, side) {
+    const across = Math.ceil(Math.sqrt(n)), down = Math.ceil(n / across);
+    const image = pixels(across * w, down * h, (out) => { for (let k = 0; k < n; k++) paint(out, { data, shape: [0, h, w, c] }, i * n + k, (k % across) * w, Math.floor(k / across) * h, across * w); });
+    ctx.imageSmoothingEnabled = side < across * w;
+    const { wide, high, left, top } = laid(1, { w: side, h: side }, { w: across * w, h: down * h });
     ctx.drawImage(image, x + left, y + top, wide, high);
   }
 
@@ -1728,7 +1760,10 @@ class Facts extends Part {
     const rows = this.held[this.spec.says] ?? [];
     if (rows === this.rows) return;
     this.rows = rows;
-    this.node.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", "", { text: name }), element("dd", "", { text: value })]));
+    this.node.replaceChildren(...rows.flatMap(([name, value, hue]) => {
+      const named = element("dt", hue ? `gnb-dot gnb-${hue}` : value === undefined ? "gnb-heading" : "", { text: name, title: name });
+      return value === undefined ? [named] : [named, element("dd", "", { text: value, title: value })];
+    }));
   }
 }
 

@@ -23,7 +23,7 @@ from traitlets import Dict, Unicode
 
 from .conditions import Classes
 from .landscape import latents, surface, window_of
-from .plots import BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
+from .plots import ARMS, BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
 from .records import columns
 from .words import say, words_of
 
@@ -264,11 +264,14 @@ class Credit:
         return all(upto >= seq for upto in (fresh or {page: upto for page, (upto, _) in self._pages.items()}).values())
 
 # %% ../nbs/61_stage.ipynb #9db80cb6
+def _arms(colours): return {f'arm_{i}': colour for i, colour in enumerate(colours)}
+
 palettes = {
     'light': dict(ink='#1b1f24', soft='#5b6470', line='#e2e5e9', paper='#ffffff', panel='#f5f6f8',
-                  gen=PLAYERS['gen'][1], disc=PLAYERS['disc'][1], good=GOOD, bad=BAD),
+                  gen=PLAYERS['gen'][1], disc=PLAYERS['disc'][1], good=GOOD, bad=BAD, **_arms(ARMS)),
     'dark': dict(ink='#e8eaed', soft='#a0a8b3', line='#3a3f47', paper='#16181c', panel='#22262c',
-                 gen='#f0944a', disc='#62a8e8', good='#5fbf7a', bad='#ff8079'),
+                 gen='#f0944a', disc='#62a8e8', good='#5fbf7a', bad='#ff8079',
+                 **_arms(['#d3d9e2', '#c38cf0', '#3fc1b0', '#f07ab8', '#cdb545', '#98a4ff', '#d2a077', '#9cc24a'])),
 }
 
 def _style():

@@ -79,18 +79,19 @@ def small_multiples(
 
 # %% ../nbs/72_studies.ipynb #b278c9ac
 def standard_error(
-    x, # (n,)
-) -> float:
+    x, # (n, ...)
+) -> float: # (...)
     "That of the mean of `x`."
-    return x.std(ddof=1) / len(x)**.5
+    return x.std(0, ddof=1) / len(x)**.5
 
 def interval_of(
-    d, # (n,), two numbers at least
-) -> tuple: # (low, high)
+    d, # (n, ...), two of them at least
+) -> tuple: # (low, high), each (...)
     "The 95 % interval of the mean of `d` (Student 1908)."
     from scipy.stats import t # takes a moment
     half = t.ppf(.975, len(d) - 1) * standard_error(d)
-    return float(d.mean() - half), float(d.mean() + half)
+    ends = d.mean(0) - half, d.mean(0) + half
+    return tuple(map(float, ends)) if d.ndim == 1 else ends
 
 # %% ../nbs/72_studies.ipynb #a0808eca
 def _filed(rows, setting, value):

@@ -50,6 +50,38 @@ _explorer = {
     'by_judge': 'distances by the features of the judge {name}', 'by_numbers': 'distances of the numbers themselves', 'no_data': 'the data are not here',
 }
 
+# %% ../nbs/01_words.ipynb #compwords
+_compare = {
+    'compare': 'Compare', 'compare_tip': 'Pause, and open below what the last edit did: this run from before it, with it and without it, in step. Where nothing was edited: from round 0, with its clips and normalisers and without them',
+    'restart': 'Restart', 'restart_tip': 'Every run back to where it stood when this was opened',
+    'evaluate': 'Evaluate', 'evaluate_tip': 'Measure every run as it is now: pictures by their Fréchet distance, points by the sliced Wasserstein distance; smaller is better',
+    'clock': 'in step by', 'clock_tip': 'What is equal while they play: who is behind moves next. It is also the axis of the charts',
+    'clock_rounds': 'rounds', 'clock_evaluations': 'gradient evaluations', 'clock_seconds': 'seconds of training',
+    'across_rounds': 'round', 'across_evaluations': 'grads', 'across_seconds': 's', 'across_tip': 'What the axis counts',
+    'at_evaluations': '{n} gradient evaluations', 'at_seconds': '{n} s of training',
+    'curve': 'curve', 'curve_tip': 'Which column of the records is shown and compared below',
+    'shown_seed': 'seed', 'shown_seed_tip': 'Whose pictures are shown; the charts are of all seeds',
+    'of_loss_gen': "generator's loss", 'of_loss_disc': "discriminator's loss",
+    'of_grad_norm_gen': "generator's gradient norm", 'of_grad_norm_disc': "discriminator's gradient norm",
+    'of_update_norm_gen': "generator's norm, after", 'of_update_norm_disc': "discriminator's norm, after",
+    'of_clipped_gen': 'generator: share clipped', 'of_clipped_disc': 'discriminator: share clipped',
+    'of_logit_real': 'logit of real', 'of_logit_fake': 'logit of generated', 'of_augment': 'probability of alterations',
+    'of_frechet_distance': 'Fréchet distance', 'of_sliced_wasserstein': 'sliced Wasserstein distance',
+    'balance_hint': 'dashed: balance',
+    'difference': 'difference', 'differs_from': 'from {first}, by pairs; band: 95 %', 'differs_from_one': 'from {first}; one seed, no interval',
+    'differs_from_none': 'no seed in common, so nothing is paired',
+    'numbers_now': 'numbers', 'number_of': '{what}, {when}', 'last_tenth': 'mean of the last tenth', 'as_measured': 'at {at}',
+    'so_much': '{mean}', 'so_much_more': '{mean}: {difference}, {low} to {high}', 'so_much_of_one': '{mean}: {difference}, one seed',
+    'alike': 'the settings are alike', 'so_many_settings': 'and {n} more', 'other_edits': 'other edits on the way',
+    'same_start': 'same start', 'other_start': 'other starts', 'same_batches': 'same batches', 'other_batches': 'other batches', 'no_common_seed': 'no seed in common',
+    'n_seeds': '{n} seeds', 'one_seed': 'one seed: it says nothing of others',
+    'has_diverged': '{who} diverged in round {round}', 'of_a_seed': '{who}, seed {seed}', 'so_edited': '{name}, {n} edits', 'the_same_again': '{name} ({n})',
+    'the_reference': 'the others are compared with it', 'become_reference': 'a click, and the others are compared with it',
+    'how_to_compare': 'A click on a picture compares the others with it. Bands: from the least to the greatest seed; of the difference, its 95 % interval.',
+    'alt_compare': '{n} runs at {at}; compared with {first}',
+    'compared_below': 'below, from round {round}: {what}', 'nothing_to_compare': 'nothing was edited, and nothing is clipped or normalised: change a setting, then Compare shows what it did',
+}
+
 # %% ../nbs/01_words.ipynb #slowwords
 _layers = {
     'by_layer': 'By layer', 'by_layer_tip': 'What the next step does to each layer of both players, measured about once a second while this is open',
@@ -370,7 +402,7 @@ _losses = {
     'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
 }
 
-_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _explorer, _lessons, _kept, _watch, _findings, _numbers, _losses, _layers, _slow
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _explorer, _compare, _lessons, _kept, _watch, _findings, _numbers, _losses, _layers, _slow
 def _joined(*parts): return {key: text for part in parts for key, text in part.items()}
 
 english = _joined(*_parts)
@@ -415,6 +447,38 @@ _explorer_zh = {
     'alt_spot': '此样本在 ({x}, {y})',
     'logit_is': '判别器的输出为 {logit}', 'apart_train': '{n} 个训练数据中最近的距离为 {distance}', 'apart_held_out': '{n} 个留出数据中为 {distance}',
     'by_judge': '距离按评判器 {name} 的特征计算', 'by_numbers': '距离按数值本身计算', 'no_data': '数据不在这里',
+}
+
+# %% ../nbs/01_words.ipynb #compwordszh
+_compare_zh = {
+    'compare': '对比', 'compare_tip': '暂停，并在下方打开最近一次修改的效果：此运行从修改之前起，改与不改，同步进行。若没有修改：从第 0 轮起，带裁剪与归一化和不带',
+    'restart': '从头再来', 'restart_tip': '每个运行都回到打开此面板时的位置',
+    'evaluate': '评估', 'evaluate_tip': '测量每个运行的现状：图片用弗雷歇距离，点用切片 Wasserstein 距离；越小越好',
+    'clock': '同步方式', 'clock_tip': '播放时什么保持相等：落后者先走。也是图表的横轴',
+    'clock_rounds': '轮数', 'clock_evaluations': '梯度计算次数', 'clock_seconds': '训练秒数',
+    'across_rounds': '轮', 'across_evaluations': '梯度', 'across_seconds': '秒', 'across_tip': '横轴所计',
+    'at_evaluations': '{n} 次梯度计算', 'at_seconds': '训练 {n} 秒',
+    'curve': '曲线', 'curve_tip': '显示并在下方比较记录中的哪一列',
+    'shown_seed': '种子', 'shown_seed_tip': '显示哪个种子的图片；图表包含所有种子',
+    'of_loss_gen': '生成器的损失', 'of_loss_disc': '判别器的损失',
+    'of_grad_norm_gen': '生成器的梯度范数', 'of_grad_norm_disc': '判别器的梯度范数',
+    'of_update_norm_gen': '生成器处理后的范数', 'of_update_norm_disc': '判别器处理后的范数',
+    'of_clipped_gen': '生成器被裁剪的比例', 'of_clipped_disc': '判别器被裁剪的比例',
+    'of_logit_real': '真实样本的 logit', 'of_logit_fake': '生成样本的 logit', 'of_augment': '变换的概率',
+    'of_frechet_distance': '弗雷歇距离', 'of_sliced_wasserstein': '切片 Wasserstein 距离',
+    'balance_hint': '虚线：均衡',
+    'difference': '差', 'differs_from': '与 {first} 相比，按种子配对；色带：95 %', 'differs_from_one': '与 {first} 相比；只有一个种子，没有区间',
+    'differs_from_none': '没有共同的种子，无法配对',
+    'numbers_now': '数值', 'number_of': '{what}，{when}', 'last_tenth': '最后十分之一的均值', 'as_measured': '在{at}',
+    'so_much': '{mean}', 'so_much_more': '{mean}：{difference}，{low} 至 {high}', 'so_much_of_one': '{mean}：{difference}，一个种子',
+    'alike': '设置相同', 'so_many_settings': '另有 {n} 项', 'other_edits': '途中的修改不同',
+    'same_start': '起点相同', 'other_start': '起点不同', 'same_batches': '批次相同', 'other_batches': '批次不同', 'no_common_seed': '没有共同的种子',
+    'n_seeds': '{n} 个种子', 'one_seed': '一个种子：说明不了别的种子',
+    'has_diverged': '{who} 在第 {round} 轮发散', 'of_a_seed': '{who}，种子 {seed}', 'so_edited': '{name}，{n} 次修改', 'the_same_again': '{name}（{n}）',
+    'the_reference': '其余的与它比较', 'become_reference': '单击后，其余的与它比较',
+    'how_to_compare': '单击一张图，其余的就与它比较。色带：从最小到最大的种子；差的色带是其 95 % 区间。',
+    'alt_compare': '{at}的 {n} 个运行；与 {first} 比较',
+    'compared_below': '在下方，从第 {round} 轮起：{what}', 'nothing_to_compare': '没有修改，也没有裁剪或归一化：先改一项设置，“对比”再显示它的效果',
 }
 
 # %% ../nbs/01_words.ipynb #slowwordzh
@@ -732,7 +796,7 @@ _losses_zh = {
     'ahead_nobody': '双方都没有明显领先，或是样本很好，或是判别器什么也没学到',
 }
 
-chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh, _layers_zh, _slow_zh)
+chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _compare_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh, _layers_zh, _slow_zh)
 languages = {'en': english, 'zh': chinese}
 
 # %% ../nbs/01_words.ipynb #e756de94

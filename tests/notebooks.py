@@ -23,7 +23,7 @@ max_bytes = 300_000                         # a notebook larger than this is slo
 skipped = ("slow", "cuda", "notest")        # directives that keep a cell out of the tests, as in pyproject.toml
 core = 60                                   # notebooks up to this number run without Jupyter
 core_imports = {"torch", "numpy", "matplotlib", "PIL", "tqdm", "safetensors", "scipy", "gan_nb"}     # matplotlib brings PIL
-views = r"^\s*[%!]|\bipywidgets\b|\b(\w*Lab|Playground|Portrait|Explorer|Stage|Lesson|[Ww]atch|display)\("
+views = r"^\s*[%!]|\bipywidgets\b|\b(\w*Lab|Playground|Portrait|Explorer|Compare(?:\.of)?|Stage|Lesson|[Ww]atch|display)\("
 optional = {"fontTools", "nibabel", "pydicom", "optuna", "ray"} # of the extras `fields`, `sweep` and `ray`: imported inside a function alone
 widget_view = "application/vnd.jupyter.widget-view+json"
 

@@ -5,7 +5,7 @@ import test from "node:test";
 
 const text = readFileSync(new URL("../gan_nb/stage.js", import.meta.url), "utf8");
 const stage = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const { amid, asArray, between, binned, contour, Credit, fromPart, grown, laid, logTicks, merge, placeOf, range, short, ticks, toPart, unpacked, usual } = stage;
+const { amid, asArray, banded, between, binned, contour, Credit, fromPart, grown, laid, logTicks, merge, placeOf, range, short, ticks, toPart, unpacked, usual } = stage;
 
 const table = (...rows) => grown(null, { data: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]?.length ?? 2] });
 
@@ -47,6 +47,12 @@ test("ticks are round, lie inside, and there are few of them, for whatever bound
   assert.deepEqual(logTicks(0.01, 10), [0.01, 0.1, 1, 10]);
   assert.deepEqual(logTicks(0.5, 3), [0.5, 1, 2]);
   for (const [low, high] of [[1, 1], [0, 1], [-1, 1], [1e-300, 1e300], [NaN, 2]]) assert(logTicks(low, high).length < 20);
+});
+
+test("a line has its band from two columns, none where a mean is missing, and itself where a band is", () => {
+  const points = banded(table([1, 10, 1, 100], [2, NaN, 1, 1], [3, 10, NaN, 100], [4, 10, -5, 100]), 0, 1, 2, 3, true);
+  assert.deepEqual(points, [{ x: 1, low: 0, high: 2, mean: 1 }, { x: 3, low: 1, high: 2, mean: 1 }, { x: 4, low: 1, high: 2, mean: 1 }]);
+  assert.deepEqual(banded(table([1, 10, -5, 100]), 0, 1, 2, 3), [{ x: 1, low: -5, high: 100, mean: 10 }]);
 });
 
 test("bounds hold the values, are seldom moved, and exist where there is nothing", () => {

@@ -18,6 +18,7 @@ from browser import cell, chromium, flags, jupyter, notebook, run_cell, run_unti
 
 turns, seconds, alone = 4, 10, 4 # turns of play with the window, and seconds of each; seconds of play without
 
+bounds = "{'clip_disc': [None, ('global_norm', 1.), ('global_norm', .1), ('global_norm', .01)]}"
 cases = { # name: (the panel, by our server?, is another process busy?)
     "lab, ring": ("Lab(run := Run('ring', threads=1))", True, False),
     'lab, ring, 60 asked for': ("Lab(run := Run('ring', threads=1), fps=60)", True, False),
@@ -27,16 +28,18 @@ cases = { # name: (the panel, by our server?, is another process busy?)
     'lab, 64 digits, another process busy': ("Lab(run := Run('article', threads=1))", True, True),
     'playground, ring': ("Playground()", True, False),
     'playground, ring, another process busy': ("Playground()", True, True),
+    'compare, four on ring': (f"Compare.of('ring', {bounds}, seeds=1, threads=1)", True, False),
 }
 
 setup = """from gan_nb import Run
+from gan_nb.compare import Compare, InStep
 from gan_nb.lab import Lab
 from gan_nb.playground import Playground
 
 lab = {panel}
 lab"""
 headless = """import time
-twin = globals().get('twin') or lab.run.fork()
+twin = globals().get('twin') or (InStep([run.fork() for run in lab.player.runs]) if isinstance(lab, Compare) else lab.run.fork())
 begun, first = time.perf_counter(), twin.round
 while time.perf_counter() - begun < {alone}: twin.several(1)
 print('alone', (twin.round - first) / (time.perf_counter() - begun))"""
