@@ -60,8 +60,9 @@ def _wait_for(ready, process, log, seconds=90):
 
 
 @contextmanager
-def notebook(browser, server, title: str, cells: list, size=(1366, 768)):
-    "For `with`: a page with a notebook of these cells, none of them run. Its kernel ends with it."
+def notebook(browser, server, title: str, cells: list, size=(1366, 768), ends: bool = True):
+    """For `with`: a page with a notebook of these cells, none of them run. Its kernel ends with it, or, if `ends` is False,
+    only if something goes wrong: else the next notebook of this title finds it there."""
     address, token, folder = server
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -73,9 +74,12 @@ def notebook(browser, server, title: str, cells: list, size=(1366, 768)):
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
     try: yield page
+    except BaseException:
+        ends = True
+        raise
     finally:
         page.close()
-        end_kernels(address, token)
+        if ends: end_kernels(address, token)
 
 
 def end_kernels(address, token):
@@ -104,6 +108,13 @@ def run_cell(page, i):
             if prompt(page, i) not in (before, "", "[ ]:"): return
             page.wait_for_timeout(100)
         if time.monotonic() > until: raise TimeoutError(f"cell {i} does not run: {cell(page, i).inner_text()[:200]}")
+
+def run_to_its_end(page, i):
+    "Run cell `i`, and wait: what stands below it is of this time, and not of the one before."
+    before = prompt(page, i)
+    run_cell(page, i)
+    page.wait_for_function("""([i, before]) => { const now = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[i].querySelector('.jp-InputPrompt').textContent.trim();
+        return /\\[\\d+\\]:/.test(now) && now !== before; }""", arg=[i, before])
 
 def run_until_it_shows(page, i, what):
     run_cell(page, i)

@@ -78,6 +78,13 @@ def spoil(monkeypatch):
     return spoil
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    "A JupyterLab: (address, token, folder). Each test has a notebook of its own in it."
+    from browser import jupyter
+    with jupyter(tmp_path_factory.mktemp("lab")) as server: yield server
+
+
 @pytest.fixture(scope="module")
 def browser():
     from browser import chromium, flags

@@ -33,6 +33,7 @@ tiny = dict(hidden=(8,), batch_size=16, halflife=5, device="cpu")
 
 # Every method with a spread of rules, for what must hold of all of them
 small = dict(hidden=(8, 8), z_dim=2, batch_size=16, rounds=100, device="cpu", halflife=5.)
+adam = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1) # compiled once for all tests that take it as it is
 variants = {
     "sgd, clipped": dict(rule="sgd", lr=.05, clip=("global_norm", .5)),
     "momentum, unit rms": dict(rule="sgd", lr=.01, momentum=.5, normalize=("block_rms", 1.), schedule="linear"),

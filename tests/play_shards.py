@@ -1,6 +1,6 @@
-"""Plays combinations of settings in shards, as one process or as one of several, and writes what came of each.
+"""Plays combinations of settings in shards, alone (`play`) or as one of several processes, and writes what came of each.
 
-    python tests/play_shards.py WHERE SHARDS ROUNDS SOME       alone; under torchrun: with the others
+    torchrun --nproc-per-node K tests/play_shards.py WHERE SHARDS ROUNDS SOME
 """
 import hashlib
 import json
@@ -58,11 +58,16 @@ def came(row, shards, rounds, team):
     return digest(run)
 
 
+def play(shards, rounds, some, team=None):
+    "What came of each combination."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {"-".join(row.values()): came(row, shards, rounds, team) for row in covering(factors, 2)[:some]}
+
+
 if __name__ == "__main__":
     where, shards, rounds, some = Path(sys.argv[1]), *map(int, sys.argv[2:])
-    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    rows = covering(factors, 2)[:some]
     with joined() as team:
-        said = [came(row, shards, rounds, team) for row in rows]
-        if not team or team.leads: where.write_text(json.dumps({"-".join(row.values()): what for row, what in zip(rows, said)}))
+        said = play(shards, rounds, some, team)
+        if team.leads: where.write_text(json.dumps(said))

@@ -7,7 +7,7 @@ import pytest
 from gan_nb import Run
 from gan_nb.acts import drags, most_acts
 from gan_nb.history import Edit, share_clipped
-from helpers import assert_same, csv_of, same_run, small
+from helpers import adam, assert_same, csv_of, same_run, small
 
 ring = dict(small, threads=1)
 
@@ -108,7 +108,7 @@ def test_the_forks_points_know_nothing_of_an_edit_that_was_replaced():
 
 
 def test_numbers_alone_do_not_make_an_engine_anew():
-    run = a_run(5, compile=True)
+    run = Run("ring", compile=True, **adam).fit(5, progress=False)
     program = run._engine()
     drag(run, .002, .003)
     assert run._engine().graph is program.graph and run._engine().experiment is run.experiment

@@ -3,12 +3,13 @@ import json
 import re
 import statistics
 import time
+from contextlib import ExitStack
 
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from browser import cell, chromium, jupyter, notebook, press, run_cell, run_until_it_shows
+from browser import cell, chromium, end_kernels, notebook, press, run_cell, run_to_its_end, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
@@ -16,11 +17,6 @@ ring = "Run('ring', batch_size=64, hidden=(32, 32), threads=1)"
 sick = "Run('ring', rule='adam', lr=5e-3, momentum=.9, batch_size=64, hidden=(32, 32), halflife=0., rounds=400, threads=1)"
 digits = "Run('article', batch_size=32, hidden=(64, 64), threads=1)"
 many = "Population('ring', seeds=3, grid={'lr': [1e-4, 1e-3]}, hidden=(32, 32), batch_size=64, halflife=0)"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with jupyter(tmp_path_factory.mktemp("lab")) as server: yield server
 
 
 @pytest.fixture
@@ -33,20 +29,55 @@ def pictures(tmp_path_factory):
     return tmp_path_factory.mktemp("pictures")
 
 
+class Room:
+    """Notebooks with a panel, one after the other. What they share is a kernel, which has imported everything, and, as long
+    as the cells are the same and nobody has spoiled it, the page."""
+    def __init__(self, server, browser):
+        self.place, self.cells, self.page, self.pages, self.is_spoiled = (browser, server), None, None, ExitStack(), False
+
+    def show(self, cells):
+        if cells != self.cells or self.is_spoiled:
+            self.leave()
+            self.page = self.pages.enter_context(notebook(*self.place, "lab", cells, ends=False))
+            self.cells, self.is_spoiled = cells, False
+        self.page.set_viewport_size(dict(width=1366, height=768))
+        run_until_it_shows(self.page, 0, self.page.get_by_role("button", name="Play", exact=True))
+        self.page.locator(".gnb[data-round='0']").wait_for()
+        return self.page
+
+    def clear(self):
+        try:
+            run_cell(self.page, len(self.cells) - 1)
+            self.page.wait_for_function("() => !document.querySelector('.gnb')")
+        except BaseException:
+            self.pages.callback(end_kernels, *self.place[1][:2])
+            self.is_spoiled = True
+            raise
+
+    def leave(self): self.pages.close()
+
+
+@pytest.fixture(scope="module")
+def room(server, browser):
+    room = Room(server, browser)
+    yield room
+    room.leave()
+
+
 @pytest.fixture
-def panel(server, browser, request):
+def panel(room, request):
     "A notebook with a lab on the run given by the test, all cells run: the page and the panel."
     imports, kind = ("population import Population",
         "population_lab import PopulationLab") if request.param == many else ("training import Run", "lab import Lab")
     cells = [f"from gan_nb.{imports}\nfrom gan_nb.{kind}\nlab = {kind.split()[-1]}(run := {request.param})\nlab",
              "print('half', 6 * 7, run.round >= 0)",
              "import json; print('facts', json.dumps([[e.round, e.changes] for e in lab.run.edits]))\nprint('share of pictures', lab.draw_share(), 'and of the doctor', lab.doctor_share())",
-             "import threading; print('threads', [t.name for t in threading.enumerate() if 'gan_nb' in t.name])"]
-    title = re.sub(r"\W+", "-", request.node.name).strip("-")
-    with notebook(browser, server, title, cells) as page:
-        run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
-        page.locator(".gnb[data-round='0']").wait_for()
-        yield page
+             "import threading; print('threads', [t.name for t in threading.enumerate() if 'gan_nb' in t.name])",
+             "lab.close()"]
+    failures = request.session.testsfailed
+    yield room.show(cells)
+    room.is_spoiled |= request.session.testsfailed > failures
+    room.clear()
 
 
 # the page is read by script, so that looking takes no time of its own
@@ -75,9 +106,8 @@ def until_doing(page, what): page.wait_for_function(f"what => ({doing})() === wh
 
 def facts(page):
     "The edits of the run, by its own words in a cell."
-    run_cell(page, 2)
+    run_to_its_end(page, 2)
     said = cell(page, 2).locator(".jp-OutputArea-output pre").first
-    said.get_by_text("share").wait_for()
     print(said.inner_text().split("\n")[-1])
     return json.loads(said.inner_text().split("facts ")[1].split("\n")[0])
 
@@ -103,7 +133,7 @@ def test_the_run_is_copied_as_code_and_its_picture_saved(panel, pictures):
     page.get_by_text("This is on the clipboard.").wait_for()
     code = page.evaluate("() => navigator.clipboard.readText()")
     assert code.startswith("# ring, seed 0, round 1;") and code.endswith("run.fit(1)")
-    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })") # as over plain http
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })") # as over plain http
     press(page, "Copy as a line")
     page.get_by_text("The text is selected").wait_for()
     assert page.evaluate("() => { const t = document.activeElement; return t.value.slice(t.selectionStart, t.selectionEnd); }").startswith("gan_nb:1:")
@@ -113,56 +143,7 @@ def test_the_run_is_copied_as_code_and_its_picture_saved(panel, pictures):
         file = pictures/given.value.suggested_filename
         given.value.save_as(file)
         assert file.name == f"lab-1.{kind.lower()}" and file.read_bytes().startswith(begins)
-
-
-@pytest.mark.parametrize("panel", [ring, digits], ids=["ring", "digits"], indirect=True)
-def test_a_person_can_drive_the_lab(panel, pictures, request):
-    page, name = panel, request.node.callspec.id
-    page.locator(".gnb").scroll_into_view_if_needed()
-    before = page.evaluate(drawn)
-
-    press(page, "Play")
-    until_round_above(page, 5)
-    page.wait_for_function(f"n => ({drawn})() > n + 5", arg=before)         # pictures come by themselves
-
-    run_cell(page, 1)                       # another cell runs while the lab plays
-    cell(page, 1).get_by_text("half 42 True").wait_for()
-
-    at = rounds(page)
-    page.get_by_role("slider", name="rate", exact=True).nth(1).press("ArrowLeft")
-    page.get_by_text(re.compile("lr_disc .* →")).first.wait_for()
-    until_round_above(page, at)
-    page.screenshot(path=pictures/f"playing-{name}.png")
-
-    page.locator(".gnb").get_by_role("button", name="By layer", exact=True).click()
-    page.locator(".gnb-table tbody tr").first.wait_for()
-    assert page.locator(".gnb-table tbody tr").count() == 1 + 4 + 4        # both, then each player and its three layers
-    measured = page.locator(".gnb-sheet:visible .gnb-wrap").inner_text()
-    page.wait_for_function("was => document.querySelector('.gnb-sheet:not([hidden]) .gnb-wrap').textContent !== was", arg=measured) # and again
-    page.screenshot(path=pictures/f"layers-{name}.png")
-    page.keyboard.press("Escape")
-
-    press(page, "Pause")
-    until_doing(page, "paused")
-    stopped = rounds(page)
-    time.sleep(1)
-    assert rounds(page) == stopped
-
-    press(page, "Step round")
-    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
-    press(page, "Step discriminator")
-    page.get_by_text("one step of the discriminator").first.wait_for()
-    assert rounds(page) == stopped + 1
-    assert min(page.evaluate(ink)) > 50     # every picture and chart shows something
-
-    (when, changes), *_ = facts(page)
-    assert "lr_disc" in changes and at <= when <= stopped
-    print("picture:", pictures/f"playing-{name}.png")
-
-    press(page, "Reset")
-    page.wait_for_function(f"() => ({read_round})() === 0")
-    press(page, "Back")
-    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+    page.evaluate("() => delete navigator.clipboard")
 
 
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
@@ -249,37 +230,6 @@ def test_who_does_not_look_gets_nothing_and_who_comes_back_everything(panel):
 
 
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
-def test_a_second_view_of_the_panel_moves_as_well(panel):
-    page = panel
-    page.evaluate("() => document.querySelector('.gnb').scrollIntoView()")
-    page.locator(".jp-Cell-outputWrapper").first.click(button="right", position={"x": 20, "y": 20})
-    page.get_by_role("menuitem", name="Create New View for Cell Output").click()
-    page.wait_for_function("() => document.querySelectorAll('.gnb').length === 2")
-    page.locator(".gnb").nth(1).get_by_role("button", name="Play", exact=True).click()
-    page.wait_for_function("() => [...document.querySelectorAll('.gnb')].every(e => +e.dataset.round > 20)")
-    assert page.evaluate("() => new Set([...document.querySelectorAll('.gnb')].map(e => e.dataset.round)).size") == 1
-
-
-@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
-def test_a_slow_page_slows_the_picture_and_loses_nothing(panel):
-    page = panel
-    page.evaluate("""() => { const own = window.requestAnimationFrame; window.requestAnimationFrame = f => setTimeout(() => own(f), 500); }""")
-    press(page, "Play")
-    until_round_above(page, 50)
-    at, begun = page.evaluate(drawn), time.monotonic()
-    time.sleep(6)
-    frames = page.evaluate(drawn) - at
-    assert 2 <= frames <= 2.6 * (time.monotonic() - begun)
-    press(page, "Pause")
-    until_doing(page, "paused")
-    stopped = rounds(page)
-    press(page, "Step round")
-    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
-    rows = page.evaluate("""() => document.querySelector('.gnb').gnb.held.table.rows""")
-    assert rows == stopped + 1                                               # every record came, in order, once
-
-
-@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
 def test_a_fault_of_the_page_is_said_in_the_panel(panel):
     page = panel
     page.evaluate("() => { document.querySelector('.gnb').gnb.held.limits = 7; document.querySelector('.gnb').gnb.draw(); }")
@@ -319,7 +269,76 @@ def test_themes(panel, pictures):
     page.wait_for_function(f"light => ({colour})() !== light", arg=light)
     time.sleep(.5)
     page.screenshot(path=pictures/"dark.png")
+    page.evaluate("() => document.body.setAttribute('data-jp-theme-light', 'true')")
     print("picture:", pictures/"dark.png")
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_click_latency(panel):
+    page, took = panel, {"Step round": [], "Play": [], "Pause": []}
+    next_round = f"(() => {{ const read = {read_round}; const n = read(); return () => read() > n; }})()"
+    now = "(() => () => document.querySelector('.gnb').dataset.doing === '{}')()"
+    for _ in range(5):
+        took["Step round"].append(click_latency(page, "Step round", next_round))
+        took["Play"].append(click_latency(page, "Play", now.format("playing")))
+        time.sleep(.5)
+        took["Pause"].append(click_latency(page, "Pause", now.format("paused")))
+        time.sleep(.2)
+    for name, times in took.items():
+        print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
+    everything = sum(took.values(), [])
+    print(f"all {len(everything)} clicks: median {statistics.median(everything):.0f} ms")
+    assert max(everything) < 60_000
+
+
+@pytest.mark.parametrize("panel", [ring, digits], ids=["ring", "digits"], indirect=True)
+def test_a_person_can_drive_the_lab(panel, pictures, request):
+    page, name = panel, request.node.callspec.id
+    page.locator(".gnb").scroll_into_view_if_needed()
+    before = page.evaluate(drawn)
+
+    press(page, "Play")
+    until_round_above(page, 5)
+    page.wait_for_function(f"n => ({drawn})() > n + 5", arg=before)         # pictures come by themselves
+
+    run_cell(page, 1)                       # another cell runs while the lab plays
+    cell(page, 1).get_by_text("half 42 True").wait_for()
+
+    at = rounds(page)
+    page.get_by_role("slider", name="rate", exact=True).nth(1).press("ArrowLeft")
+    page.get_by_text(re.compile("lr_disc .* →")).first.wait_for()
+    until_round_above(page, at)
+    page.screenshot(path=pictures/f"playing-{name}.png")
+
+    page.locator(".gnb").get_by_role("button", name="By layer", exact=True).click()
+    page.locator(".gnb-table tbody tr").first.wait_for()
+    assert page.locator(".gnb-table tbody tr").count() == 1 + 4 + 4        # both, then each player and its three layers
+    measured = page.locator(".gnb-sheet:visible .gnb-wrap").inner_text()
+    page.wait_for_function("was => document.querySelector('.gnb-sheet:not([hidden]) .gnb-wrap').textContent !== was", arg=measured) # and again
+    page.screenshot(path=pictures/f"layers-{name}.png")
+    page.keyboard.press("Escape")
+
+    press(page, "Pause")
+    until_doing(page, "paused")
+    stopped = rounds(page)
+    time.sleep(1)
+    assert rounds(page) == stopped
+
+    press(page, "Step round")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+    press(page, "Step discriminator")
+    page.get_by_text("one step of the discriminator").first.wait_for()
+    assert rounds(page) == stopped + 1
+    assert min(page.evaluate(ink)) > 50     # every picture and chart shows something
+
+    (when, changes), *_ = facts(page)
+    assert "lr_disc" in changes and at <= when <= stopped
+    print("picture:", pictures/f"playing-{name}.png")
+
+    press(page, "Reset")
+    page.wait_for_function(f"() => ({read_round})() === 0")
+    press(page, "Back")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
 
 
 @pytest.mark.parametrize("panel", [sick], ids=["sick"], indirect=True)
@@ -387,24 +406,6 @@ def test_a_person_can_drive_a_population(panel, pictures):
     print("picture:", pictures/"population.png")
 
 
-@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
-def test_click_latency(panel):
-    page, took = panel, {"Step round": [], "Play": [], "Pause": []}
-    next_round = f"(() => {{ const read = {read_round}; const n = read(); return () => read() > n; }})()"
-    now = "(() => () => document.querySelector('.gnb').dataset.doing === '{}')()"
-    for _ in range(5):
-        took["Step round"].append(click_latency(page, "Step round", next_round))
-        took["Play"].append(click_latency(page, "Play", now.format("playing")))
-        time.sleep(.5)
-        took["Pause"].append(click_latency(page, "Pause", now.format("paused")))
-        time.sleep(.2)
-    for name, times in took.items():
-        print(f"{name}: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
-    everything = sum(took.values(), [])
-    print(f"all {len(everything)} clicks: median {statistics.median(everything):.0f} ms")
-    assert max(everything) < 60_000
-
-
 own = """import numpy as np
 from gan_nb.stage import Frame, Stage
 class Own(Stage):
@@ -417,7 +418,7 @@ stage"""
 
 
 def test_a_stage_of_ones_own_and_a_bound_in_a_histogram(server, browser):
-    with notebook(browser, server, "own", [own, "print('heard', stage.heard[-1]['control'], stage.heard[-1]['number'], stage.heard[-1]['dragging'])"]) as page:
+    with notebook(browser, server, "lab", [own, "print('heard', stage.heard[-1]['control'], stage.heard[-1]['number'], stage.heard[-1]['dragging'])"]) as page:
         handle = page.locator(".gnb-histogram .gnb-handle")
         run_until_it_shows(page, 0, handle)
         assert page.locator(".gnb").get_attribute("data-round") == "7" and min(page.evaluate(ink)) > 500
@@ -428,6 +429,26 @@ def test_a_stage_of_ones_own_and_a_bound_in_a_histogram(server, browser):
         page.mouse.up()
         run_cell(page, 1)
         page.get_by_text(re.compile(r"heard clip_disc 0\.\d+ False")).wait_for()
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_a_slow_page_slows_the_picture_and_loses_nothing(panel):
+    page = panel
+    page.evaluate("""() => { window.own = window.requestAnimationFrame; window.requestAnimationFrame = f => setTimeout(() => own(f), 500); }""")
+    press(page, "Play")
+    until_round_above(page, 50)
+    at, begun = page.evaluate(drawn), time.monotonic()
+    time.sleep(6)
+    frames = page.evaluate(drawn) - at
+    assert 2 <= frames <= 2.6 * (time.monotonic() - begun)
+    press(page, "Pause")
+    until_doing(page, "paused")
+    stopped = rounds(page)
+    press(page, "Step round")
+    page.wait_for_function(f"n => ({read_round})() === n", arg=stopped + 1)
+    rows = page.evaluate("""() => document.querySelector('.gnb').gnb.held.table.rows""")
+    assert rows == stopped + 1                                               # every record came, in order, once
+    page.evaluate("() => { window.requestAnimationFrame = own; }")
 
 
 @pytest.mark.parametrize("panel", [ring], indirect=True, ids=["ring"])
@@ -476,3 +497,15 @@ def test_runs_are_compared_side_by_side_and_by_the_lab(server, browser, pictures
         press(page, "Compare")
         page.get_by_text("clip_disc none | value 0.01 · same start").last.wait_for()
         assert page.locator(".gnb").count() == 3 and not page.locator(".gnb-error:visible").count()
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_a_second_view_of_the_panel_moves_as_well(panel, room):
+    page, room.is_spoiled = panel, True
+    page.evaluate("() => document.querySelector('.gnb').scrollIntoView()")
+    page.locator(".jp-Cell-outputWrapper").first.click(button="right", position={"x": 20, "y": 20})
+    page.get_by_role("menuitem", name="Create New View for Cell Output").click()
+    page.wait_for_function("() => document.querySelectorAll('.gnb').length === 2")
+    page.locator(".gnb").nth(1).get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("() => [...document.querySelectorAll('.gnb')].every(e => +e.dataset.round > 20)")
+    assert page.evaluate("() => new Set([...document.querySelectorAll('.gnb')].map(e => e.dataset.round)).size") == 1

@@ -81,10 +81,11 @@ def test_train_writes_a_run_folder(trained):
     assert (run.round, run.recipe.rounds, run.recipe.hidden_gen) == (50, 50, (16, 16))
 
 
-def test_fewer_rounds_than_the_recipe_are_mentioned(tmp_path):
-    done = gan_nb(tmp_path, "train", "ring", "--rounds", 2, "--out", "a", *small)
-    assert done.stdout.splitlines()[0] == "ring: 2 rounds instead of the recipe's 10,000, and its schedule is fitted to them"
-    assert done.stderr == ""                                       # no bar where nobody looks
+def test_fewer_rounds_than_the_recipe_are_mentioned(tmp_path, capsys):
+    assert main(["train", "ring", "--rounds", "2", "--out", str(tmp_path/"a"), *small]) == 0
+    done = capsys.readouterr()
+    assert done.out.splitlines()[0] == "ring: 2 rounds instead of the recipe's 10,000, and its schedule is fitted to them"
+    assert done.err == ""                                          # no bar where nobody looks
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
@@ -96,10 +97,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     same_tensors(tmp_path/"whole", tmp_path/"parts")
 
 
-def test_resume_has_nothing_to_do_after_the_last_round(trained):
+def test_resume_has_nothing_to_do_after_the_last_round(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
     before = {p: p.read_bytes() for p in (trained/"runs/ring-seed0").iterdir()}
-    done = gan_nb(trained, "resume", "runs/ring-seed0")
-    assert done.returncode == 0 and "all 50 rounds are done" in done.stdout
+    assert main(["resume", "runs/ring-seed0"]) == 0 and "all 50 rounds are done" in capsys.readouterr().out
     assert {p: p.read_bytes() for p in (trained/"runs/ring-seed0").iterdir()} == before
 
 
@@ -206,10 +207,9 @@ def test_an_interrupted_run_is_saved_and_goes_on(tmp_path, how):
         same_tensors(folder, tmp_path/"whole")
 
 
-def test_a_diverged_run_is_saved(tmp_path):
-    done = gan_nb(tmp_path, "train", "ring", "--out", "a", "--set", "rule=sgd", "--set", "lr=1e20", *small)
-    assert done.returncode == 3
-    assert "not finite" in one_line(done.stderr)
+def test_a_diverged_run_is_saved(tmp_path, capsys):
+    assert main(["train", "ring", "--out", str(tmp_path/"a"), "--set", "rule=sgd", "--set", "lr=1e20", *small]) == 3
+    assert "not finite" in one_line(capsys.readouterr().err)
     assert {p.name for p in (tmp_path/"a").iterdir()} == {*contents, "diverged.json"}
     Run.load(tmp_path/"a")
 

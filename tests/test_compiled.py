@@ -14,9 +14,8 @@ from gan_nb.compiled import can_compile, compiled, Graph
 from gan_nb.engines import as_function, Captured, Compiled
 from gan_nb.recipes import structure
 from gan_nb.round import draw, tensors
-from helpers import at_length, assert_same, each_method, needs_compiler, row_of, small, variants
+from helpers import adam, at_length, assert_same, each_method, needs_compiler, row_of, small, variants
 
-adam = small | dict(rule="adam", lr=1e-3, momentum=.5, r1=.1) # compiled once for all tests that take it as it is
 plain = small | dict(rule="sgd", lr=1e-4, momentum=0., halflife=0.) # compiled in little time
 
 
@@ -114,7 +113,7 @@ def test_many_rounds_in_a_call_have_the_bits_of_single_ones(tmp_path, monkeypatc
 @needs_compiler
 def test_compiled_on_the_command_line(tmp_path, capsys):
     from gan_nb.cli import main
-    words = ["--set", "hidden=6 7", "--set", "batch_size=8"]
+    words = [word for name, value in (adam | dict(hidden="8 8")).items() if name != "rounds" for word in ("--set", f"{name}={value}")]
     assert main(["train", "ring", "--rounds", "20", "--out", str(tmp_path/"whole"), "--compile", *words]) == 0
     assert main(["train", "ring", "--rounds", "20", "--out", str(tmp_path/"plain"), *words]) == 0
     assert main(["resume", str(tmp_path/"whole"), "--rounds", "5"]) == 0
@@ -139,7 +138,7 @@ def test_compiled_behind_the_running_loop():
 @needs_compiler
 def test_divergence_in_a_compiled_round_is_recorded_as_in_an_eager_one():
     from gan_nb.core import Diverged
-    settings = small | dict(rule="sgd", lr=1e25, clip=None, momentum=0.)
+    settings = adam | dict(lr=1e25)
     said = []
     for compile in (True, False):
         run = Run("ring", compile=compile, **settings)

@@ -250,7 +250,7 @@ def test_samples_off_the_data_are_never_healthy_whatever_the_discriminator_says(
 
 
 def test_a_saturated_discriminator_is_named_beside_what_it_does():
-    run = Run(patient("healthy", loss="minimax", rule="adam", normalize=None, n_disc=50, lr_gen=1e-4, lr_disc=1e-2, r1=0., r2=0., rounds=200, **tiny)).fit(200, progress=False)
+    run = Run(patient("healthy", loss="minimax", rule="adam", normalize=None, n_disc=20, lr_gen=1e-4, lr_disc=1e-2, r1=0., r2=0., rounds=120, **tiny)).fit(120, progress=False)
     assert {"discriminator_saturated", "generator_gradient_vanished"} & set(checked(diagnose(run)))
 
 

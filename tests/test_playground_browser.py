@@ -1,9 +1,9 @@
 "The playground and the portrait in a real JupyterLab and a real browser: what needs a page. The rest is tested in their notebooks."
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from browser import chromium, flags, jupyter, notebook, press, run_cell, run_until_it_shows
+from browser import chromium, notebook, press, run_cell, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
@@ -15,15 +15,12 @@ measured = "c = panel.run.game.data.centers; print('length', float((c.amax(0) - 
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(server, browser):
     "A notebook with a playground; its tests follow each other, as a person's doings do."
-    with jupyter(tmp_path_factory.mktemp("playground")) as server, playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=flags)
-        with notebook(browser, server, "playground", [source, asked, measured, portrait, went]) as page:
-            run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
-            page.locator(".gnb[data-round='0']").wait_for()
-            yield page
-        browser.close()
+    with notebook(browser, server, "playground", [source, asked, measured, portrait, went]) as page:
+        run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
+        page.locator(".gnb[data-round='0']").wait_for()
+        yield page
 
 
 def facts(page):

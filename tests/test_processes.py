@@ -21,6 +21,7 @@ from gan_nb.population import Population
 from gan_nb.processes import Lost
 from gan_nb.round import draw
 from helpers import assert_same, csv_of, here, needs_compiler, one_line
+from play_shards import play
 
 rounds, some = int(os.environ.get("SHARDS_ROUNDS", 3)), int(os.environ.get("SHARDS_SOME", 5))
 torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -32,17 +33,16 @@ def environment(): return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": o
 
 
 def played(place, shards, processes):
-    "What came of each combination."
+    "What came of each combination when so many processes played it."
     file = place/f"{processes}.json"
-    start = [sys.executable] if processes == 1 else [*torchrun, str(processes)]
-    subprocess.run([*start, str(here/"play_shards.py"), str(file), str(shards), str(rounds), str(some)], env=environment(), check=True)
+    subprocess.run([*torchrun, str(processes), str(here/"play_shards.py"), str(file), str(shards), str(rounds), str(some)], env=environment(), check=True)
     return json.loads(file.read_text())
 
 
 @pytest.mark.parametrize("shards", [4] if rounds < 50 else [2, 4])
 def test_who_computes_a_shard_does_not_matter(shards, tmp_path):
     "Every bit of states and records; `make shards` plays 60 combinations for 50 rounds."
-    alone = played(tmp_path, shards, 1)
+    alone = play(shards, rounds, some)
     went = [row for row, came in alone.items() if not came.startswith("refused")]
     assert len(alone) == some and len(went) > some / 2 and len({alone[row] for row in went}) == len(went)
     for processes in (2, 4) if shards == 4 and rounds >= 50 else (2,):

@@ -138,12 +138,11 @@ def test_a_notebook_without_a_kernel_of_its_own_starts_none(tmp_path):
             assert sessions(address, server, log) == []
 
 
-def test_nothing_is_asked_about_news(tmp_path):
+def test_nothing_is_asked_about_news(server):
     "The default of the setting by which the page decides whether to ask."
-    with started(tmp_path, ours) as (address, server, log):
-        sessions(address, server, log)
-        about = "@jupyterlab/apputils-extension:notification"
-        told = json.load(urllib.request.urlopen(f"{address}/lab/api/settings/{about}?token=ours", timeout=60))
+    address, token, _ = server
+    about = "@jupyterlab/apputils-extension:notification"
+    told = json.load(urllib.request.urlopen(f"{address}/lab/api/settings/{about}?token={token}", timeout=60))
     asked = told["schema"]["properties"]
     assert (asked["fetchNews"]["default"], asked["checkForUpdates"]["default"]) == ("false", False)
 

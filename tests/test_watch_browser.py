@@ -3,14 +3,15 @@ import time
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from browser import cell, chromium, flags, jupyter, notebook, run_cell, run_until_it_shows
+from browser import cell, chromium, notebook, run_cell, run_until_it_shows
 
 pytestmark = pytest.mark.skipif(chromium is None, reason="needs chromium: apt install chromium")
 
 prepare = """
 import time, torch
+from pathlib import Path
 from torch import nn
 from gan_nb.data import load
 from gan_nb.lab import watch
@@ -24,8 +25,8 @@ print('ready', 6 * 7)
 """
 loop = """
 look = watch(gen, disc, real=ring, latents=torch.randn(300, 2))
-until = time.monotonic() + 25
-while time.monotonic() < until:
+until = time.monotonic() + 60
+while time.monotonic() < until and not Path('seen-enough').exists():
     fake = gen(torch.randn(64, 2))
     loss_disc = says(ring.draw(64), 1.) + says(fake.detach(), 0.)
     opt_disc.zero_grad(); loss_disc.backward()
@@ -52,31 +53,30 @@ cells = [prepare, loop, threaded, "stop.set(); look.close(); print('let go', loo
 
 seen = "() => { const panel = document.querySelector('.gnb'); return panel ? [+panel.dataset.round, panel.dataset.doing, +panel.dataset.frame] : null; }"
 is_running = "() => !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=busy]')"
+is_examined = "() => document.querySelector('.gnb').textContent.includes('real ranked above generated')"
 picture = "() => document.querySelector('.gnb-plane canvas')?.toDataURL().length ? document.querySelector('.gnb-plane canvas').toDataURL() : ''"
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(server, browser):
     "A notebook with the loop in its second cell; the first one was run."
-    with playwright.sync_playwright() as p, jupyter(tmp_path) as server:
-        opened = p.chromium.launch(executable_path=chromium, args=flags)
-        with notebook(opened, server, "watch", [c.strip() for c in cells], (1280, 1000)) as page:
-            run_until_it_shows(page, 0, cell(page, 0).get_by_text("ready 42"))
-            yield page
-        opened.close()
+    with notebook(browser, server, "watch", [c.strip() for c in cells], (1280, 1000)) as page:
+        run_until_it_shows(page, 0, cell(page, 0).get_by_text("ready 42"))
+        yield page
 
 
-def test_a_loop_is_seen_while_it_blocks_its_cell(page, tmp_path):
+def test_a_loop_is_seen_while_it_blocks_its_cell(page, server, tmp_path):
     run_cell(page, 1)
     page.wait_for_function(f"() => (({seen})() ?? [0])[0] > 0", polling=50)
     rounds, drawn = [], set()
-    while page.evaluate(is_running) and len(rounds) < 40:
+    while page.evaluate(is_running) and not (len(set(rounds)) > 3 and len(drawn) > 3 and page.evaluate(is_examined)):
         at, doing, _ = page.evaluate(seen)
         if doing == "playing": rounds.append(at); drawn.add(page.evaluate(picture))
         time.sleep(.3)
     print(f"{len(set(rounds))} rounds and {len(drawn)} pictures seen while the cell ran, from {rounds[0]:,} to {rounds[-1]:,}")
     assert len(set(rounds)) > 3 and rounds == sorted(rounds) and len(drawn) > 3
     page.screenshot(path=tmp_path/"while-it-runs.png")
+    (server[2]/"seen-enough").touch()
 
     said = cell(page, 1).locator(".jp-OutputArea-output pre")
     said.wait_for()
