@@ -22,7 +22,7 @@ from torch import Tensor
 from . import data as sets
 from .acts import by_hand, gone_back, with_act
 from .build import build, rebuilt
-from .checkpoints import about_file, as_ini, content, flight_record, longer
+from .checkpoints import about_file, as_ini, content, flight_record, longer, points_in
 from .core import Diverged, as_path, check_room, check_whole, nearest, stream
 from .divergence import skips_of
 from .driving import Best, Keeper, Pacer, Progress, drive, replay, signals_noted
@@ -347,7 +347,8 @@ class Run:
             self._refuse_not_finite()
             if path.suffix == '.safetensors': return write_whole(path, self._content()) or path
             beside = {'recipe.ini': as_ini(self.recipe, self.seed), **({} if self.divergence else {'diverged.json': None})}
-            return self.folders.save(path, self.round, self.records, self._content, beside, overwrite)
+            points = points_in(self.history, self.start_recipe)
+            return self.folders.save(path, self.round, self.records, self._content, beside, overwrite, points)
 
     def _content(self, **more):
         return content(self.history, self.start_recipe, self.keep, self.folders.missing, **more)
