@@ -10,6 +10,7 @@ __all__ = ['check_every', 'most_kept', 'most_bytes_kept', 'Edit', 'Point', 'Hist
 # %% ../nbs/43_history.ipynb #5881f601
 import time
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from .build import check_memory, rebuilt
 from .core import Diverged, listed
@@ -331,7 +332,8 @@ def kept_before(
 
 def _is_beyond(past, point, round):
     "Was a step made by hand at that round before the point? Then it is not the run as it came to the round."
-    return any('step' in edit.changes and edit.round >= round for edit in past.edits[:point.edits][-20:])
+    late = takewhile(lambda edit: edit.round >= round, reversed(past.edits[:point.edits]))
+    return any('step' in edit.changes for edit in late)
 
 def taken_up(
     fresh:History, # Of the same recipe and seed, with networks of its own
