@@ -48,7 +48,8 @@ class Run:
     """A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it.
 
     Its records take at most 23 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of
-    them in records.csv, if it has a folder. Raises `ValueError` for what is not allowed."""
+    them in records.csv, if it has a folder. Of its states it keeps up to 64, evenly spread, for forks: 128 MiB of them
+    at most, but always four; and 32 MiB in its folder. Raises `ValueError` for what is not allowed."""
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch

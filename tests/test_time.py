@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from gan_nb import Run
 from gan_nb.core import listed
@@ -12,6 +13,7 @@ from gan_nb.history import begun, most_kept, room_for, with_points
 from gan_nb.lab import Lab
 from gan_nb.reel import Reel
 from gan_nb.round import tensors
+from gan_nb.storage import pack, read_checkpoint
 from helpers import assert_same, tiny
 
 
@@ -156,6 +158,17 @@ def test_another_runs_points_are_not_taken(tmp_path):
     for file in (tmp_path/"1/points").iterdir(): shutil.copy(file, tmp_path/"0/points"/file.name)
     assert sorted(p.moves for p in Run.load(tmp_path/"0", device="cpu").history.kept) == [50, 100]
     assert_same(Run.load(tmp_path/"0", device="cpu").fork(100), Run("ring", **tiny, threads=1).fit(100, progress=False))
+
+
+def test_a_point_that_no_run_has_written_is_passed_over(tmp_path):
+    Run("ring", folder=tmp_path/"a", **tiny, threads=1).fit(170, progress=False)
+    files = sorted((tmp_path/"a/points").iterdir(), key=lambda file: int(file.name.split("-")[0]))
+    about, flat = read_checkpoint(files[0])
+    strange = pack({**about, "moves": "many"}, flat), pack(about, {**flat, next(iter(flat)): torch.zeros(1)}), pack({"round": 200, "moves": 150}, flat)
+    for file, content in zip(files, strange): file.write_bytes(content)
+    again = Run.load(tmp_path/"a", device="cpu")
+    assert len(files) == 3 and again.round == 170 and again.history.kept == ()
+    assert_same(again.fork(100), Run("ring", **tiny, threads=1).fit(100, progress=False))
 
 
 def test_budgets_hold_however_long_it_becomes(tmp_path):
