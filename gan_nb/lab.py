@@ -6,7 +6,7 @@
 __all__ = ['acts', 'picture_kinds', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet',
            'losses_chart', 'norms_chart', 'bounds_charts', 'altered_chart', 'views_of', 'player_title', 'row',
            'all_settings', 'time_bar', 'share_sheet', 'lab_parts', 'levels_of', 'marks_of', 'ticks_of', 'Moment',
-           'Still', 'lies_behind', 'Past', 'last_norms', 'bound_levels', 'would_clip', 'opened', 'Panel', 'LivePanel',
+           'Still', 'lies_behind', 'Shown', 'last_norms', 'bound_levels', 'would_clip', 'opened', 'Panel', 'LivePanel',
            'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
@@ -38,7 +38,7 @@ from .hindsight import in_hindsight
 from .history import share_clipped
 from .plots import PLAYERS, bounds
 from .reel import Reel
-from .stage import Stage, button, draw_frame, drawn_again, drawn_of, framed, packed, part, scene_of, text
+from .stage import Stage, button, condensed, draw_frame, drawn_again, drawn_of, framed, part, scene_of, text
 from .training import Run
 from .words import say, speak
 from .worker import Worker, wait_until
@@ -260,7 +260,7 @@ class Moment(NamedTuple):
 
 class Still(NamedTuple):
     "What was drawn of a round."
-    drawn:dict # From `packed`
+    drawn:dict # From `condensed`
     edits:tuple # That were made before it
 
 def lies_behind(
@@ -274,7 +274,7 @@ def lies_behind(
 
 _by_state = 'fake', 'surface', 'arrows', 'moves', 'mesh', 'mesh_from', 'density', 'folded', 'pictures' # Of a frame
 
-class Past(NamedTuple):
+class Shown(NamedTuple):
     "A round that is shown again."
     round:int
     drawn:dict # Of a frame
@@ -560,7 +560,7 @@ class LivePanel(Panel):
             self._past = None
             return self._order(self._be_present)
         with self._turning:
-            self._past = Past(kept.round, drawn_again(kept.thing.drawn))
+            self._past = Shown(kept.round, drawn_again(kept.thing.drawn))
             newest = replace(self._newest, said=self._newest.said | dict(sought=self._sought, newest=self.round))
             self.show(newest, urgent=True)
 
@@ -583,7 +583,7 @@ class LivePanel(Panel):
     def _keep(self, round, drawn, edits):
         "Not what was edited or stepped by hand at that round: a fork from there begins before."
         if not self.reel.wants(round) or edits and edits[-1].round >= round: return
-        kept = packed(drawn)
+        kept = condensed(drawn)
         size = sum(x.nbytes for name, x in kept.items() if name != 'mesh_from') # the latents are the same in each
         self.reel.keep(round, Still(kept, edits), size)
 

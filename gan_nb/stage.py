@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['palettes', 'cells', 'Frame', 'Scene', 'scene_of', 'as_points', 'as_pixels', 'frame_of', 'drawn_of', 'framed',
-           'packed', 'drawn_again', 'draw_frame', 'Wire', 'Credit', 'Cells', 'part', 'button', 'text', 'spec_of',
+           'condensed', 'drawn_again', 'draw_frame', 'Wire', 'Credit', 'Cells', 'part', 'button', 'text', 'spec_of',
            'Stage']
 
 # %% ../nbs/61_stage.ipynb #fdbbf998
@@ -180,7 +180,7 @@ def _array(name, x):
     if x.dtype not in (np.float32, np.uint8, np.int32): x = x.astype(np.float32)
     return np.ascontiguousarray(x)
 
-def packed(
+def condensed(
     drawn:dict, # Names of arrays of a frame to arrays, or None
 ) -> dict: # The same, where a byte is enough as bytes
     "What is kept of a frame."
@@ -188,7 +188,7 @@ def packed(
     return {name: _array(name, x) if name in _as_bytes else x for name, x in there.items()}
 
 def drawn_again(
-    kept:dict, # From `packed`
+    kept:dict, # From `condensed`
 ) -> dict:
     "The arrays as a frame has them. A page is sent the bytes that it was sent then."
     return {name: x.astype(np.float32) / 255 if name in _as_bytes else x for name, x in kept.items()}
