@@ -5,20 +5,22 @@
 # %% auto #0
 __all__ = ['acts', 'picture_kinds', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet',
            'losses_chart', 'norms_chart', 'bounds_charts', 'altered_chart', 'views_of', 'player_title', 'row',
-           'all_settings', 'share_sheet', 'layers_sheet', 'lab_parts', 'levels_of', 'marks_of', 'last_norms',
-           'bound_levels', 'would_clip', 'opened', 'Panel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all',
-           'Visits', 'Lab', 'watch']
+           'all_settings', 'time_bar', 'share_sheet', 'layers_sheet', 'lab_parts', 'levels_of', 'marks_of', 'ticks_of',
+           'Moment', 'Still', 'lies_behind', 'Shown', 'last_norms', 'bound_levels', 'would_clip', 'opened', 'Panel',
+           'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
 import io
 import itertools
+import threading
 import time
 import warnings
 import weakref
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ipywidgets import VBox
@@ -26,15 +28,19 @@ from ipywidgets import VBox
 from .acts import drags
 from .build import idle_clips
 from .controls import Controls
-from .core import Diverged, first_line, nearest
+from .core import Diverged, check_whole, first_line, nearest
 from .doctor import apply, diagnosing, line
 from .driving import Keeper, Pacer
+from .experiment import Experiment
+from .folders import beside
+from .games import State
 from .gan import players
 from .hindsight import in_hindsight
 from .history import share_clipped
 from .layers import by_layer
 from .plots import PLAYERS, bounds
-from .stage import Stage, button, draw_frame, frame_of, part, scene_of, text
+from .reel import Reel
+from .stage import Stage, button, condensed, draw_frame, drawn_again, drawn_of, framed, part, scene_of, text
 from .training import Run
 from .words import say, speak
 from .worker import Worker, wait_until
@@ -136,13 +142,13 @@ def evidence_sheet() -> dict:
 def losses_chart() -> dict:
     "Both players' losses."
     lines = [dict(column=f'loss_{player}', hue=player, look='solid') for player in PLAYERS]
-    return part('chart', id='losses', title='losses', hint='losses_hint', key=['gen', 'disc'], lines=lines)
+    return part('chart', id='losses', title='losses', hint='losses_hint', key=['gen', 'disc'], lines=lines, past=True)
 
 def norms_chart() -> dict:
     "The norms of both gradients, before and after their transforms."
     before = [dict(column=f'grad_norm_{player}', hue=player, look='faint') for player in PLAYERS]
     after = [dict(column=f'update_norm_{player}', hue=player, look='solid') for player in PLAYERS]
-    return part('chart', id='norms', title='norms', hint='norms_hint', log=True, quiet=True, lines=before + after)
+    return part('chart', id='norms', title='norms', hint='norms_hint', log=True, quiet=True, lines=before + after, past=True)
 
 def bounds_charts() -> dict:
     "How often the last gradients of each player had which norm, and the bound of its clip, to be dragged."
@@ -152,7 +158,7 @@ def bounds_charts() -> dict:
 
 def altered_chart() -> dict:
     "How often pictures are altered before the discriminator sees them."
-    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, holds=[0, .01], lines=[dict(column='augment', hue='disc', look='solid')])
+    return part('chart', id='altered', title='altered', hint='altered_hint', quiet=True, holds=[0, .01], past=True, lines=[dict(column='augment', hue='disc', look='solid')])
 
 # %% ../nbs/65_lab.ipynb #a3f40a02
 def views_of(
@@ -182,6 +188,10 @@ def all_settings(controls) -> dict:
     columns = [part('section', children=[*map(row, controls.rest[player])]) for player in ('gen', 'disc')]
     return part('sheet', id='settings', title='settings', children=[*map(row, controls.rest['']), part('columns', children=columns)])
 
+def time_bar() -> dict:
+    "The rounds that were kept, on a slider, and the way on from the one that is shown."
+    return part('bar', 'gnb-moments gnb-thin', children=[part('text', 'gnb-soft', text='time'), part('time'), button('now'), button('fork_here')])
+
 def share_sheet(
     *acts, # Of its buttons
 ) -> dict:
@@ -204,7 +214,7 @@ def lab_parts(
     foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('compare'), button('save'), part('opener', opens='by_layer'), part('opener', opens='share'), part('opener', opens='settings')]
     share = share_sheet('copy_code', 'copy_line', 'save_png', 'save_svg')
     doctor = doctors_line(button('apply', 'gnb-hold gnb-cut'))
-    return [transport(), doctor, views, players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), layers_sheet(), share, all_settings(controls)]
+    return [transport(), doctor, views, time_bar(), players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), layers_sheet(), share, all_settings(controls)]
 
 # %% ../nbs/65_lab.ipynb #5acdc84b
 def levels_of(run) -> dict:
@@ -222,9 +232,68 @@ def marks_of(
     "When something was done, for the charts."
     return [dict(round=drag.first, hue=_whose(drag.changes), text=_cut(drag.in_words().rpartition(', ')[0], 40)) for drag in done_to(run)[-most:]]
 
+def ticks_of(run) -> list: # Of dicts: round, hue, text
+    "What was done to a run, and where it was not finite, in the order of the rounds."
+    done = done_to(run)
+    found = [mark | {'text': drag.in_words()} for mark, drag in zip(marks_of(run, len(done) or 1), done)]
+    found += [_bad(back['round'], 'diverged_there', round=back['round'], to=back['to']) for back in run.rollbacks]
+    if at := run.divergence: found.append(_bad(run.round, 'would_diverge', round=at['round']))
+    rounds = sorted({tick['round'] for tick in found})
+    return [_joined([tick for tick in found if tick['round'] == round]) for round in rounds]
+
+def _bad(at, key, **values): return dict(round=at, hue='bad', text=say(key, **values))
+
+def _joined(ticks):
+    "Those of one round as one."
+    hues = {tick['hue'] for tick in ticks}
+    hue = 'bad' if 'bad' in hues else hues.pop() if len(hues) == 1 else 'soft'
+    return dict(round=ticks[0]['round'], hue=hue, text=' · '.join(tick['text'] for tick in ticks))
+
 def _whose(changes):
     found = {player for player in PLAYERS for name, value in changes.items() if name.endswith(player) or value == player}
     return found.pop() if len(found) == 1 else 'soft'
+
+# %% ../nbs/65_lab.ipynb #f2d27ab2
+class Moment(NamedTuple):
+    "A run as it is, was, or is about to be."
+    run:Run
+    state:State
+    at:Experiment|None=None # That it had then; None: that of the run
+
+    experiment = property(lambda self: self.at or self.run.experiment)
+    game, recipe, records, lock = (property(lambda self, name=name: getattr(self.run, name)) for name in ('game', 'recipe', 'records', 'lock'))
+    round = property(lambda self: self.state.round)
+
+class Still(NamedTuple):
+    "What was drawn of a round."
+    drawn:dict # From `condensed`
+    edits:tuple # That were made before it
+
+def lies_behind(
+    history, # Of a run
+    round:int, # Of a still
+    edits:tuple, # That were made before it
+) -> bool:
+    "Has the run come by there?"
+    n, now = len(edits), history.edits
+    return round <= history.state.round and now[:n] == edits and (len(now) == n or now[n].round >= round)
+
+_by_state = 'fake', 'surface', 'arrows', 'moves', 'mesh', 'mesh_from', 'density', 'folded', 'pictures' # Of a frame
+
+class Shown(NamedTuple):
+    "A round that is shown again."
+    round:int
+    drawn:dict # Of a frame
+
+    def over(self,
+        frame, # A `Frame` of the present
+    ):
+        "The same with what was drawn of that round."
+        said, newest = frame.said, frame.said['newest']
+        words = said['words'] | dict(round=say('at_past', round=f'{self.round:,}', now=f'{newest:,}'))
+        acts = said['acts'] | dict(off=[act for act in said['acts']['off'] if act != 'now'])
+        drawn = {name: self.drawn.get(name) for name in _by_state}
+        return replace(frame, round=self.round, said=said | dict(words=words, acts=acts, is_past=True), **drawn)
 
 # %% ../nbs/65_lab.ipynb #5ad61adf
 def last_norms(
@@ -374,6 +443,10 @@ class LivePanel(Panel):
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
         self.run, self.forked_at = opened(run), None
+        self.reel, self._past, self._sought, self._turning = Reel(), None, '', threading.RLock()
+        self._followed = self._known = None # The history up to which the reel was looked through, and the points that it has been told of
+        self._waiting = deque() # Points of which nothing was drawn yet
+        self._filling = Pacer(.02, least=.05)
         speak(self.run.recipe.language)
         self.controls = self.rows()
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
@@ -396,15 +469,32 @@ class LivePanel(Panel):
         said = self.said()
         said |= dict(words=said['words'] | would, levels=said['levels'] | bound_levels(self.run.recipe))
         if self._readers and self._readers & self._homes: said |= self._by_layer(said['words'])
-        return replace(frame_of(self.run, self.scene, self.layers, said, self.doing), values=norms)
+        return self.composed(said, values=norms)
+
+    def composed(self, said:dict, **more):
+        "What is drawn of the round that is shown, with these words and other parts of a frame."
+        self._follow_run()
+        past, about = self._past, dict(doing=self.doing, said=said | dict(is_past=self._past is not None), **more)
+        about |= dict(round=self.round, records=self.run.records) if past else self._drawn_now()
+        frame = framed(self.scene, self.layers, **about)
+        return past.over(frame) if past else frame
+
+    def moment(self) -> Moment:
+        "The present."
+        return Moment(self.run, self.run.state)
+
+    def drawn(self, at:Moment) -> dict:
+        "Those parts of a frame that a moment decides."
+        return drawn_of(at, self.scene, self.layers)
 
     def said(self) -> dict:
         "Its words, controls and marks."
         hue = {'verdict': self.verdict.hue, 'log': 'bad' if self.trouble() else ''}
         gone = ['play' if self.playing else 'pause', *([] if self.verdict.plan else ['apply'])]
         layers_off = [] if self.scene.k else ['surface']
-        return dict(words=self.words(), hue=hue, acts=dict(gone=gone), controls=self._shown(), levels=levels_of(self.run),
-                    marks=self._told()[0], facts=self.verdict.facts, layers_off=layers_off)
+        time = dict(time=dict(ticks=self._told()[2]), newest=self.round, sought=self._sought)
+        return dict(words=self.words(), hue=hue, acts=dict(gone=gone, off=['now']), controls=self._shown(), levels=levels_of(self.run),
+                    marks=self._told()[0], facts=self.verdict.facts, layers_off=layers_off, **time)
 
     def words(self) -> dict:
         "What it says in words."
@@ -442,10 +532,11 @@ class LivePanel(Panel):
         self._layers = state, found
 
     def _told(self):
-        "What was done to the run, as marks and in words; made anew only where something was."
-        now = self.run, self.run.history.edits, self.run.folder, self.forked_at, self.run.recipe
+        "What was done to the run, as marks, in words and as ticks; made anew only where something was."
+        history = self.run.history
+        now = self.run, history.edits, self.run.folder, self.forked_at, self.run.recipe, history.rollbacks, history.diverged
         is_known = self._told_of is not None and all(a is b for a, b in zip(now, self._told_of))
-        if not is_known: self._told_of, self._tells = now, (marks_of(self.run), describe(self.run, self.forked_at))
+        if not is_known: self._told_of, self._tells = now, (marks_of(self.run), describe(self.run, self.forked_at), ticks_of(self.run)[-200:])
         return self._tells
 
     # -- the page --
@@ -459,12 +550,105 @@ class LivePanel(Panel):
     def hear(self, message):
         if message['kind'] == 'layer': self._order(lambda: self._set_layer(message['layer'], message['shown']))
         elif message['kind'] == 'sheet': self._order(lambda: self._open_sheet(message['page'], message['open']))
+        elif message['kind'] == 'seek': self._seek(message)
         else: super().hear(message)
 
     def _open_sheet(self, page, is_open): (self._readers.add if is_open else self._readers.discard)(page)
 
+    # -- what was: it is shown at once, also while the thread is in the middle of a round --
+    @property
+    def shown(self) -> int:
+        "The round that is shown."
+        past = self._past
+        return past.round if past else self.round
+
+    def scrub(self,
+        round:int|None=None, # None: the present
+    ):
+        """Show a round again, or the nearest that was kept. Training goes on meanwhile.
+
+        What is shown was drawn then; the run as it was, to the bit, is `run.fork(panel.shown)`."""
+        found = None if round is None else self.reel.near(check_whole('round', round))
+        is_nearer = found is not None and abs(found.round - round) < abs(self.round - round)
+        self._turn_to(found if is_nearer else None)
+
+    def _seek(self, message):
+        self._sought = str(message.get('nth', ''))
+        if 'by' in message: return self._turn_to(self._beside(1 if message['by'] > 0 else -1))
+        self.scrub(None if message['round'] is None else max(0, int(message['round'])))
+
+    def _beside(self, by):
+        found = self.reel.beside(self.shown, by)
+        if found is None and by < 0 and len(self.reel): found = self.reel.all[0]
+        return found if found and found.round < self.round else None
+
+    def _turn_to(self, kept):
+        if kept is None:
+            self._past = None
+            return self._order(self._be_present)
+        with self._turning:
+            self._past = Shown(kept.round, drawn_again(kept.thing.drawn))
+            newest = replace(self._newest, said=self._newest.said | dict(sought=self._sought, newest=self.round))
+            self.show(newest, urgent=True)
+
+    def _be_present(self): pass # the thread answers any order with a frame
+
+    def show(self, frame, urgent=False):
+        "As a stage does; but who looks at the past is not shown the present, nor the other way round."
+        with self._turning:
+            if self._past: frame = self._past.over(frame)
+            elif frame.said and frame.said.get('is_past'): return False
+            return super().show(frame, urgent)
+
+    def _drawn_now(self):
+        with self.run.lock:
+            at = self.moment()
+            drawn, history = self.drawn(at), self.run.history
+            if at.state is history.state: self._keep(at.round, drawn, history.edits)
+            return dict(round=at.round, records=history.records, **drawn)
+
+    def _keep(self, round, drawn, edits):
+        "Not what was edited or stepped by hand at that round: a fork from there begins before."
+        if not self.reel.wants(round) or edits and edits[-1].round >= round: return
+        kept = condensed(drawn)
+        size = sum(x.nbytes for name, x in kept.items() if name != 'mesh_from') # the latents are the same in each
+        self.reel.keep(round, Still(kept, edits), size)
+
+    def _follow_run(self):
+        "Let go of what the run has gone back behind, and see which points it has kept."
+        history, was = self.run.history, self._followed
+        self._followed = self.run, history
+        if was is None or was[0] is not self.run or _turned_back(was[1], history):
+            self.reel.drop(lambda kept: not lies_behind(history, kept.round, kept.thing.edits))
+            past = self._past
+            if past and all(kept.round != past.round for kept in self.reel.all): self._past = None
+        if history.kept is self._known: return
+        self._known, self._waiting = history.kept, deque(point for point in history.kept if self.reel.wants(point.state.round))
+
+    def _fill(self):
+        "Draw one of the points that the run has kept."
+        self._follow_run()
+        if not self._waiting: return
+        point = self._waiting.popleft()
+        with self.run.lock:
+            drawn = self.drawn(Moment(self.run, point.state, point.experiment))
+            self._keep(point.state.round, drawn, self.run.history.edits[:point.edits])
+
+    def _tasks(self): return [*super()._tasks(), self._filling.task(self._fill)]
+    def _is_restless(self): return bool(self._waiting) or super()._is_restless()
+    def _rest(self): self._fill()
+
+    def _start(self):
+        self._past = None
+        super()._start()
+
     def _set_layer(self, layer, shown):
         self.layers = [*(name for name in self.layers if name != layer), *([layer] if shown else [])]
+
+def _turned_back(was, now):
+    "Has a history left its way since it was another?"
+    is_longer = now.state.moves >= was.state.moves and now.edits[:len(was.edits)] == was.edits
+    return not is_longer or len(now.rollbacks) != len(was.rollbacks)
 
 def _about(history, player):
     "A player's last loss, and how often its present clip acts."
@@ -525,18 +709,23 @@ class SteeredPanel(LivePanel):
         self._shown_of = None # the page's control is put right, whatever becomes of this
         self._edit(self.controls.change(self.run.recipe, control, value, number))
 
-    def _step_once(self, what):
+    def _stand(self):
+        "Pause in the present."
         self._stop()
+        self._past = None
+
+    def _step_once(self, what):
+        self._stand()
         self.run.step(what)
 
     def _start_over(self):
-        self._stop()
+        self._stand()
         if self.round: self.run.leave() # the status line says where the next one goes
         self.run.reset()
         self.forked_at = None
 
     def _go_back(self):
-        self._stop()
+        self._stand()
         undone = self.run.back()
         self.note = say('gone_back', round=self.round, undone=undone) if undone else say('nothing_to_undo')
 
@@ -558,8 +747,10 @@ class KeptPanel(SteeredPanel):
     ):
         run = opened(run)
         for other in list(_labs.get(run, ())): other.give_way()
+        self._earlier = deque(maxlen=8) # Runs that it has left for others
         super().__init__(run, samples, **kwargs)
         self._join(run)
+        if self.round: self._order(self._be_present) # and then the thread draws what the run has kept
 
     def _join(self, run):
         self.run, self._keeper = run, Keeper(run)
@@ -574,6 +765,34 @@ class KeptPanel(SteeredPanel):
         self._siblings.discard(self)
         self._join(fork)
         self.forked_at = fork.round
+
+    def fork_here(self, **edits):
+        """Pause, and go on from the round that is shown, as a run of its own with these edits. The run that the panel had
+        stays as it is, and `back` returns to it. Where that one has a folder, the fork has one beside it."""
+        round = self.shown
+        self._order(lambda: self._fork_here(round, edits))
+
+    def _fork_here(self, round, edits):
+        self._stand()
+        fork = self.run.fork(round, **edits)
+        if self.run.folder: fork.folder = beside(self.run.folder)
+        self._leave_for(fork)
+        if fork.folder: self._save_now()
+        self.note = say('forked_here', round=round)
+
+    def _leave_for(self, fork):
+        self._earlier.append(self.run)
+        self._move_to(fork)
+
+    def _return_to(self, run):
+        self._move_to(run)
+        self.forked_at = None
+
+    def _go_back(self):
+        super()._go_back()
+        if self.note != say('nothing_to_undo') or not self._earlier: return
+        self._return_to(self._earlier.pop())
+        self.note = say('former_run')
 
     def give_way(self):
         "Pause for another panel of the run; with the last page that shows this one, it goes for good."
@@ -601,7 +820,7 @@ class KeptPanel(SteeredPanel):
         "Write the run to its folder; one that has none gets one in the run folder of settings.ini."
         self._order(self._save)
 
-    def deeds(self): return super().deeds() | {'save': self.save}
+    def deeds(self): return super().deeds() | {'save': self.save, 'fork_here': self.fork_here, 'now': self.scrub}
 
     def _save(self):
         if not self.run.folder: self.run.folder = self._new_folder()
@@ -689,8 +908,8 @@ class Lab(KeptPanel):
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
         **kwargs, # For `LivePanel`
     ):
-        super().__init__(run, samples, **kwargs)
         self._visits, self.compared = Visits(self._tell_findings), None
+        super().__init__(run, samples, **kwargs)
         self.room = VBox() # for a comparison that is opened
         self._whole = VBox([self, self.room])
         if self.round: self._order(lambda: None) # the doctor looks at what is there
@@ -740,16 +959,17 @@ class Lab(KeptPanel):
         if not self.playing: self.answer() # a playing lab shows it with its next frame
 
     def _obey(self, order):
-        self._visits.break_off(wanted=order != self._end)
+        if order != self._be_present: self._visits.break_off(wanted=order != self._end)
         super()._obey(order)
 
     def _fail(self, error):
         self._visits.break_off()
         super()._fail(error)
 
-    def _tasks(self): return [*super()._tasks(), self._visits.pacer.task(self._rest)]
-    def _is_restless(self): return self._visits.is_wanted
-    def _rest(self): self._visits.go_on(self.run)
+    def _tasks(self): return [*super()._tasks(), self._visits.pacer.task(self._visit)]
+    def _is_restless(self): return self._visits.is_wanted or super()._is_restless()
+    def _rest(self): self._visit() if self._visits.is_wanted else super()._rest()
+    def _visit(self): self._visits.go_on(self.run)
     def _forget(self): self._visits.findings = None
 
     def _open_compare(self, seeds):
@@ -764,6 +984,7 @@ class Lab(KeptPanel):
     def _apply(self, findings):
         if not findings or isinstance(findings, Exception) or not findings[0].remedy:
             raise ValueError("apply_remedy: the doctor has named no remedy; one is offered where a run is ill")
+        self._past = None
         run = apply(self.run, findings[0])
         if is_fork := run is not self.run: self._move_to(run)
         self._forget()

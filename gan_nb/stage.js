@@ -1088,7 +1088,7 @@ class Chart extends Drawn {
     this.rounds = [first, last];
     this.axes(ctx, colours, low, high, log);
     this.marks(ctx, colours);
-    if (this.spec.now) this.now(ctx, colours);
+    if (this.spec.now || (this.spec.past && this.held.is_past)) this.now(ctx, colours);
     ctx.save();
     ctx.beginPath();
     ctx.rect(left, top - 2, right - left, bottom - top + 4);
@@ -1855,36 +1855,80 @@ class Flow extends Part {
   }
 }
 
-/** The rounds that were kept, on a slider, with what was done on the way as ticks over it. */
+/** The rounds that were kept, on a slider, with what was done on the way as ticks over it. A page without a kernel knows
+    these rounds, and the slider counts them; a kernel knows them itself, and the slider says a round up to the newest. */
 class Time extends Part {
   constructor(view, spec) {
     super(view, spec);
     this.node = element("div", `gnb-time ${spec.class ?? ""}`);
     this.ticks = element("div", "gnb-ticks");
-    this.slider = element("input", "gnb-slider", { type: "range", min: 0, step: 1 });
+    this.slider = element("input", "gnb-slider", { type: "range", min: 0, step: 1, title: this.word("time_tip") });
     this.slider.setAttribute("aria-label", this.word("round"));
-    this.slider.addEventListener("input", () => this.page.tell("seek", { at: +this.slider.value }));
+    this.slider.addEventListener("input", () => this.move(+this.slider.value));
+    this.slider.addEventListener("keydown", (event) => this.press(event));
     this.node.append(this.ticks, this.slider);
+    [this.asked, this.nth] = [-Infinity, 0];
   }
 
-  lay({ rounds, ticks: done }) {
-    this.slider.max = Math.max(rounds.length - 1, 0);
+  get isKept() { return !!this.held.time?.rounds; }
+
+  move(to) {
+    if (this.isKept) return this.page.tell("seek", { at: to });
+    this.paint(to);
+    this.seek({ round: to >= this.held.newest ? null : to });
+  }
+
+  /** From one kept round to the next, however far they are apart. */
+  press(event) {
+    const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (!by || this.isKept) return;
+    event.preventDefault();
+    this.seek({ by });
+  }
+
+  /** One question at a time: of many places that the hand passes while the kernel answers, the newest counts. */
+  seek(where) {
+    this.wanted = where;
+    if (this.pending && performance.now() - this.asked < 500) return;
+    [this.pending, this.asked, this.wanted] = [`${this.page.id}-${++this.nth}`, performance.now(), null];
+    this.page.tell("seek", { ...where, nth: this.pending });
+  }
+
+  lay(done, place) {
     this.ticks.replaceChildren(...done.map(({ round, text, hue }) => {
       const tick = element("button", `gnb-tick gnb-${hue}`, { type: "button", title: text });
       tick.setAttribute("aria-label", text);
-      tick.style.left = `${100 * placeOf(round, rounds)}%`;
-      tick.addEventListener("click", () => this.page.tell("seek", { round }));
+      tick.style.left = `${100 * place(round)}%`;
+      tick.addEventListener("click", () => (this.isKept ? this.page.tell("seek", { round }) : this.seek({ round })));
       return tick;
     }));
   }
 
   show() {
-    const { time, at = 0, words } = this.held;
+    const { time, at = 0, words, newest = 0, round = 0, sought } = this.held;
     if (!time) return;
-    if (time !== this.time) this.lay((this.time = time));
-    this.slider.value = at;
     this.slider.setAttribute("aria-valuetext", words?.round ?? "");
-    this.slider.style.setProperty("--part", `${(100 * at) / Math.max(time.rounds.length - 1, 1)}%`);
+    if (this.isKept) {
+      if (time !== this.time) this.lay((this.time = time).ticks, (there) => placeOf(there, time.rounds));
+      this.slider.max = Math.max(time.rounds.length - 1, 0);
+      return this.paint(at);
+    }
+    if (time !== this.time || Math.abs(newest - this.laidTo) > 0.004 * newest) {
+      [this.time, this.laidTo] = [time, newest];
+      this.lay(time.ticks.filter((tick) => tick.round <= newest), (there) => there / Math.max(newest, 1));
+    }
+    if (sought === this.pending) {
+      this.pending = null;
+      if (this.wanted) this.seek(this.wanted);
+    }
+    this.slider.max = Math.max(newest, 1);
+    this.node.classList.toggle("gnb-past", !!this.held.is_past);
+    if (!this.slider.matches(":active")) this.paint(round);
+  }
+
+  paint(value) {
+    this.slider.value = value;
+    this.slider.style.setProperty("--part", `${(100 * value) / Math.max(+this.slider.max, 1)}%`);
   }
 }
 

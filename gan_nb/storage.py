@@ -249,6 +249,7 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forget_a
 # %% ../nbs/41_storage.ipynb #38fcd0b4
 checkpoint_name, best_name = 'checkpoint.safetensors', 'best.safetensors'
 _older = re.compile(r'checkpoint-(\d{1,18})\.safetensors')
+_point = re.compile(r'(\d{1,18})-[0-9a-f]{12}\.safetensors')
 
 def _round_of(name):
     "The round in an older checkpoint's name; None for any other file."
@@ -281,11 +282,20 @@ class Shelf:
         rounds = sorted((r for r in map(_round_of, names) if r is not None), reverse=True)
         return [p for p in (self.newest, *map(self.older, rounds)) if p.is_file()]
 
+    @property
+    def points(self): return self.folder/'points'
+
+    def found_points(self) -> list: # Paths, those of early moves first
+        "The points to go back to that lie in the folder."
+        names = os.listdir(self.points) if self.points.is_dir() else []
+        moves = sorted((int(m[1]), name) for name in names if (m := _point.fullmatch(name)))
+        return [self.points/name for _, name in moves]
+
     def tidy(self):
         "Remove what a process that was killed left half written."
-        if not self.folder.is_dir(): return
-        for name in os.listdir(self.folder):
-            if name.startswith('.part-'): shutil.rmtree(self.folder/name, ignore_errors=True)
+        for folder in (self.folder, self.points):
+            for name in os.listdir(folder) if folder.is_dir() else ():
+                if name.startswith('.part-'): shutil.rmtree(folder/name, ignore_errors=True)
 
 # %% ../nbs/41_storage.ipynb #c4db204b
 _opening = 300 # Bytes at the beginning of a file, with its checksum
@@ -365,6 +375,15 @@ class Store(Shelf):
         self._settle()
         for file in self.found():
             if file != self.newest and _round_of(file.name) not in self.known[:-1]: file.unlink()
+
+    def write_points(self,
+        wanted:dict, # Their names to functions that give the bytes
+    ):
+        "Bring the points to go back to up to date: what has that name already stays, what has another goes. Raises `OSError`."
+        for file in self.found_points():
+            if file.name not in wanted: file.unlink()
+        for name, content in wanted.items():
+            if not (self.points/name).is_file(): write_whole(self.points/name, content())
 
     def _set_aside(self, round):
         "Give the newest checkpoint a second name, before the one of `round` takes its place."

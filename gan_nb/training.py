@@ -22,7 +22,7 @@ from torch import Tensor
 from . import data as sets
 from .acts import by_hand, gone_back, with_act
 from .build import build, rebuilt
-from .checkpoints import about_file, as_ini, content, flight_record, longer
+from .checkpoints import about_file, as_ini, content, flight_record, longer, points_in
 from .core import Diverged, as_path, check_room, check_whole, nearest, stream
 from .divergence import skips_of
 from .driving import Best, Keeper, Pacer, Progress, drive, replay, signals_noted
@@ -48,7 +48,8 @@ class Run:
     """A recipe in the making: `fit` it, look at its `records` and `samples`, `edit` it, `save` it, `fork` it.
 
     Its records take at most 23 MB of memory: of more than 200,000 moves the older ones are kept thinly, and all of
-    them in records.csv, if it has a folder. Raises `ValueError` for what is not allowed."""
+    them in records.csv, if it has a folder. Of its states it keeps up to 64, evenly spread, for forks: 128 MiB of them
+    at most, but always four; and 32 MiB in its folder. Raises `ValueError` for what is not allowed."""
     def __init__(self,
         of='article', # The name of a recipe, or a Recipe
         seed:int=0, # Decides initial weights and every batch
@@ -355,7 +356,8 @@ class Run:
             self._refuse_not_finite()
             if path.suffix == '.safetensors': return write_whole(path, self._content()) or path
             beside = {'recipe.ini': as_ini(self.recipe, self.seed), **({} if self.divergence else {'diverged.json': None})}
-            return self.folders.save(path, self.round, self.records, self._content, beside, overwrite)
+            points = points_in(self.history, self.start_recipe)
+            return self.folders.save(path, self.round, self.records, self._content, beside, overwrite, points)
 
     def _content(self, **more):
         return content(self.history, self.start_recipe, self.keep, self.folders.missing, **more)

@@ -182,6 +182,52 @@ def test_everything_is_in_sight_and_nothing_moves(panel, pictures):
 
 
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
+def test_time_is_scrubbed_and_forked(panel, pictures):
+    page, slider, root = panel, panel.locator(".gnb-time input"), "document.querySelector('.gnb')"
+    page.locator(".gnb").evaluate("e => e.scrollIntoView()")
+    press(page, "Play")
+    until_round_above(page, 60)
+    page.get_by_role("slider", name="rate", exact=True).first.press("ArrowRight")
+    page.get_by_text(re.compile("lr_gen .* →")).first.wait_for()
+    until_round_above(page, rounds(page) + 60)
+    press(page, "Pause")
+    until_doing(page, "paused")
+    newest, painted = rounds(page), page.evaluate(ink)
+    box = slider.bounding_box()
+    along = lambda part: (box["x"] + 7 + part * (box["width"] - 14), box["y"] + box["height"] / 2)
+    page.mouse.move(*along(1))
+    page.mouse.down()
+    for part in (.9, .7, .5, .3): page.mouse.move(*along(part))
+    page.mouse.up()
+    near = f"n => {root}.gnb.held.is_past && Math.abs(+{root}.dataset.round - n) <= 25"
+    page.wait_for_function(near, arg=.3 * newest)
+    shown = rounds(page)
+    assert page.locator(".gnb-clock").inner_text() == f"round {shown:,} of {newest:,}"
+    assert page.evaluate(ink)[:2] != painted[:2], "another picture, and a line in the charts"
+    slider.press("ArrowLeft")
+    page.wait_for_function(f"n => +{root}.dataset.round < n", arg=shown)
+    tick = page.locator(".gnb-tick").first
+    assert re.match(r"lr_gen .* → .*, rounds? \d+", tick.get_attribute("title"))
+    tick.click()
+    at = int(re.search(r"rounds? (\d+)", tick.get_attribute("title"))[1])
+    page.wait_for_function(near, arg=at)
+    page.screenshot(path=pictures/"past.png")
+    press(page, "Now")
+    page.wait_for_function(f"n => !{root}.gnb.held.is_past && +{root}.dataset.round === n", arg=newest)
+    slider.evaluate("(s, to) => { s.value = to; s.dispatchEvent(new Event('input')); }", newest // 2)
+    page.wait_for_function(near, arg=newest // 2)
+    shown = rounds(page)
+    press(page, "Fork here")
+    page.get_by_text(f"This is a fork from round {shown}").wait_for()
+    page.wait_for_function(f"n => !{root}.gnb.held.is_past && +{root}.dataset.round === n && {root}.gnb.held.newest === n", arg=shown)
+    assert all(round < shown for round, _ in facts(page))
+    press(page, "Step round")
+    page.wait_for_function(f"n => +{root}.dataset.round === n + 1", arg=shown)
+    press(page, "Back")
+    page.wait_for_function(f"n => +{root}.dataset.round === n", arg=newest)
+
+
+@pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
 def test_a_bound_is_dragged_in_the_chart(panel):
     page = panel
     page.get_by_role("combobox", name="clip", exact=True).nth(1).select_option("global_norm")

@@ -20,7 +20,7 @@ is_long = seconds >= 600
 cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nrun = Run('ring', batch_size=64, hidden=(32, 32), threads=1)\nrun.step()",
          "lab = Lab(run)\nlab",
          "import gc, json, threading; gc.collect()\n"
-         "print('facts', json.dumps({'rss': int(open('/proc/self/statm').read().split()[1]) * 4096, 'threads': [t.name for t in threading.enumerate() if 'gan_nb' in t.name], 'round': run.round, 'edits': len(run.edits)}))",
+         "print('facts', json.dumps({'rss': int(open('/proc/self/statm').read().split()[1]) * 4096, 'threads': [t.name for t in threading.enumerate() if 'gan_nb' in t.name], 'round': lab.run.round, 'edits': len(lab.run.edits), 'stills': len(lab.reel)}))",
          "lab.close(); run.history.records.table(); print('closed')"]
 
 
@@ -50,6 +50,20 @@ def drag(page):
     for _ in range(8): page.keyboard.press(random.choice(["ArrowLeft", "ArrowRight"]))
 
 
+def scrub(page):
+    "To three rounds that were kept, one after the other."
+    for part in (.2, .7, .4):
+        page.locator(".gnb-time input").evaluate("(s, part) => { s.value = Math.floor(part * s.max); s.dispatchEvent(new Event('input')); }", part)
+        page.wait_for_function("() => { const { held } = document.querySelector('.gnb').gnb; return held.is_past && held.round < held.newest; }")
+
+
+def go_on_from_there(page, turn):
+    "Back to the present, or on with a fork."
+    if turn % 2: return press(page, "Now")
+    press(page, "Fork here")
+    page.wait_for_function("() => { const { held } = document.querySelector('.gnb').gnb; return !held.is_past && held.round === held.newest; }")
+
+
 def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
     random.seed(0)
     with playwright.sync_playwright() as p, jupyter(tmp_path_factory.mktemp("soak")) as server:
@@ -72,6 +86,8 @@ def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
                 page.wait_for_function("() => document.querySelector('.gnb').dataset.doing === 'paused'")
                 press(page, "Step round")
                 press(page, "Back")
+                scrub(page)
+                go_on_from_there(page, turn)
                 if turn % 3 == 0: press(page, "Reset")
                 if turn % 5 == 0: run_until_it_shows(page, 1, play)
                 if turn % 12 == 0 or not is_long: # seldom: a notebook keeps a fifth of a MiB whenever another cell is run
