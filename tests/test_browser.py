@@ -477,6 +477,35 @@ def test_a_stage_of_ones_own_and_a_bound_in_a_histogram(server, browser):
         page.get_by_text(re.compile(r"heard clip_disc 0\.\d+ False")).wait_for()
 
 
+arms = "{'clip_disc': [None, ('global_norm', 1.), ('global_norm', .1), ('value', .01)]}"
+compared = f"from gan_nb.compare import Compare\npanel = Compare.of('ring', {arms}, seeds=2, hidden=(8,), batch_size=16, threads=1)\npanel"
+clipped = "from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(Run('ring', clip_disc=('value', .01), hidden=(8,), batch_size=16, threads=1))\nlab"
+
+def test_runs_are_compared_side_by_side_and_by_the_lab(server, browser, pictures):
+    with notebook(browser, server, "compared", [compared, clipped], size=(1366, 1000)) as page:
+        run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
+        press(page, "Play")
+        until_round_above(page, 5)
+        press(page, "Pause")
+        until_doing(page, "paused")
+        assert min(page.evaluate(ink)) > 50 and len(page.evaluate(ink)) == 5, "the pictures and four charts"
+        page.get_by_text("clip_disc none | global norm 1.0 | global norm 0.1 | value 0.01 · same start · same batches · 2 seeds").wait_for()
+        place = page.locator(".gnb-multiples .gnb-place")
+        place.click(position={"x": place.bounding_box()["width"] * .6, "y": 100})
+        page.get_by_text("from global norm 0.1, by pairs").wait_for()
+        press(page, "Evaluate")
+        page.get_by_text("sliced Wasserstein distance, at round").wait_for()
+        page.get_by_role("combobox", name="in step by").select_option("evaluations")
+        page.get_by_text(re.compile(r"^\d+ gradient evaluations$")).wait_for()
+        page.screenshot(path=pictures/"compare.png")
+        press(page, "Restart")
+        page.wait_for_function(f"() => ({read_round})() === 0")
+        run_until_it_shows(page, 1, page.get_by_role("button", name="Compare", exact=True))
+        press(page, "Compare")
+        page.get_by_text("clip_disc none | value 0.01 · same start").last.wait_for()
+        assert page.locator(".gnb").count() == 3 and not page.locator(".gnb-error:visible").count()
+
+
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
 def test_a_slow_page_slows_the_picture_and_loses_nothing(panel):
     page = panel
@@ -514,35 +543,6 @@ def test_a_restarted_kernel(panel):
     page.wait_for_function("() => +document.querySelector('.gnb').dataset.round > 3")
     press(page, "Pause")
     page.get_by_role("button", name="Play", exact=True).wait_for()
-
-
-arms = "{'clip_disc': [None, ('global_norm', 1.), ('global_norm', .1), ('value', .01)]}"
-compared = f"from gan_nb.compare import Compare\npanel = Compare.of('ring', {arms}, seeds=2, hidden=(8,), batch_size=16, threads=1)\npanel"
-clipped = "from gan_nb import Run\nfrom gan_nb.lab import Lab\nlab = Lab(Run('ring', clip_disc=('value', .01), hidden=(8,), batch_size=16, threads=1))\nlab"
-
-def test_runs_are_compared_side_by_side_and_by_the_lab(server, browser, pictures):
-    with notebook(browser, server, "compared", [compared, clipped], size=(1366, 1000)) as page:
-        run_until_it_shows(page, 0, page.get_by_role("button", name="Play", exact=True))
-        press(page, "Play")
-        until_round_above(page, 5)
-        press(page, "Pause")
-        until_doing(page, "paused")
-        assert min(page.evaluate(ink)) > 50 and len(page.evaluate(ink)) == 5, "the pictures and four charts"
-        page.get_by_text("clip_disc none | global norm 1.0 | global norm 0.1 | value 0.01 · same start · same batches · 2 seeds").wait_for()
-        place = page.locator(".gnb-multiples .gnb-place")
-        place.click(position={"x": place.bounding_box()["width"] * .6, "y": 100})
-        page.get_by_text("from global norm 0.1, by pairs").wait_for()
-        press(page, "Evaluate")
-        page.get_by_text("sliced Wasserstein distance, at round").wait_for()
-        page.get_by_role("combobox", name="in step by").select_option("evaluations")
-        page.get_by_text(re.compile(r"^\d+ gradient evaluations$")).wait_for()
-        page.screenshot(path=pictures/"compare.png")
-        press(page, "Restart")
-        page.wait_for_function(f"() => ({read_round})() === 0")
-        run_until_it_shows(page, 1, page.get_by_role("button", name="Compare", exact=True))
-        press(page, "Compare")
-        page.get_by_text("clip_disc none | value 0.01 · same start").last.wait_for()
-        assert page.locator(".gnb").count() == 3 and not page.locator(".gnb-error:visible").count()
 
 
 @pytest.mark.parametrize("panel", [ring], ids=["ring"], indirect=True)
