@@ -691,7 +691,8 @@ def _told(one):
     if one.get('difference') is None: return say('so_much', mean=_number(one['mean'], 3))
     told = dict(mean=_number(one['mean'], 3), difference=('+' if one['difference'] > 0 else '') + _number(one['difference']))
     if one['interval'] is None: return say('so_much_of_one', **told)
-    return say('so_much_more', **told, **dict(zip(('low', 'high'), map(_number, one['interval']))))
+    low, high = one['interval']
+    return say('so_much_more', **told, half=_number(None if None in (low, high) else (high - low) / 2)) # Student's interval lies evenly around it
 
 # %% ../nbs/79_compare.ipynb #cmp00049
 def with_and_without(
