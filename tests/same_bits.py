@@ -151,7 +151,7 @@ def checkpoint_content(file) -> dict:
 def folder_content(folder) -> dict:
     "Of each file what does not depend on the clock."
     found = {}
-    for file in sorted(folder.iterdir()):
+    for file in sorted(path for path in folder.iterdir() if path.is_file()): # the states that a run keeps lie in a folder of their own
         if file.suffix == ".safetensors":
             found |= {f"{file.name} {name}": value for name, value in checkpoint_content(file).items()}
         elif file.suffix == ".csv":
