@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from .core import listed
 from .gan import player_names
-from .history import History, edited
+from .history import History, edited, thinned
 from .recipes import Recipe, shorten
 from .records import Records
 from .round import tensors
@@ -105,9 +105,7 @@ def _in_turn(history, script):
 def _without(changes, names): return {name: value for name, value in changes.items() if name not in names}
 
 # %% ../nbs/47_acts.ipynb #3ced0503
-def _few(kept, most=16):
-    "Every second or fourth of many points: what was reset is seldom forked."
-    return kept if len(kept) <= most else _few(kept[::2], most)
+_most_of_reset = 16 # Points: what was reset is seldom forked
 
 def _bare(history):
     return replace(history, records=Records(most=history.records.most), kept=(), past=())
@@ -141,7 +139,7 @@ def with_act(
     drag = Drag(changes, was, at.round, at.round, at.moves)
     longer = past[-1].drag.joined(drag) if past else None
     if longer: past = (*past[:-1], replace(past[-1], drag=longer))
-    else: past = (*past, Act(drag, replace(before, past=(), kept=_few(before.kept)) if 'reset' in changes else _bare(before)))
+    else: past = (*past, Act(drag, replace(before, past=(), kept=thinned(before.kept, _most_of_reset)) if 'reset' in changes else _bare(before)))
     came_to_nothing = past[-1].before.state is after.state
     return replace(after, past=past[:-1] if came_to_nothing else _bounded(past))
 

@@ -23,7 +23,7 @@ from .core import Diverged, brief, first_line
 from .divergence import first_not_finite
 from .games import State
 from .gan import players
-from .history import Edit, History, Point, begun, check_every, room_for
+from .history import Edit, History, Point, begun, check_every, room_for, thinned
 from .recipes import Recipe, as_text, expand, live, local, pairs
 from .records import Records, columns
 from .round import tensors
@@ -388,8 +388,7 @@ def points_in(
     start_recipe:Recipe, # That it began with
 ) -> dict: # Names to functions that give the bytes
     "The points of a history that go to the disk."
-    kept, room = history.kept, room_for(history.state, most_bytes_of_points, least=2)
-    while len(kept) > room: kept = kept[::2]
+    kept = thinned(history.kept, room_for(history.state, most_bytes_of_points, least=2))
     named = {point_name(start_recipe, history, p.moves, p.edits): p for p in kept if p.moves >= check_every} # before, the seed is as good
     return {name: lambda p=p: pack({'round': p.state.round, 'moves': p.moves}, flatten(tensors(p.state))) for name, p in named.items()}
 
@@ -497,8 +496,7 @@ def with_points_of(
         except Damaged: continue
         if point: found[point.moves] = point
     kept = tuple(found[moves] for moves in sorted(found))
-    while len(kept) > room_for(history.state): kept = kept[::2]
-    return dataclasses.replace(history, kept=kept)
+    return dataclasses.replace(history, kept=thinned(kept, room_for(history.state)))
 
 def _read_point(history, first, name, about, flat):
     "The point; None if it does not lie on the way."

@@ -46,10 +46,14 @@ def digest(run):
     return f"round {run.round}: {found.hexdigest()}"
 
 
+def settings(row):
+    "Of a combination."
+    return {**small, **{name: value for factor, choice in row.items() for name, value in factors[factor][choice].items()}}
+
+
 def came(row, shards, rounds, team):
-    given = {name: value for factor, choice in row.items() for name, value in factors[factor][choice].items()}
     try:
-        run = Run("ring", shards=shards, **{**small, **given})
+        run = Run("ring", shards=shards, **settings(row))
         if team: share_out(team, run)
     except ValueError as error: return f"refused: {error}"
     try:

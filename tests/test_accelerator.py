@@ -11,18 +11,15 @@ from gan_nb.core import listed
 from gan_nb.engines import Captured, as_function
 from gan_nb.round import play, tensors
 from helpers import covering
-from play_shards import factors, small
+from play_shards import factors, settings
 
 rows = covering(factors, int(os.environ.get("STRENGTH", 2)))
-
-
-def settings(row): return {**small, "unroll": 2, **{name: value for factor, choice in row.items() for name, value in factors[factor][choice].items()}}
 
 
 @pytest.mark.parametrize("row", rows, ids=lambda row: "-".join(row.values()).replace(" ", "_"))
 def test_what_is_recorded_stays_on_the_accelerator(row):
     "Batches, a round, its row and the look at it: one pass, of which a GPU makes a recording."
-    try: experiment, state = there("ring", **settings(row))
+    try: experiment, state = there("ring", **{"unroll": 2, **settings(row)})
     except ValueError: return # there is no such recipe anywhere
     with accelerator() as watched:
         after, table, finite = Captured(experiment, state, recorded, as_function(experiment, state))._play(state, 2)
