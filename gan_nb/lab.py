@@ -7,7 +7,7 @@ __all__ = ['acts', 'picture_kinds', 'describe', 'done_to', 'Verdict', 'Speed', '
            'losses_chart', 'norms_chart', 'bounds_charts', 'altered_chart', 'views_of', 'player_title', 'row',
            'all_settings', 'time_bar', 'share_sheet', 'layers_sheet', 'lab_parts', 'levels_of', 'marks_of', 'ticks_of',
            'Moment', 'Still', 'lies_behind', 'Shown', 'last_norms', 'bound_levels', 'would_clip', 'opened', 'Panel',
-           'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
+           'Roomy', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -428,6 +428,31 @@ class Panel(Worker, Stage):
 
     def _is_looked_at(self): return self.is_wanted
     def _draw_next(self): self.show(self.frame())
+
+class Roomy(Panel):
+    "A panel below which another one may be opened."
+    below = room = _whole = None
+
+    def _furnish(self):
+        self.room = VBox()
+        self._whole = VBox([self, self.room])
+
+    def _repr_mimebundle_(self, **kwargs): return self._whole._repr_mimebundle_(**kwargs)
+
+    def _open_below(self, panel):
+        "In the place of what was open there."
+        self._close_below()
+        self.below = panel
+        self.room.children = [panel, *([panel.room] if getattr(panel, 'room', None) else [])]
+        self.room.layout.margin = '10px 0 0 0'
+
+    def _close_below(self):
+        if self.below is not None: self.below.close()
+        self.below = None
+
+    def _clear_room(self):
+        if self.below is not None: self.below.close()
+        for box in (self.room, self._whole): box and box.close()
 
 # %% ../nbs/65_lab.ipynb #110d76ad
 class LivePanel(Panel):
@@ -899,7 +924,7 @@ class Visits:
         return next(self._parts)
 
 # %% ../nbs/65_lab.ipynb #ca4c48b2
-class Lab(KeptPanel):
+class Lab(Roomy, KeptPanel):
     """A panel for `run`: train, pause, step, and edit its recipe.
 
     Its buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them."""
@@ -908,13 +933,12 @@ class Lab(KeptPanel):
         samples:int|None=None, # How many are shown; None: 64 images or 300 points
         **kwargs, # For `LivePanel`
     ):
-        self._visits, self.compared = Visits(self._tell_findings), None
+        self._visits = Visits(self._tell_findings)
         super().__init__(run, samples, **kwargs)
-        self.room = VBox() # for a comparison that is opened
-        self._whole = VBox([self, self.room])
+        self._furnish() # for a comparison that is opened
         if self.round: self._order(lambda: None) # the doctor looks at what is there
 
-    def _repr_mimebundle_(self, **kwargs): return self._whole._repr_mimebundle_(**kwargs)
+    compared = property(lambda self: self.below)
 
     def diagnosis(self,
         timeout:float=60, # Seconds
@@ -951,8 +975,7 @@ class Lab(KeptPanel):
     def close(self):
         "Stop, save the run if it has a folder, and take the panel off the page, with what was opened below it."
         super().close()
-        if getattr(self, 'compared', None) is not None: self.compared.close()
-        for box in (getattr(self, 'room', None), getattr(self, '_whole', None)): box and box.close()
+        self._clear_room()
 
     def _tell_findings(self, findings):
         self.verdict.show(findings)
@@ -976,9 +999,7 @@ class Lab(KeptPanel):
         from gan_nb.compare import Compare, with_and_without
         self._stop()
         panel = Compare(with_and_without(self.run, seeds))
-        if self.compared is not None: self.compared.close()
-        self.compared = panel
-        self.room.children, self.room.layout.margin = [panel], '10px 0 0 0'
+        self._open_below(panel)
         self.note = say('compared_below', round=panel.round, what=panel.differ)
 
     def _apply(self, findings):

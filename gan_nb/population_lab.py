@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from ipywidgets import VBox
 
 from .doctor import diagnosing, diseases, line
 from .driving import Pacer
-from .lab import Lab, Panel
+from .lab import Lab, Roomy
 from .landscape import window_of
 from .plots import BAD, CHOSEN, FAKE, FRAME, GOOD, REAL, ROWS, Picture, tile
 from .population import Population
@@ -318,7 +317,7 @@ def population_parts(
     return [*_above(), *body, part('bar', 'gnb-foot', children=foot)]
 
 # %% ../nbs/75_population_lab.ipynb #ef7b67c2
-class PopulationLab(Panel):
+class PopulationLab(Roomy):
     """A panel for a population: play, pause, look at all members, open one in a lab.
 
     Its buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them."""
@@ -330,19 +329,18 @@ class PopulationLab(Panel):
         if not isinstance(population, Population):
             came = type(population).__name__
             raise ValueError(f"population: {came} came; allowed is a Population; for a single run there is Lab")
-        self.population, self.chosen, self.opened = population, 0, None
+        self.population, self.chosen = population, 0
         speak(population.recipes[0].language)
         self.n, self.ward, self._traces = n or shown_of_each(population), Ward(population), Traces(population)
         self._table, self._ground, self._drawn_at = places(population), ground(population, self.n), None
         self._names = [_named(member, member) for member in population.members]
         columns, rows, _ = self._table
         self._open(population_parts(columns, len(rows)), fps, label='population_lab')
-        self.room = VBox() # for a lab that is opened
-        self._whole = VBox([self, self.room])
+        self._furnish() # for a lab that is opened
         self.answer()
         if self.round: self._order(lambda: None) # the doctor looks at what is there
 
-    def _repr_mimebundle_(self, **kwargs): return self._whole._repr_mimebundle_(**kwargs)
+    opened = property(lambda self: self.below)
 
     @property
     def player(self): return self.population
@@ -375,8 +373,7 @@ class PopulationLab(Panel):
     def close(self):
         "Stop and take the panel off the page. The population stays as it is, and so does a run that was opened."
         self._dismiss()
-        if getattr(self, 'opened', None) is not None: self.opened.close()
-        for box in (getattr(self, 'room', None), getattr(self, '_whole', None)): box and box.close()
+        self._clear_room()
         super().close()
 
     # -- what it shows --
@@ -445,9 +442,8 @@ class PopulationLab(Panel):
 
     def _open_member(self):
         self._stop()
-        if self.opened is not None: self.opened.close()
-        self.opened = Lab(self.population.run(self.chosen))
-        self.room.children, self.room.layout.margin = [self.opened, self.opened.room], '10px 0 0 0'
+        self._close_below()
+        self._open_below(Lab(self.population.run(self.chosen)))
         self.note = say('opened_below', i=self.chosen)
 
     # -- the doctor --
