@@ -468,7 +468,7 @@ class LivePanel(Panel):
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
         self.run, self.forked_at = opened(run), None
-        self.reel, self._past, self._sought, self._turning = Reel(), None, '', threading.RLock()
+        self.reel, self._past, self._sought, self._wanted, self._turning = Reel(), None, '', None, threading.RLock()
         self._followed = self._known = None # The history up to which the reel was looked through, and the points that it has been told of
         self._waiting = deque() # Points of which nothing was drawn yet
         self._filling = Pacer(.02, least=.05)
@@ -593,9 +593,28 @@ class LivePanel(Panel):
         """Show a round again, or the nearest that was kept. Training goes on meanwhile.
 
         What is shown was drawn then; the run as it was, to the bit, is `run.fork(panel.shown)`."""
-        found = None if round is None else self.reel.near(check_whole('round', round))
-        is_nearer = found is not None and abs(found.round - round) < abs(self.round - round)
-        self._turn_to(found if is_nearer else None)
+        self._wanted = round if round is None else check_whole('round', round)
+        found, is_nearer = self._nearest(round), self._nearer(round) is not None
+        if found or not is_nearer: self._turn_to(found)
+        if is_nearer: self._order(lambda: self._draw_and_turn(round))
+
+    def _nearest(self, round):
+        "Of what was drawn; None: the present is nearer."
+        found = None if round is None else self.reel.near(round)
+        return found if found and abs(found.round - round) < abs(self.round - round) else None
+
+    def _nearer(self, round):
+        "A point that the run has kept, nearer than all that was drawn, and than the present."
+        if round is None: return None
+        found, away = self._nearest(round), lambda point: abs(point.state.round - round)
+        nearest = min((point for point in self.run.history.kept if self.reel.wants(point.state.round)), key=away, default=None)
+        return nearest if nearest and away(nearest) < abs((found or self).round - round) else None
+
+    def _draw_and_turn(self, round):
+        if self._wanted != round: return # somebody has gone on
+        self._follow_run()
+        if point := self._nearer(round): self._draw_point(point)
+        self._turn_to(self._nearest(round))
 
     def _seek(self, message):
         self._sought = str(message.get('nth', ''))
@@ -653,8 +672,9 @@ class LivePanel(Panel):
     def _fill(self):
         "Draw one of the points that the run has kept."
         self._follow_run()
-        if not self._waiting: return
-        point = self._waiting.popleft()
+        if self._waiting: self._draw_point(self._waiting.popleft())
+
+    def _draw_point(self, point):
         with self.run.lock:
             drawn = self.drawn(Moment(self.run, point.state, point.experiment))
             self._keep(point.state.round, drawn, self.run.history.edits[:point.edits])

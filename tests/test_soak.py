@@ -53,8 +53,9 @@ def drag(page):
 def scrub(page):
     "To three rounds that were kept, one after the other."
     for part in (.2, .7, .4):
+        before = page.evaluate("() => document.querySelector('.gnb').gnb.held.sought")
         page.locator(".gnb-time input").evaluate("(s, part) => { s.value = Math.floor(part * s.max); s.dispatchEvent(new Event('input')); }", part)
-        page.wait_for_function("() => { const { held } = document.querySelector('.gnb').gnb; return held.is_past && held.round < held.newest; }")
+        page.wait_for_function("before => { const { held } = document.querySelector('.gnb').gnb; return held.sought !== before && held.is_past && held.round < held.newest; }", arg=before)
 
 
 def go_on_from_there(page, turn):

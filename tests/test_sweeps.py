@@ -106,12 +106,12 @@ def test_interrupted_and_killed_it_is_the_sweep_that_was_not(tmp_path, monkeypat
 
 
 def test_on_ray_the_same_trials_with_a_task_killed(tmp_path):
-    def tasks(): return [p for p in psutil.Process().children(recursive=True) if p.is_running() and "ray::play_job" in " ".join(p.cmdline())]
+    def kills(process):
+        try: return "ray::play_job" in " ".join(process.cmdline()) and process.kill() is None
+        except psutil.Error: return False                          # it has ended meanwhile
     killed, long = [], {**tiny, "rounds": 300}
     def kill():
-        wait_for(lambda: len(told(tmp_path)) > 0 and tasks())
-        killed.append(tasks()[0])
-        killed[0].kill()
+        wait_for(lambda: len(told(tmp_path)) > 0 and any(kills(p) and not killed.append(p) for p in psutil.Process().children(recursive=True)))
     at_work = threading.Thread(target=kill)
     at_work.start()
     found = Sweep("ring", vary, tmp_path/"out", trials=4, workers=2, engine="ray", looks=0, **long).fit()

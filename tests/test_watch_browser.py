@@ -25,7 +25,7 @@ print('ready', 6 * 7)
 """
 loop = """
 look = watch(gen, disc, real=ring, latents=torch.randn(300, 2))
-until = time.monotonic() + 60
+until = time.monotonic() + 600            # a page that is slow to open has its time
 while time.monotonic() < until and not Path('seen-enough').exists():
     fake = gen(torch.randn(64, 2))
     loss_disc = says(ring.draw(64), 1.) + says(fake.detach(), 0.)
@@ -68,13 +68,14 @@ def page(server, browser):
 def test_a_loop_is_seen_while_it_blocks_its_cell(page, server, tmp_path):
     run_cell(page, 1)
     page.wait_for_function(f"() => (({seen})() ?? [0])[0] > 0", polling=50)
-    rounds, drawn = [], set()
-    while page.evaluate(is_running) and not (len(set(rounds)) > 3 and len(drawn) > 3 and page.evaluate(is_examined)):
+    rounds, drawn, until = [], set(), time.monotonic() + 300
+    while page.evaluate(is_running) and time.monotonic() < until and not (len(set(rounds)) > 3 and len(drawn) > 3 and page.evaluate(is_examined)):
         at, doing, _ = page.evaluate(seen)
         if doing == "playing": rounds.append(at); drawn.add(page.evaluate(picture))
         time.sleep(.3)
-    print(f"{len(set(rounds))} rounds and {len(drawn)} pictures seen while the cell ran, from {rounds[0]:,} to {rounds[-1]:,}")
+    assert page.evaluate(is_running), "the loop ended before it was seen"
     assert len(set(rounds)) > 3 and rounds == sorted(rounds) and len(drawn) > 3
+    print(f"{len(set(rounds))} rounds and {len(drawn)} pictures seen while the cell ran, from {rounds[0]:,} to {rounds[-1]:,}")
     page.screenshot(path=tmp_path/"while-it-runs.png")
     (server[2]/"seen-enough").touch()
 
