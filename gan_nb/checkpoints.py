@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['extremes', 'most_bytes_of_points', 'flatten', 'fill', 'check_tensor', 'upgrade', 'check_about', 'refusing',
            'about_file', 'check_sizes', 'describe_data', 'differences', 'in_words', 'saved_settings', 'content',
-           'as_ini', 'flight_record', 'point_name', 'points_in', 'read_history', 'with_points_of', 'longer']
+           'as_ini', 'flight_record', 'ways', 'point_name', 'points_in', 'read_history', 'with_points_of', 'longer']
 
 # %% ../nbs/44_checkpoints.ipynb #5868c065
 import dataclasses
@@ -371,17 +371,25 @@ def flight_record(
 # %% ../nbs/44_checkpoints.ipynb #edb92e17
 most_bytes_of_points = 2**25 # On the disk
 
-def point_name(
+def ways(
     start_recipe:Recipe, # That the run began with
     history:History,
+) -> list: # Of texts: first that of no edit, then one for each
+    "What tells apart the ways that a history might have come: digests of its beginning and its edits up to each of them."
+    in_bytes = lambda said: json.dumps(in_words(said), default=str).encode()
+    digest = hashlib.sha256(in_bytes([saved_settings(start_recipe), history.state.seed, history.experiment.game.data.fingerprint]))
+    found = [digest.hexdigest()]
+    for edit in history.edits:
+        digest.update(in_bytes(dataclasses.asdict(edit)))
+        found.append(digest.hexdigest())
+    return found
+
+def point_name(
     moves:int, # Made before it
-    edits:int, # And those of the history's edits
+    way:str, # From `ways`
 ) -> str:
     "The name of the file of a point on the way of a history."
-    before = [dataclasses.asdict(edit) for edit in history.edits[:edits]]
-    way = [saved_settings(start_recipe), history.state.seed, history.experiment.game.data.fingerprint, before]
-    digest = hashlib.sha256(json.dumps(in_words(way), default=str).encode()).hexdigest()
-    return f'{moves}-{digest[:12]}.safetensors'
+    return f'{moves}-{way[:12]}.safetensors'
 
 def points_in(
     history:History,
@@ -389,7 +397,8 @@ def points_in(
 ) -> dict: # Names to functions that give the bytes
     "The points of a history that go to the disk."
     kept = thinned(history.kept, room_for(history.state, most_bytes_of_points, least=2))
-    named = {point_name(start_recipe, history, p.moves, p.edits): p for p in kept if p.moves >= check_every} # before, the seed is as good
+    told = ways(start_recipe, history)
+    named = {point_name(p.moves, told[p.edits]): p for p in kept if p.moves >= check_every} # before, the seed is as good
     return {name: lambda p=p: pack({'round': p.state.round, 'moves': p.moves}, flatten(tensors(p.state))) for name, p in named.items()}
 
 # %% ../nbs/44_checkpoints.ipynb #a00c5712
@@ -489,22 +498,23 @@ def with_points_of(
     files, # (name, about, tensors) of each
 ) -> History:
     "The same with the points that files hold of its way."
-    found = {point.moves: point for point in history.good if point.moves < history.state.moves}
+    found, told = {point.moves: point for point in history.good if point.moves < history.state.moves}, ways(first, history)
     for name, about, flat in files:
         try:
-            with refusing(): point = _read_point(history, first, name, about, flat)
+            with refusing(): point = _read_point(history, first, told, name, about, flat)
         except Damaged: continue
         if point: found[point.moves] = point
     kept = tuple(found[moves] for moves in sorted(found))
     return dataclasses.replace(history, kept=thinned(kept, room_for(history.state)))
 
-def _read_point(history, first, name, about, flat):
+def _read_point(history, first, told, name, about, flat):
     "The point; None if it does not lie on the way."
     is_checkpoint = 'edits' in about
     if is_checkpoint: about, flat = upgrade(about, flat)
     moves, round = about['moves'], about['round']
     if not (_is_whole(moves) and _is_whole(round) and round <= moves <= history.state.moves): return None
-    n = _edits_before(history, first, moves, about if is_checkpoint else name)
+    counts = _edits_before(history, moves)
+    n = _as_said(history, first, counts, about) if is_checkpoint else next((n for n in counts if point_name(moves, told[n]) == name), None)
     if n is None: return None
     changes = {k: v for edit in history.edits[:n] if edit.changes not in _no_settings for k, v in edit.changes.items()}
     experiment = rebuilt(history.experiment, history.recipe.replace(**{**_at_first(first), **changes}))
@@ -513,12 +523,14 @@ def _read_point(history, first, name, about, flat):
 
 def _at_first(first): return {name: getattr(first, name) for name in live}
 
-def _edits_before(history, first, moves, said):
-    "How many of its edits were made before a point; None if other things were."
+def _edits_before(history, moves):
+    "How many of its edits may have been made before a point: some of them at that very move."
+    earlier, up_to = sum(edit.moves < moves for edit in history.edits), sum(edit.moves <= moves for edit in history.edits)
+    return range(up_to, earlier - 1, -1)
+
+def _as_said(history, first, counts, said):
+    "How many were made before a checkpoint; None if other things were."
     edits, seed = history.edits, history.state.seed
-    earlier, up_to = sum(edit.moves < moves for edit in edits), sum(edit.moves <= moves for edit in edits)
-    counts = range(up_to, earlier - 1, -1) # some may have been made at that very move
-    if isinstance(said, str): return next((n for n in counts if point_name(first, history, moves, n) == said), None)
     known = saved_settings(Recipe(**said['start_recipe'])), said['seed'], said['fingerprint']
     if known != (saved_settings(first), seed, history.experiment.game.data.fingerprint): return None
     plain = lambda found: json.dumps(in_words(found))
