@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ways', 'lerp', 'slerp', 'latent_walk', 'samples_of', 'by_score', 'principal_directions', 'closest', 'Neighbours',
-           'gif_of', 'strip_of', 'write_walk', 'Place', 'Sight', 'Explored', 'draw_explorer', 'rows_of_place',
-           'explorer_parts', 'Explorer']
+           'gif_of', 'strip_of', 'write_walk', 'Place', 'Sight', 'companion', 'Explored', 'draw_explorer',
+           'rows_of_place', 'explorer_parts', 'Explorer']
 
 # %% ../nbs/77_explorer.ipynb #ex000003
 import io
@@ -309,16 +309,38 @@ class Sight(Frame):
     ranked:np.ndarray|None = None # Pictures in the order of the discriminator
     path:np.ndarray|None = None # (n, 2) from the sample to the other end
     spots:np.ndarray|None = None # (m, 2) the sample, and the nearest data
+    strip_beside:np.ndarray|None = None # Pictures that another run makes of the latents of the strip
+    mesh_beside:np.ndarray|None = None # (rows, columns, 2) its points of those of the mesh
+    spot_beside:np.ndarray|None = None # (1, 2) its sample
 
 _k, _shown, _of = 6, 12, 64 # Nearest data; samples in order, and out of how many
+
+def companion(
+    run, # A `gan_nb.training.Run`
+    beside, # A round of it, another run, its folder or a checkpoint; None: nothing
+): # A run, or None
+    "What makes samples of the same latents. Raises `ValueError` for a run that makes others, and a round that is still to come."
+    if beside is None: return None
+    if isinstance(beside, int): return run.fork(check_whole('beside', beside))
+    other = opened(beside)
+    must_be_run(other)
+    kinds = [(r.game.pair.z_dim, tuple(r.game.data.shape), _kind_of(r.game.condition)) for r in (run, other)]
+    if kinds[0] == kinds[1]: return other
+    told = [f"latents of {z_dim}, samples of shape {shape}, {given}" for z_dim, shape, given in kinds]
+    raise ValueError(f"beside: a run with {told[1]} came; allowed is one with {told[0]}")
+
+def _kind_of(condition):
+    if not condition: return 'no conditions'
+    return f'{condition.n} classes' if isinstance(condition, Classes) else f'conditions of shape {tuple(condition.shape)}'
 
 class Explored:
     "What there is to see from a place."
     def __init__(self,
         place:Place,
         neighbours:Neighbours=None, # The data; None: made here
+        beside=None, # Another run, from `companion`
     ):
-        self.place, run = place, place.run
+        self.place, self.beside, run = place, beside, place.run
         self.neighbours = neighbours or Neighbours(run.game.data)
         ground = run.real(300) if run.game.data.is_here else run.samples(300)
         self.points = None if run.game.data.is_seen else as_points(ground)
@@ -336,13 +358,19 @@ class Explored:
     def _pictures(self, x, near):
         place = self.place
         found = {f'near_{split}': self._seen(self.neighbours.kept[split][which]) for split, (which, _) in near.items()}
-        return found | dict(sample=self._seen(x), around=self._made(place.around()[0]), strip=self._made(place.strip()))
+        found |= dict(sample=self._seen(x), around=self._made(place.around()[0]), strip=self._made(place.strip()))
+        if not self.beside: return found
+        strip = self._made(place.strip(), self.beside)
+        return found | dict(sample=np.concatenate([found['sample'], strip[:1]]), strip_beside=strip)
 
     def _plane(self, x, near):
         place, (z, rows, columns) = self.place, self.place.around()
         spots = [x.cpu(), *(self.neighbours.kept[split][which[:1]] for split, (which, _) in near.items())]
         made = {name: as_points(samples_of(place.run, at, place.given)) for name, at in (('mesh', z), ('path', place.strip(24)))}
-        return made | dict(mesh=made['mesh'].reshape(rows, columns, 2), spots=as_points(torch.cat(spots)), real=self.points, limits=self.limits)
+        made |= dict(mesh=made['mesh'].reshape(rows, columns, 2), spots=as_points(torch.cat(spots)), real=self.points, limits=self.limits)
+        if not self.beside: return made
+        other = [as_points(samples_of(self.beside, at, place.given)) for at in (place.z[None], z)]
+        return made | dict(spot_beside=other[0], mesh_beside=other[1].reshape(rows, columns, 2))
 
     def ranked(self) -> tuple: # (pictures, logits)
         "Some samples under the same condition, evenly spread over the order of the discriminator."
@@ -352,7 +380,7 @@ class Explored:
         some = torch.linspace(0, _of - 1, _shown).long()
         return order[some], self._seen(x[order[some]]), says[some].tolist()
 
-    def _made(self, z): return self._seen(samples_of(self.place.run, z, self.place.given))
+    def _made(self, z, run=None): return self._seen(samples_of(run or self.place.run, z, self.place.given))
     def _seen(self, x): return as_pixels(self.place.run.game.data.seen(x))
 
 # %% ../nbs/77_explorer.ipynb #ex000035
@@ -362,14 +390,14 @@ def draw_explorer(
     "What an explorer shows, as a figure."
     if sight.sample is None: return _draw_spot(sight)
     fig = Picture(figsize=(9.6, 4.6), dpi=100, layout='constrained')
-    names = [name for name in ('sample', 'near_train', 'near_held_out', 'strip', 'ranked') if getattr(sight, name) is not None]
+    names = [name for name in ('sample', 'near_train', 'near_held_out', 'strip', 'strip_beside', 'ranked') if getattr(sight, name) is not None]
     left, right = fig.subfigures(1, 2, width_ratios=(1, 1.6))
     _sheet(left.subplots(), sight.around, 2 * _reach + 1, 'neighbours of the sample, which is in the middle')
     for ax, name in zip(right.subplots(len(names), 1), names): _sheet(ax, getattr(sight, name), 99, _titles[name])
     return fig
 
 _titles = {'sample': 'the sample', 'near_train': 'nearest training data', 'near_held_out': 'nearest held-out data',
-           'strip': 'to the other end', 'ranked': 'in the order of the discriminator'} # figures have letters for English alone
+           'strip': 'to the other end', 'strip_beside': 'the same latents in the other run', 'ranked': 'in the order of the discriminator'} # figures have letters for English alone
 
 def _sheet(ax, pictures, columns, title):
     x = torch.from_numpy(pictures).movedim(-1, 1).float() / 127.5 - 1
@@ -385,6 +413,10 @@ def _draw_spot(sight):
     for lines in (mesh, mesh.swapaxes(0, 1)):
         for line in lines: ax.plot(*line.T, color=FAKE, lw=.6)
     ax.plot(*sight.path.T, '--', color=MUTED, lw=1)
+    if sight.mesh_beside is not None:
+        for lines in (sight.mesh_beside, sight.mesh_beside.swapaxes(0, 1)):
+            for line in lines: ax.plot(*line.T, color=MUTED, lw=.6)
+        ax.plot(*sight.spot_beside[0], 'o', mfc='none', mec=MUTED, mew=2, ms=9)
     for spot in sight.spots[1:]: ax.plot(*np.stack([sight.spots[0], spot]).T, 'o-', color=REAL, ms=4, lw=1)
     ax.plot(*sight.spots[0], 'o', mfc='none', mec=FAKE, mew=2, ms=9)
     ax.set(xlim=sight.limits[:2], ylim=sight.limits[2:], aspect='equal')
@@ -420,14 +452,17 @@ def explorer_parts(
     side = part('section', 'gnb-side', children=[*map(row, rows)])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft')])
     if not is_seen:
-        plane = part('grid', 'gnb-view', children=[part('spot', label='spot', title='spot', hint='spot_key')])
+        hint = 'spot_key_beside' if explored.beside else 'spot_key'
+        plane = part('grid', 'gnb-view', children=[part('spot', label='spot', title='spot', hint=hint)])
         return [bar, part('grid', 'gnb-board gnb-two', children=[side, plane]), foot]
     around = _tiles('around', 'surroundings', 'surroundings_hint', columns=2 * _reach + 1, chosen=True)
     near = [_tiles(f'near_{split}', f'near_{split}', 'near_hint') for split in splits]
     board = part('grid', 'gnb-board', children=[side, part('grid', 'gnb-view', children=[around]),
                                                 part('grid', 'gnb-charts', children=[_tiles('sample', 'the_sample'), *near])])
     below = [_tiles('strip', 'strip', 'strip_hint', chosen=True), _tiles('ranked', 'ranked', 'ranked_hint', chosen=True)]
-    return [bar, board, part('grid', 'gnb-charts gnb-rows', children=below), foot]
+    if explored.beside: below.insert(1, _tiles('strip_beside', 'strip_beside', 'strip_hint', chosen=True))
+    rows = 'gnb-charts gnb-rows gnb-three' if explored.beside else 'gnb-charts gnb-rows'
+    return [bar, board, part('grid', rows, children=below), foot]
 
 def _tiles(of, title, hint='', **more): return part('tiles', of=of, title=title, hint=hint, **more)
 
@@ -437,18 +472,20 @@ class Explorer(Panel):
 
     Its rows and buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them.
     Directions are those of the generator as it was when the explorer was opened; all else follows the run.
-    Raises `ValueError` for what is no run, no class, and as `Run.load`."""
+    Raises `ValueError` for what is no run, no class, and as `companion` and `Run.load`."""
     def __init__(self,
         run, # A `Run`, the name of a recipe, the folder of a run, or a checkpoint
         seed:int=0, # Decides where it begins: of 0, at the first of `run.samples()`
         condition=None, # The class by number or name, or an array; None: the first
+        beside=None, # A round of this run, or another run, its folder or a checkpoint: what it makes of the same latents
         fps:float=30, # Frames a second, at most
     ):
         self.run = opened(run)
         must_be_run(self.run)
+        self.beside = companion(self.run, beside)
         speak(self.run.recipe.language)
         self.place = Place(self.run, seed, condition)
-        self.explored = Explored(self.place)
+        self.explored = Explored(self.place, beside=self.beside)
         rows = rows_of_place(self.place)
         self._moved, self._seen_at, self._ranked_at = {}, None, None # controls that wait; what was looked at last
         self._open(explorer_parts(rows, self.explored), fps, controls=rows, label='explorer', classes='gnb-explorer')
@@ -472,7 +509,7 @@ class Explorer(Panel):
         self._order(lambda: self.place.go(_latent(z, self.run)))
 
     def choose(self,
-        of:str, # 'around', 'strip' or 'ranked'
+        of:str, # 'around', 'strip', 'strip_beside' or 'ranked'
         i:int, # Which of them
     ):
         "Go to a sample that is shown."
@@ -491,7 +528,7 @@ class Explorer(Panel):
     def frame(self) -> Sight:
         "What is to be seen now."
         place, run = self.place, self.run
-        now = (run.state, place.z, place.end, place.given, place.way)
+        now = (run.state, place.z, place.end, place.given, place.way, self.beside and self.beside.state)
         if not _all_same(now, self._seen_at): self._seen_at, self._sees = now, self.explored.look()
         arrays, found = self._sees
         if run.game.data.is_seen: arrays = arrays | {'ranked': self._in_order()[1]}
@@ -504,9 +541,15 @@ class Explorer(Panel):
         menus = {'class': dict(value=str(_number_of(place))), 'way': dict(value=place.way)}
         below = {f'near_{split}_said': [f'{x:.3g}' for x in apart] for split, apart in found.items() if split != 'logit'}
         if self.run.game.data.is_seen: below |= dict(ranked_said=[f'{x:.2f}'.replace('-', '−') for x in self._in_order()[2]], around_mark=len(place.around()[0]) // 2)
+        if self.beside: below |= dict(sample_said=self._whose())
         words = dict(round=say('at_round', round=self.round), log=self.trouble() or self._told(found))
         if 'spots' in self._sees[0]: words['alt_spot'] = say('alt_spot', **{name: f'{float(x):.2f}' for name, x in zip('xy', self._sees[0]['spots'][0])})
         return dict(words=words, hue={'log': 'bad' if self.trouble() else ''}, acts=dict(gone=[]), controls=menus | rows, **below)
+
+    def _whose(self):
+        "Of the two samples that are side by side."
+        rounds = self.run.round, self.beside.round
+        return [say('at_round', round=round) for round in rounds] if rounds[0] != rounds[1] else [say('this_run'), say('other_run')]
 
     def _told(self, found):
         "The numbers of the sample, in words."
@@ -556,7 +599,7 @@ class Explorer(Panel):
         self.place.way = way
 
     def _go_to(self, of, i):
-        shown = {'around': lambda: self.place.around()[0], 'strip': self.place.strip, 'ranked': self._latents_in_order}
+        shown = {'around': lambda: self.place.around()[0], 'strip': self.place.strip, 'strip_beside': self.place.strip, 'ranked': self._latents_in_order}
         if of not in shown: raise nearest('of', of, shown)
         z = shown[of]()
         if not 0 <= i < len(z): raise ValueError(f"i: {i} came; allowed is 0 to {len(z) - 1}")

@@ -859,7 +859,14 @@ class KeptPanel(SteeredPanel):
         if hasattr(self, '_siblings'):
             if not any(other.playing for other in self._others()): self._save_at_last()
             self._siblings.discard(self)
+            self._forget()
         super().close()
+
+    def _forget(self):
+        "A notebook remembers every panel that it has shown: one that is closed keeps nothing but its run."
+        self.reel.drop(lambda kept: True)
+        self._waiting.clear()
+        self._earlier.clear()
 
     def save(self):
         "Write the run to its folder; one that has none gets one in the run folder of settings.ini."

@@ -958,6 +958,7 @@ class Spot extends Plane {
     const to = this.scales(), { colours } = this.view;
     this.axes(ctx, to, colours);
     if (held.real) dots(ctx, held.real, to, colours.disc, 0.25, 1.5);
+    if (held.mesh_beside) this.beside(ctx, to, colours);
     if (held.mesh) this.mesh(ctx, to, colours, now);
     if (held.path) curve(ctx, held.path, to, colours.ink, 1.3, [4, 3]);
     const { data, shape: [n] } = held.spots, at = (i) => [to.x(data[2 * i]), to.y(data[2 * i + 1])];
@@ -971,6 +972,21 @@ class Spot extends Plane {
       ctx.stroke();
     }
     this.say();
+  }
+
+  /** What another run makes of the same latents. */
+  beside(ctx, to, colours) {
+    const { mesh_beside: { data, shape: [rows, columns] }, spot_beside: spot } = this.held, at = (i) => [to.x(data[2 * i]), to.y(data[2 * i + 1])];
+    ctx.strokeStyle = colours.soft;
+    ctx.lineWidth = 0.8;
+    ctx.beginPath();
+    for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) j ? ctx.lineTo(...at(i * columns + j)) : ctx.moveTo(...at(i * columns));
+    for (let j = 0; j < columns; j++) for (let i = 0; i < rows; i++) i ? ctx.lineTo(...at(i * columns + j)) : ctx.moveTo(...at(j));
+    ctx.stroke();
+    ctx.lineWidth = 3;
+    ctx.beginPath();
+    ctx.arc(to.x(spot.data[0]), to.y(spot.data[1]), 7, 0, 6.2832);
+    ctx.stroke();
   }
 }
 
@@ -2044,7 +2060,7 @@ export default {
     return () => {
       page.close();
       pages.delete(model.get("key"));
-      for (const [name, nothing] of [["spec", {}], ["source", ""]]) model.set(name, nothing); // the notebook holds on to a model that was closed
+      for (const [name, nothing] of [["spec", {}], ["source", ""], ["styles", ""]]) model.set(name, nothing); // the notebook holds on to a model that was closed
     };
   },
 

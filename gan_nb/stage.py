@@ -377,9 +377,18 @@ async function stageOf(model) {
   return (await loaded.get(source)).default;
 }
 
+function dress(model, el) {
+  const root = el.getRootNode(), place = root instanceof ShadowRoot ? root : document.head, text = model.get("styles");
+  const worn = [...place.querySelectorAll("style.gnb-styles")].some((style) => style.textContent === text);
+  if (!worn) place.append(Object.assign(document.createElement("style"), { className: "gnb-styles", textContent: text }));
+}
+
 export default {
   async initialize(context) { return (await stageOf(context.model)).initialize(context); },
-  async render(context) { return (await stageOf(context.model)).render(context); },
+  async render(context) {
+    dress(context.model, context.el);
+    return (await stageOf(context.model)).render(context);
+  },
 };
 """
 
@@ -396,10 +405,9 @@ def spec_of(
 class Stage(anywidget.AnyWidget):
     "Draws frames in the browser. Who inherits says what to do with what comes from the page (`hear`)."
     _esm = _loader
-    _css = _here/'stage.css'
     spec = Dict().tag(sync=True) # The parts, the words and the colours
     key = Unicode().tag(sync=True)
-    source = Unicode((_here/'stage.js').read_text(encoding='utf-8')).tag(sync=True)
+    source, styles = (Unicode((_here/name).read_text(encoding='utf-8')).tag(sync=True) for name in ('stage.js', 'stage.css'))
 
     def __init__(self,
         parts:list, # What it is made of, as `stage.js` knows them
