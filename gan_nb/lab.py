@@ -465,7 +465,7 @@ class TimedPanel(Scrubbed, Panel):
 
     def composed(self, said:dict, **more) -> Frame:
         "The round that is shown, with these words and other parts of a frame. Of one that was kept nothing is drawn."
-        self._follow()
+        self._look_back()
         past = self._past
         about = dict(round=self.round, doing=self.doing, said=said | dict(is_past=past is not None)) | more
         frame = self._framed(**about | ({} if past else self._drawn_now()))
@@ -484,7 +484,7 @@ class TimedPanel(Scrubbed, Panel):
         if any(edits and edits[-1].round >= stood for stood, edits in ways): return
         super()._keep(round, drawn, ways, said)
 
-    def _follow(self):
+    def _look_back(self):
         "Let go of what the runs have gone back behind."
         now, was = [(run, run.history) for run in self.ways()], self._followed
         self._followed = now
@@ -665,7 +665,7 @@ class LivePanel(TimedPanel):
 
     def _draw_and_turn(self, round):
         if self._wanted != round: return # somebody has gone on
-        self._follow()
+        self._look_back()
         if point := self._nearer(round): self._draw_point(point)
         with self._turning: self._turn_to(self._nearest(round))
 
@@ -678,16 +678,16 @@ class LivePanel(TimedPanel):
 
     def ways(self): return [self.run]
 
-    def _follow(self):
+    def _look_back(self):
         "And see which points the run has kept."
-        super()._follow()
+        super()._look_back()
         history = self.run.history
         if history.kept is self._known: return
         self._known, self._waiting = history.kept, deque(point for point in history.kept if self.reel.wants(point.state.round))
 
     def _fill(self):
         "Draw one of the points that the run has kept."
-        self._follow()
+        self._look_back()
         if self._waiting: self._draw_point(self._waiting.popleft())
 
     def _draw_point(self, point):
