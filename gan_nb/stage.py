@@ -322,7 +322,7 @@ def _style():
 # %% ../nbs/61_stage.ipynb #d7b84352
 class Cells:
     "Does a cell run now? Who asks for it is told when one has ended."
-    def __init__(self): self.are_running, self._shell, self._asked = False, None, weakref.WeakSet()
+    def __init__(self): self.are_running, self.begun, self._shell, self._asked = False, time.monotonic(), None, weakref.WeakSet()
 
     def follow(self,
         who=None, # Has `rest()`, called after each cell; it is not kept alive
@@ -336,7 +336,7 @@ class Cells:
         if who is not None: self._asked.add(who)
         return self.are_running
 
-    def _begin(self): self.are_running = True
+    def _begin(self): self.are_running, self.begun = True, time.monotonic()
 
     def _end(self):
         self.are_running = False
