@@ -1321,6 +1321,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'gan_nb.lab._about': ('nbs/lab.html#_about', 'gan_nb/lab.py'),
                             'gan_nb.lab._are_means': ('nbs/lab.html#_are_means', 'gan_nb/lab.py'),
                             'gan_nb.lab._bad': ('nbs/lab.html#_bad', 'gan_nb/lab.py'),
+                            'gan_nb.lab._began_alike': ('nbs/lab.html#_began_alike', 'gan_nb/lab.py'),
                             'gan_nb.lab._bound_levels': ('nbs/lab.html#_bound_levels', 'gan_nb/lab.py'),
                             'gan_nb.lab._cut': ('nbs/lab.html#_cut', 'gan_nb/lab.py'),
                             'gan_nb.lab._joined': ('nbs/lab.html#_joined', 'gan_nb/lab.py'),

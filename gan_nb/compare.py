@@ -545,8 +545,8 @@ class Compare(TimedPanel):
     def frame(self) -> Frame:
         "What is to be seen now."
         self._measure()
-        scene = self._scene
-        return self.composed(self.said(), measures=self._measures, real=None if scene is None else scene.shown, limits=None if scene is None else scene.limits)
+        real, limits = (None, None) if self._scene is None else (self._scene.shown, self._scene.limits)
+        return self.composed(self.said(), measures=self._measures, real=real, limits=limits)
 
     def _shown_run(self, arm): return arm.runs.get(self.seed, arm.first)
 

@@ -487,9 +487,10 @@ class TimedPanel(Scrubbed, Panel):
     def _look_back(self):
         "Let go of what the runs have gone back behind."
         now, was = [(run, run.history) for run in self.ways()], self._followed
-        self._followed = now
-        is_on = was is not None and all(a is b and not _turned_back(then, history) for (a, then), (b, history) in zip(was, now))
-        if not is_on: self._let_go(lambda kept: not all(lies_behind(history, *way) for (_, history), way in zip(now, kept.thing.ways)))
+        self._followed, pairs = now, [*zip(was or now, now)]
+        if was is not None and all(a is b and not _turned_back(then, history) for (a, then), (b, history) in pairs): return
+        is_other = not all(_began_alike(a, b) for (a, _), (b, _) in pairs)
+        self._let_go(lambda kept: is_other or not all(lies_behind(history, *way) for (_, history), way in zip(now, kept.thing.ways)))
 
     def _fill(self):
         "Draw and keep what is missing: here, of the present."
@@ -510,6 +511,11 @@ class TimedPanel(Scrubbed, Panel):
         "Pause in the present."
         self._stop()
         self._past = None
+
+def _began_alike(run, other):
+    "Is their way the same as long as their edits are, as a fork's is?"
+    begun = lambda run: run.start_recipe.settings() | dict(data=None)
+    return run is other or run.game.data.fingerprint == other.game.data.fingerprint and run.seed == other.seed and begun(run) == begun(other)
 
 def _turned_back(was, now):
     "Has a history left its way since it was another?"

@@ -486,7 +486,7 @@ class Stage(anywidget.AnyWidget):
         "The last page that showed it has taken it off."
 
     def hear(self, message:dict):
-        "What a person did: `kind` is 'act', 'set', 'layer', 'choose', 'stroke' or 'broken'."
+        "What a person did: `kind` is 'act', 'set', 'layer', 'choose', 'seek', 'stroke' or 'broken'."
 
     def _pass_on(self, frame):
         message, buffers = self._wire.message(frame, whole=self._is_whole_due)
