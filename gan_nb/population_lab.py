@@ -316,9 +316,9 @@ def population_parts(
     members, foot = part('multiples', label='multiples'), [text('log', 'gnb-grow gnb-soft'), button('open')]
     if columns <= 1.5 * rows:
         beside = part('grid', 'gnb-many-side', children=_beside())
-        body = [part('grid', 'gnb-many', children=[members, beside])]
-    else: body = [members | {'ratio': columns / rows}, part('grid', 'gnb-many-below', children=_beside())]
-    return [*_above(), *body, time_bar(), part('bar', 'gnb-foot', children=foot)]
+        body = [part('grid', 'gnb-many', children=[members, beside]), time_bar()]
+    else: body = [members | {'ratio': columns / rows}, time_bar(), part('grid', 'gnb-many-below', children=_beside())]
+    return [*_above(), *body, part('bar', 'gnb-foot', children=foot)]
 
 # %% ../nbs/75_population_lab.ipynb #ef7b67c2
 class PopulationLab(Roomy, TimedPanel):
