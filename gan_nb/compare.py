@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['most_arms', 'clocks', 'Arm', 'arms_of', 'apart', 'varied', 'shared', 'what_differs', 'Clock', 'InStep', 'Courses',
-           'band_of', 'paired', 'Looks', 'rows_of_arms', 'compare_parts', 'draw_compare', 'Compare', 'with_and_without']
+           'band_of', 'paired', 'Looks', 'rows_of_arms', 'compare_parts', 'draw_compare', 'ticks_of_arms', 'Compare',
+           'with_and_without']
 
 # %% ../nbs/79_compare.ipynb #cmp00003
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from .build import build_method
 from .core import Diverged, brief, check_whole, listed, must_be_run, nearest
 from .driving import Pacer, replay
 from .evaluation import one_score, usual_metric
-from .lab import Panel, done_to, opened, row
+from .lab import TimedPanel, done_to, in_order, opened, row, ticks_of, time_bar
 from .landscape import latents
 from .plots import ARMS, FAKE, GUIDE, REAL, Picture, tile
 from .population import Population, members_of
@@ -250,7 +251,7 @@ class InStep:
         clock:Clock|None=None, # None: by rounds
     ):
         self.runs, self.clock = list(runs), clock or Clock()
-        self.gone = {} # Places of runs to the error that ended them
+        self.gone, self.gone_at = {}, {} # Places of runs to the error that ended them, and to the round of all
         self._begun = [run.history for run in self.runs]
 
     @property
@@ -275,7 +276,7 @@ class InStep:
 
     def _guarded(self, i, do):
         try: return do()
-        except Diverged as error: self.gone[i] = error
+        except Diverged as error: self.gone[i], self.gone_at[i] = error, self.round
         return True
 
     def restart(self):
@@ -285,6 +286,7 @@ class InStep:
                 run.folders.cut(history.records.total)
                 run.history = history
         self.gone.clear()
+        self.gone_at.clear()
 
 # %% ../nbs/79_compare.ipynb #cmp00028
 class Courses:
@@ -384,7 +386,7 @@ def _chart(arms, name, title, **more):
     "A line with its band for each arm."
     lines = [dict(column=f'{name}_{i}', low=f'{name}_{i}_low', high=f'{name}_{i}_high', hue=f'arm_{i}', look='solid', name=arm.name)
              for i, arm in enumerate(arms)]
-    return part('chart', id=name, title=title, of='measures', bands=True, lines=lines, **more)
+    return part('chart', id=name, title=title, of='measures', bands=True, past=True, lines=lines, **more)
 
 def rows_of_arms(
     arms:list, # From `arms_of`
@@ -409,7 +411,7 @@ def compare_parts(
     numbers = part('section', 'gnb-side', label='numbers_now', children=[*map(row, rows), part('facts', says='facts')])
     charts = part('grid', 'gnb-compared', children=[*(part('grid', 'gnb-charts', children=two) for two in (losses, chosen)), numbers])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft')])
-    return [bar, part('bar', 'gnb-low', children=[text('differ', 'gnb-grow')]), part('multiples', label='compare', closed=True), charts, foot]
+    return [bar, part('bar', 'gnb-low', children=[text('differ', 'gnb-grow')]), part('multiples', label='compare', closed=True), time_bar(), charts, foot]
 
 # %% ../nbs/79_compare.ipynb #cmp00037
 def draw_compare(
@@ -450,9 +452,26 @@ def _draw_bands(ax, shown, name, n):
         ax.plot(table[:, 0], mean, color=ARMS[i], lw=1.2)
 
 # %% ../nbs/79_compare.ipynb #cmp00038
-class Compare(Panel):
+def ticks_of_arms(
+    arms:list, # From `arms_of`
+    moved:dict|None=None, # Runs that diverged, to the round of all in which they did
+) -> list: # Of dicts: round, hue, text
+    "What was done to the runs, and where they diverged, each with whose it is; what was done alike to all of an arm is the arm's."
+    return in_order([tick for arm in arms for tick in _ticks_of_arm(arm, moved or {})])
+
+def _ticks_of_arm(arm, moved):
+    told = {}
+    for seed, run in arm.runs.items():
+        for tick in ticks_of(run):
+            at = moved.get(run, tick['round']) if tick['hue'] == 'bad' else tick['round']
+            told.setdefault((at, tick['hue'], tick['text']), []).append(seed)
+    def whose(seeds): return arm.name if len(seeds) == len(arm.runs) else say('of_a_seed', who=arm.name, seed=', '.join(map(str, seeds)))
+    return [dict(round=at, hue=hue, text=say('of_whom', who=whose(seeds), what=text)) for (at, hue, text), seeds in told.items()]
+
+class Compare(TimedPanel):
     """Runs side by side, in step, and what sets them apart: play, pause, step, start over, measure.
 
+    A slider goes back through what the arms made, by the round of the run that is least far; frames are kept within 64 MiB.
     It plays the runs that it was given and saves none. Its buttons and menus are also methods, which return at once and
     are carried out by its thread; `wait` waits for them. Raises as `arms_of`."""
     def __init__(self,
@@ -470,6 +489,7 @@ class Compare(Panel):
         self.seed, self.curve, self.scores = next(iter(self.arms[0].runs)), _checked_curve(curve), {}
         self.courses, self._drawn_at, self._redraw = Courses(self.together.runs, self.together.clock), None, Pacer(.1, .2)
         self._stacked = None # the samples of the last frame
+        self._clocks, self._ticked = [*map(Clock, clocks)], (None, [])
         data, n = self.arms[0].first.game.data, n if n is None else check_whole('n', n, 1)
         self.looks, self._scene = Looks(data, n), None if data.is_seen else scene_of(self.arms[0].first, n)
         rows = rows_of_arms(self.arms)
@@ -525,11 +545,45 @@ class Compare(Panel):
     def frame(self) -> Frame:
         "What is to be seen now."
         self._measure()
-        scene = self._scene
-        return Frame(round=self.round, doing=self.doing, members=self._seen(), measures=self._measures, said=self.said(),
-                     real=None if scene is None else scene.shown, limits=None if scene is None else scene.limits)
+        real, limits = (None, None) if self._scene is None else (self._scene.shown, self._scene.limits)
+        return self.composed(self.said(), measures=self._measures, real=real, limits=limits)
 
     def _shown_run(self, arm): return arm.runs.get(self.seed, arm.first)
+
+    def ways(self): return [self._shown_run(arm) for arm in self.arms]
+
+    def _drawn_now(self):
+        runs, round = self.ways(), self.round
+        drawn = dict(members=self._seen())
+        if self.reel.wants(round) and self._stands(): self._keep_of(runs, round, drawn)
+        return drawn | dict(round=round)
+
+    def _keep_of(self, runs, round, drawn):
+        "Unless another seed has been chosen meanwhile."
+        said = self._crosses() | dict(clocks={clock.kind: self._least(clock) for clock in self._clocks})
+        with self._turning:
+            if runs == self.ways(): self._keep(round, drawn, [(run.round, run.history.edits) for run in runs], said)
+
+    def _crosses(self):
+        gone = {i for i, arm in enumerate(self.arms) if self.places[self._shown_run(arm)] in self.together.gone}
+        return dict(crossed=sorted(gone), hues=['bad' if i in gone else 'line' for i in range(len(self.arms))])
+
+    def then(self, past):
+        "The charts are marked where the run that was least far stood, by the clock that is chosen now."
+        said = dict(past.still.said)
+        at = said.pop('clocks')[self.together.clock.kind]
+        tips = [self._tip(arm, round) for arm, (round, _) in zip(self.arms, past.still.ways)]
+        return said | dict(across_at=at, members_said=tips, words=self._alt(say('at_round', round=past.round)))
+
+    def ticks(self):
+        "What was done to the runs and where they diverged; made anew only where something is new."
+        histories = [run.history for run in self.together.runs]
+        now = [part for history in histories for part in (history.edits, history.rollbacks, history.diverged)]
+        was, ticks = self._ticked
+        if was is None or any(a is not b for a, b in zip(now, was)):
+            moved = {self.together.runs[i]: at for i, at in self.together.gone_at.items()}
+            self._ticked = now, (ticks := ticks_of_arms(self.arms, moved)[-200:])
+        return ticks
 
     def _seen(self):
         "The samples of all arms; the same array while nothing moved, and then it is not sent again."
@@ -584,14 +638,14 @@ class Compare(Panel):
 
     def said(self) -> dict:
         "Words, menus and marks."
-        gone = {i for i, arm in enumerate(self.arms) if self.places[self._shown_run(arm)] in self.together.gone}
         clock, names = self.together.clock.kind, [arm.name for arm in self.arms]
         menus = dict(clock=clock, curve=self.curve, shown_seed=str(self.seed))
         grid = dict(columns=len(names), rows=[], heads=names, short=self.short, hues=[f'arm_{i}' for i in range(len(names))])
-        return dict(words=self.words(), hue={'log': 'bad' if self.trouble() else ''}, acts=dict(gone=['play' if self.playing else 'pause']),
+        acts = dict(gone=['play' if self.playing else 'pause'], off=['now'])
+        return self._crosses() | self.said_of_time() | dict(words=self.words(), hue={'log': 'bad' if self.trouble() else ''}, acts=acts,
                     controls={name: dict(value=value) for name, value in menus.items()}, facts=self._facts(), pairs=self._pairs,
-                    grid=grid, chosen=self.reference, hues=['bad' if i in gone else 'line' for i in range(len(names))],
-                    crossed=sorted(gone), members_said=[*map(self._tip, self.arms)], measures_columns=self._columns,
+                    grid=grid, chosen=self.reference, members_said=[self._tip(arm, self._shown_run(arm).round) for arm in self.arms],
+                    measures_columns=self._columns,
                     across=f'across_{clock}', clock=clock, column=self.curve, logs=dict(curve='norm' in self.curve), levels=self._levels())
 
     def _levels(self):
@@ -606,24 +660,26 @@ class Compare(Panel):
         first, pairs = self.short[self.reference], min(len(self._common(i)) for i in range(len(self.arms)))
         how = 'differs_from' if pairs > 1 else 'differs_from_one' if pairs else 'differs_from_none'
         return dict(round=self._at(), speed=self.speed(), differ=self.differ, log=self.trouble() or self.note or self._log(),
-                    curve_of=say(f'of_{self.curve}'), differs=say(how, first=first),
-                    alt_multiples=say('alt_compare', n=len(self.arms), at=self._at(), first=first))
+                    curve_of=say(f'of_{self.curve}'), differs=say(how, first=first), **self._alt(self._at()))
+
+    def _alt(self, at): return dict(alt_multiples=say('alt_compare', n=len(self.arms), at=at, first=self.short[self.reference]))
 
     def _at(self):
         clock = self.together.clock
         if clock.kind == 'rounds': return say('at_round', round=self.round)
-        now = min(map(clock.now, self.together.alive or self.together.runs))
+        now = self._least(clock)
         return say('at_seconds', n=f'{now:.1f}') if clock.kind == 'seconds' else say('at_evaluations', n=int(now))
+
+    def _least(self, clock): return min(map(clock.now, self.together.alive or self.together.runs))
 
     def _log(self):
         "Who has diverged, if somebody has."
         gone = [(arm.name, seed, run.round) for arm in self.arms for seed, run in arm.runs.items() if self.places[run] in self.together.gone]
         return ' · '.join(say('has_diverged', who=say('of_a_seed', who=who, seed=seed), round=at) for who, seed, at in gone) or say('how_to_compare')
 
-    def _tip(self, arm):
-        run = self._shown_run(arm)
+    def _tip(self, arm, round):
         what = 'the_reference' if arm is self.arms[self.reference] else 'become_reference'
-        return '\n'.join([say('of_a_seed', who=arm.name, seed=run.seed), say('at_round', round=run.round), say(what)])
+        return '\n'.join([say('of_a_seed', who=arm.name, seed=self._shown_run(arm).seed), say('at_round', round=round), say(what)])
 
     def _facts(self):
         "The numbers in words: a heading for each column, then the arms."
@@ -650,11 +706,11 @@ class Compare(Panel):
 
     # -- the thread --
     def _step_once(self):
-        self._stop()
+        self._stand()
         self.together.several()
 
     def _start_over(self):
-        self._stop()
+        self._stand()
         self.together.restart()
         self.scores, self.courses = {}, Courses(self.together.runs, self.together.clock)
 
@@ -673,10 +729,16 @@ class Compare(Panel):
         allowed, value = [option for option, _ in menus[control]['options']], value if isinstance(value, str) else brief(value)
         if value not in allowed: raise nearest(control, value, allowed)
         if control == 'curve': self.curve = value
-        elif control == 'shown_seed': self.seed = int(value)
+        elif control == 'shown_seed': self._show_seed(int(value))
         else:
             self.together.clock = Clock(value)
             self.courses = Courses(self.together.runs, self.together.clock)
+
+    def _show_seed(self, seed):
+        "What was kept is of the runs of another seed."
+        with self._turning:
+            self.seed = seed
+            self._let_go()
 
 def _checked_curve(curve):
     if isinstance(curve, str) and curve in measured: return curve

@@ -6,8 +6,8 @@
 __all__ = ['acts', 'picture_kinds', 'describe', 'done_to', 'Verdict', 'Speed', 'transport', 'doctors_line', 'evidence_sheet',
            'losses_chart', 'norms_chart', 'bounds_charts', 'altered_chart', 'views_of', 'player_title', 'row',
            'all_settings', 'time_bar', 'share_sheet', 'layers_sheet', 'lab_parts', 'levels_of', 'marks_of', 'ticks_of',
-           'Moment', 'Still', 'lies_behind', 'Shown', 'last_norms', 'bound_levels', 'would_clip', 'opened', 'Panel',
-           'Roomy', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
+           'in_order', 'Moment', 'lies_behind', 'last_norms', 'bound_levels', 'would_clip', 'opened', 'Panel', 'Roomy',
+           'TimedPanel', 'LivePanel', 'SteeredPanel', 'KeptPanel', 'save_all', 'Visits', 'Lab', 'watch']
 
 # %% ../nbs/65_lab.ipynb #341607f4
 import atexit
@@ -39,8 +39,7 @@ from .hindsight import in_hindsight
 from .history import share_clipped
 from .layers import by_layer
 from .plots import PLAYERS, bounds
-from .reel import Reel
-from .stage import Stage, button, condensed, draw_frame, drawn_again, drawn_of, framed, part, scene_of, text
+from .stage import Frame, Scrubbed, Stage, button, draw_frame, drawn_of, framed, part, scene_of, text
 from .training import Run
 from .words import say, speak
 from .worker import Worker, wait_until
@@ -188,9 +187,11 @@ def all_settings(controls) -> dict:
     columns = [part('section', children=[*map(row, controls.rest[player])]) for player in ('gen', 'disc')]
     return part('sheet', id='settings', title='settings', children=[*map(row, controls.rest['']), part('columns', children=columns)])
 
-def time_bar() -> dict:
-    "The rounds that were kept, on a slider, and the way on from the one that is shown."
-    return part('bar', 'gnb-moments gnb-thin', children=[part('text', 'gnb-soft', text='time'), part('time'), button('now'), button('fork_here')])
+def time_bar(
+    *acts, # Of buttons beside the one that leads back to the present
+) -> dict:
+    "The rounds that were kept, on a slider."
+    return part('bar', 'gnb-moments gnb-thin', children=[part('text', 'gnb-soft', text='time'), part('time'), *map(button, ('now', *acts))])
 
 def share_sheet(
     *acts, # Of its buttons
@@ -214,7 +215,7 @@ def lab_parts(
     foot = [text('log', 'gnb-grow gnb-soft'), button('back'), button('compare'), button('save'), part('opener', opens='by_layer'), part('opener', opens='share'), part('opener', opens='settings')]
     share = share_sheet('copy_code', 'copy_line', 'save_png', 'save_svg')
     doctor = doctors_line(button('apply', 'gnb-hold gnb-cut'))
-    return [transport(), doctor, views, time_bar(), players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), layers_sheet(), share, all_settings(controls)]
+    return [transport(), doctor, views, time_bar('fork_here'), players, part('bar', 'gnb-foot', children=foot), evidence_sheet(), layers_sheet(), share, all_settings(controls)]
 
 # %% ../nbs/65_lab.ipynb #5acdc84b
 def levels_of(run) -> dict:
@@ -238,13 +239,18 @@ def ticks_of(run) -> list: # Of dicts: round, hue, text
     found = [mark | {'text': drag.in_words()} for mark, drag in zip(marks_of(run, len(done) or 1), done)]
     found += [_bad(back['round'], 'diverged_there', round=back['round'], to=back['to']) for back in run.rollbacks]
     if at := run.divergence: found.append(_bad(run.round, 'would_diverge', round=at['round']))
-    rounds = sorted({tick['round'] for tick in found})
-    return [_joined([tick for tick in found if tick['round'] == round]) for round in rounds]
+    return in_order(found)
+
+def in_order(
+    ticks:list, # Of dicts: round, hue, text
+) -> list: # Of the same, one for each round
+    "Ticks in the order of their rounds, those of one round as one."
+    rounds = sorted({tick['round'] for tick in ticks})
+    return [_joined([tick for tick in ticks if tick['round'] == round]) for round in rounds]
 
 def _bad(at, key, **values): return dict(round=at, hue='bad', text=say(key, **values))
 
 def _joined(ticks):
-    "Those of one round as one."
     hues = {tick['hue'] for tick in ticks}
     hue = 'bad' if 'bad' in hues else hues.pop() if len(hues) == 1 else 'soft'
     return dict(round=ticks[0]['round'], hue=hue, text=' · '.join(tick['text'] for tick in ticks))
@@ -264,11 +270,6 @@ class Moment(NamedTuple):
     game, recipe, records, lock = (property(lambda self, name=name: getattr(self.run, name)) for name in ('game', 'recipe', 'records', 'lock'))
     round = property(lambda self: self.state.round)
 
-class Still(NamedTuple):
-    "What was drawn of a round."
-    drawn:dict # From `condensed`
-    edits:tuple # That were made before it
-
 def lies_behind(
     history, # Of a run
     round:int, # Of a still
@@ -277,23 +278,6 @@ def lies_behind(
     "Has the run come by there?"
     n, now = len(edits), history.edits
     return round <= history.state.round and now[:n] == edits and (len(now) == n or now[n].round >= round)
-
-_by_state = 'fake', 'surface', 'arrows', 'moves', 'mesh', 'mesh_from', 'density', 'folded', 'pictures' # Of a frame
-
-class Shown(NamedTuple):
-    "A round that is shown again."
-    round:int
-    drawn:dict # Of a frame
-
-    def over(self,
-        frame, # A `Frame` of the present
-    ):
-        "The same with what was drawn of that round."
-        said, newest = frame.said, frame.said['newest']
-        words = said['words'] | dict(round=say('at_past', round=f'{self.round:,}', now=f'{newest:,}'))
-        acts = said['acts'] | dict(off=[act for act in said['acts']['off'] if act != 'now'])
-        drawn = {name: self.drawn.get(name) for name in _by_state}
-        return replace(frame, round=self.round, said=said | dict(words=words, acts=acts, is_past=True), **drawn)
 
 # %% ../nbs/65_lab.ipynb #5ad61adf
 def last_norms(
@@ -454,8 +438,92 @@ class Roomy(Panel):
         if self.below is not None: self.below.close()
         for box in (self.room, self._whole): box and box.close()
 
+# %% ../nbs/65_lab.ipynb #lbtimed2
+class TimedPanel(Scrubbed, Panel):
+    """A panel on which kept rounds are shown again, while it plays.
+
+    Who inherits draws the present and keeps what it drew (`_drawn_now`), names the runs that decide it (`ways`), says what was
+    done on the way (`ticks`), and has `said_of_time` in its words."""
+    _followed = None # The runs, and their histories up to which the reel was looked through
+
+    def _open(self, parts, fps, **kwargs):
+        self._remember()
+        self._filling = Pacer(.02, least=.05)
+        super()._open(parts, fps, **kwargs)
+
+    def ways(self) -> list:
+        "The runs that decide what is drawn. A still goes when one of them has gone back behind it."
+        return []
+
+    def ticks(self) -> list: # Of dicts: round, hue, text
+        "What was done on the way, for the slider."
+        return []
+
+    def said_of_time(self) -> dict:
+        "For the slider."
+        return dict(time=dict(ticks=self.ticks()), newest=self.round, sought=self._sought)
+
+    def composed(self, said:dict, **more) -> Frame:
+        "The round that is shown, with these words and other parts of a frame. Of one that was kept nothing is drawn."
+        self._look_back()
+        past = self._past
+        about = dict(round=self.round, doing=self.doing, said=said | dict(is_past=past is not None)) | more
+        frame = self._framed(**about | ({} if past else self._drawn_now()))
+        return self._over(frame, past) if past else frame
+
+    def _framed(self, **about): return Frame(**about)
+
+    def deeds(self): return super().deeds() | {'now': self.scrub}
+
+    def _come_back(self): self._order(self._be_present)
+    def _be_present(self): pass # the thread answers any order with a frame
+
+    # -- what is kept --
+    def _keep(self, round, drawn, ways=(), said=None):
+        "Not what was edited or stepped by hand at that round: a fork from there begins before."
+        if any(edits and edits[-1].round >= stood for stood, edits in ways): return
+        super()._keep(round, drawn, ways, said)
+
+    def _look_back(self):
+        "Let go of what the runs have gone back behind."
+        now, was = [(run, run.history) for run in self.ways()], self._followed
+        self._followed, pairs = now, [*zip(was or now, now)]
+        if was is not None and all(a is b and not _turned_back(then, history) for (a, then), (b, history) in pairs): return
+        is_other = not all(_began_alike(a, b) for (a, _), (b, _) in pairs)
+        self._let_go(lambda kept: is_other or not all(lies_behind(history, *way) for (_, history), way in zip(now, kept.thing.ways)))
+
+    def _fill(self):
+        "Draw and keep what is missing: here, of the present."
+        if self.reel.wants(self.round): self._drawn_now()
+
+    def _stands(self) -> bool:
+        "Is nothing played while this thread looks?"
+        return not self.playing or threading.current_thread() is self._thread
+
+    # -- the thread --
+    def _tasks(self): return [*super()._tasks(), self._filling.task(self._fill)]
+
+    def _start(self):
+        self._past = None
+        super()._start()
+
+    def _stand(self):
+        "Pause in the present."
+        self._stop()
+        self._past = None
+
+def _began_alike(run, other):
+    "Is their way the same as long as their edits are, as a fork's is?"
+    begun = lambda run: run.start_recipe.settings() | dict(data=None)
+    return run is other or run.game.data.fingerprint == other.game.data.fingerprint and run.seed == other.seed and begun(run) == begun(other)
+
+def _turned_back(was, now):
+    "Has a history left its way since it was another?"
+    is_longer = now.state.moves >= was.state.moves and now.edits[:len(was.edits)] == was.edits
+    return not is_longer or len(now.rollbacks) != len(was.rollbacks)
+
 # %% ../nbs/65_lab.ipynb #110d76ad
-class LivePanel(Panel):
+class LivePanel(TimedPanel):
     "A panel whose thread plays its run, and shows it."
     rows, called, look, first_layers = Controls, 'lab', '', ('real', 'fake', 'surface') # another panel has others
     _shown_of = _told_of = None # The recipe that the rows show, and the edits that are marked
@@ -468,10 +536,8 @@ class LivePanel(Panel):
         compact:bool=False, # For slides: pictures, transport and verdict alone
     ):
         self.run, self.forked_at = opened(run), None
-        self.reel, self._past, self._sought, self._wanted, self._turning = Reel(), None, '', None, threading.RLock()
-        self._followed = self._known = None # The history up to which the reel was looked through, and the points that it has been told of
+        self._wanted = self._known = None # The round that somebody asked for, and the points that the reel has been told of
         self._waiting = deque() # Points of which nothing was drawn yet
-        self._filling = Pacer(.02, least=.05)
         speak(self.run.recipe.language)
         self.controls = self.rows()
         self.scene, self.layers, self.verdict = scene_of(self.run, samples), list(self.first_layers), Verdict()
@@ -498,11 +564,9 @@ class LivePanel(Panel):
 
     def composed(self, said:dict, **more):
         "What is drawn of the round that is shown, with these words and other parts of a frame."
-        self._follow_run()
-        past, about = self._past, dict(doing=self.doing, said=said | dict(is_past=self._past is not None), **more)
-        about |= dict(round=self.round, records=self.run.records) if past else self._drawn_now()
-        frame = framed(self.scene, self.layers, **about)
-        return past.over(frame) if past else frame
+        return super().composed(said, records=self.run.records, **more)
+
+    def _framed(self, **about): return framed(self.scene, self.layers, **about)
 
     def moment(self) -> Moment:
         "The present."
@@ -517,17 +581,23 @@ class LivePanel(Panel):
         hue = {'verdict': self.verdict.hue, 'log': 'bad' if self.trouble() else ''}
         gone = ['play' if self.playing else 'pause', *([] if self.verdict.plan else ['apply'])]
         layers_off = [] if self.scene.k else ['surface']
-        time = dict(time=dict(ticks=self._told()[2]), newest=self.round, sought=self._sought)
-        return dict(words=self.words(), hue=hue, acts=dict(gone=gone, off=['now']), controls=self._shown(), levels=levels_of(self.run),
-                    marks=self._told()[0], facts=self.verdict.facts, layers_off=layers_off, **time)
+        return self.said_of_time() | dict(words=self.words(), hue=hue, acts=dict(gone=gone, off=['now']), controls=self._shown(),
+                    levels=levels_of(self.run), marks=self._told()[0], facts=self.verdict.facts, layers_off=layers_off)
+
+    def ticks(self): return self._told()[2]
 
     def words(self) -> dict:
         "What it says in words."
         run = self.run
         about = {f'about_{player}': _about(run.history, player) for player in PLAYERS}
-        n, kind = len(self.scene.z), 'alt_pictures' if self.scene.is_image else 'alt_plane'
         return dict(round=say('at_round', round=run.round), speed=self.speed(), log=self._log(), **about,
-                    **self.verdict.words(run.round), **{kind: say(kind, n=n, round=run.round)})
+                    **self.verdict.words(run.round), **self._alt(run.round))
+
+    def _alt(self, round):
+        kind = 'alt_pictures' if self.scene.is_image else 'alt_plane'
+        return {kind: say(kind, n=len(self.scene.z), round=round)}
+
+    def then(self, past): return dict(words=self._alt(past.round))
 
     def _log(self): return self.trouble() or self.note or self._told()[1]
 
@@ -575,18 +645,11 @@ class LivePanel(Panel):
     def hear(self, message):
         if message['kind'] == 'layer': self._order(lambda: self._set_layer(message['layer'], message['shown']))
         elif message['kind'] == 'sheet': self._order(lambda: self._open_sheet(message['page'], message['open']))
-        elif message['kind'] == 'seek': self._seek(message)
         else: super().hear(message)
 
     def _open_sheet(self, page, is_open): (self._readers.add if is_open else self._readers.discard)(page)
 
-    # -- what was: it is shown at once, also while the thread is in the middle of a round --
-    @property
-    def shown(self) -> int:
-        "The round that is shown."
-        past = self._past
-        return past.round if past else self.round
-
+    # -- what was --
     def scrub(self,
         round:int|None=None, # None: the present
     ):
@@ -594,14 +657,10 @@ class LivePanel(Panel):
 
         What is shown was drawn then; the run as it was, to the bit, is `run.fork(panel.shown)`."""
         self._wanted = round if round is None else check_whole('round', round)
-        found, is_nearer = self._nearest(round), self._nearer(round) is not None
-        if found or not is_nearer: self._turn_to(found)
+        with self._turning:
+            found, is_nearer = self._nearest(round), self._nearer(round) is not None
+            if found or not is_nearer: self._turn_to(found)
         if is_nearer: self._order(lambda: self._draw_and_turn(round))
-
-    def _nearest(self, round):
-        "Of what was drawn; None: the present is nearer."
-        found = None if round is None else self.reel.near(round)
-        return found if found and abs(found.round - round) < abs(self.round - round) else None
 
     def _nearer(self, round):
         "A point that the run has kept, nearer than all that was drawn, and than the present."
@@ -612,88 +671,41 @@ class LivePanel(Panel):
 
     def _draw_and_turn(self, round):
         if self._wanted != round: return # somebody has gone on
-        self._follow_run()
+        self._look_back()
         if point := self._nearer(round): self._draw_point(point)
-        self._turn_to(self._nearest(round))
-
-    def _seek(self, message):
-        self._sought = str(message.get('nth', ''))
-        if 'by' in message: return self._turn_to(self._beside(1 if message['by'] > 0 else -1))
-        self.scrub(None if message['round'] is None else max(0, int(message['round'])))
-
-    def _beside(self, by):
-        found = self.reel.beside(self.shown, by)
-        if found is None and by < 0 and len(self.reel): found = self.reel.all[0]
-        return found if found and found.round < self.round else None
-
-    def _turn_to(self, kept):
-        if kept is None:
-            self._past = None
-            return self._order(self._be_present)
-        with self._turning:
-            self._past = Shown(kept.round, drawn_again(kept.thing.drawn))
-            newest = replace(self._newest, said=self._newest.said | dict(sought=self._sought, newest=self.round))
-            self.show(newest, urgent=True)
-
-    def _be_present(self): pass # the thread answers any order with a frame
-
-    def show(self, frame, urgent=False):
-        "As a stage does; but who looks at the past is not shown the present, nor the other way round."
-        with self._turning:
-            if self._past: frame = self._past.over(frame)
-            elif frame.said and frame.said.get('is_past'): return False
-            return super().show(frame, urgent)
+        with self._turning: self._turn_to(self._nearest(round))
 
     def _drawn_now(self):
         with self.run.lock:
             at = self.moment()
             drawn, history = self.drawn(at), self.run.history
-            if at.state is history.state: self._keep(at.round, drawn, history.edits)
+            if at.state is history.state: self._keep(at.round, drawn, [(at.round, history.edits)])
             return dict(round=at.round, records=history.records, **drawn)
 
-    def _keep(self, round, drawn, edits):
-        "Not what was edited or stepped by hand at that round: a fork from there begins before."
-        if not self.reel.wants(round) or edits and edits[-1].round >= round: return
-        kept = condensed(drawn)
-        size = sum(x.nbytes for name, x in kept.items() if name != 'mesh_from') # the latents are the same in each
-        self.reel.keep(round, Still(kept, edits), size)
+    def ways(self): return [self.run]
 
-    def _follow_run(self):
-        "Let go of what the run has gone back behind, and see which points it has kept."
-        history, was = self.run.history, self._followed
-        self._followed = self.run, history
-        if was is None or was[0] is not self.run or _turned_back(was[1], history):
-            self.reel.drop(lambda kept: not lies_behind(history, kept.round, kept.thing.edits))
-            past = self._past
-            if past and all(kept.round != past.round for kept in self.reel.all): self._past = None
+    def _look_back(self):
+        "And see which points the run has kept."
+        super()._look_back()
+        history = self.run.history
         if history.kept is self._known: return
         self._known, self._waiting = history.kept, deque(point for point in history.kept if self.reel.wants(point.state.round))
 
     def _fill(self):
         "Draw one of the points that the run has kept."
-        self._follow_run()
+        self._look_back()
         if self._waiting: self._draw_point(self._waiting.popleft())
 
     def _draw_point(self, point):
         with self.run.lock:
             drawn = self.drawn(Moment(self.run, point.state, point.experiment))
-            self._keep(point.state.round, drawn, self.run.history.edits[:point.edits])
+            self._keep(point.state.round, drawn, [(point.state.round, self.run.history.edits[:point.edits])])
 
-    def _tasks(self): return [*super()._tasks(), self._filling.task(self._fill)]
     def _is_restless(self): return bool(self._waiting) or super()._is_restless()
     def _rest(self): self._fill()
 
-    def _start(self):
-        self._past = None
-        super()._start()
-
     def _set_layer(self, layer, shown):
         self.layers = [*(name for name in self.layers if name != layer), *([layer] if shown else [])]
-
-def _turned_back(was, now):
-    "Has a history left its way since it was another?"
-    is_longer = now.state.moves >= was.state.moves and now.edits[:len(was.edits)] == was.edits
-    return not is_longer or len(now.rollbacks) != len(was.rollbacks)
 
 def _about(history, player):
     "A player's last loss, and how often its present clip acts."
@@ -753,11 +765,6 @@ class SteeredPanel(LivePanel):
     def _move(self, control, value, number):
         self._shown_of = None # the page's control is put right, whatever becomes of this
         self._edit(self.controls.change(self.run.recipe, control, value, number))
-
-    def _stand(self):
-        "Pause in the present."
-        self._stop()
-        self._past = None
 
     def _step_once(self, what):
         self._stand()
@@ -859,20 +866,14 @@ class KeptPanel(SteeredPanel):
         if hasattr(self, '_siblings'):
             if not any(other.playing for other in self._others()): self._save_at_last()
             self._siblings.discard(self)
-            self._forget()
+            self._earlier.clear()
         super().close()
-
-    def _forget(self):
-        "A notebook remembers every panel that it has shown: one that is closed keeps nothing but its run."
-        self.reel.drop(lambda kept: True)
-        self._waiting.clear()
-        self._earlier.clear()
 
     def save(self):
         "Write the run to its folder; one that has none gets one in the run folder of settings.ini."
         self._order(self._save)
 
-    def deeds(self): return super().deeds() | {'save': self.save, 'fork_here': self.fork_here, 'now': self.scrub}
+    def deeds(self): return super().deeds() | {'save': self.save, 'fork_here': self.fork_here}
 
     def _save(self):
         if not self.run.folder: self.run.folder = self._new_folder()

@@ -24,7 +24,6 @@ from .landscape import displacements, divergences, frosted, latents, manifold, p
 from .plane import mixtures
 from .plots import PLAYERS
 from .recipes import expand, live, whole
-from .reel import Reel
 from .round import measured
 from .scores import modes_captured
 from .stage import Frame, button, draw_frame, part, scene_of, text
@@ -242,7 +241,7 @@ def playground_parts(
     "The whole playground."
     share = share_sheet('copy_code', 'copy_line', 'save_png', 'save_svg')
     above = [_transport(), part('flow', boxes=list(boxes)), _board(controls)]
-    below = [_foot(), _lesson_row()] if lesson else [time_bar(), _foot()] # a lesson looks ahead
+    below = [time_bar('fork_here'), _foot(), *([_lesson_row()] if lesson else [])]
     parts = [*above, *below, share, _sheet_of_settings(controls)]
     return without(parts, set(lesson.hides) if lesson else set())
 
@@ -435,7 +434,8 @@ class Playground(SlowPanel):
         "Its words, controls and marks."
         pen, phase = self.strokes is not None, self.phase()
         said = super().said()
-        acts = dict(gone=[*said['acts']['gone'], *([] if pen else ['draw_clear', 'draw_done'])], off=self.course.off() if self.course else said['acts']['off'])
+        gone, off = said['acts']['gone'], said['acts']['off']
+        acts = dict(gone=[*gone, *([] if pen else ['draw_clear', 'draw_done'])], off=[*off, *(self.course.off() if self.course else [])])
         return said | dict(acts=acts, hue=said['hue'] | dict(dots='good'), drawing=pen, strokes=self.strokes or [],
                            layers_off=['mesh'] if self.run.game.pair.z_dim > 2 else [],
                            flow=self._flow(phase), lit=phase.lit if phase else '', measures_columns=self.meter.columns)
@@ -480,7 +480,8 @@ class Playground(SlowPanel):
         self._siblings.discard(self)
         self._join(_in_the_plane(run))
         self.forked_at, self.strokes, self.meter = None, None, Meter(run.game.data)
-        self.scene, self.reel, self._past = scene_of(run, self._samples), Reel(), None
+        self.scene = scene_of(run, self._samples)
+        self._let_go()
         if was_playing: self._start()
 
     def _edit(self, changes):

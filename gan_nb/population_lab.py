@@ -18,11 +18,11 @@ import torch
 
 from .doctor import diagnosing, diseases, line
 from .driving import Pacer
-from .lab import Lab, Roomy
+from .lab import Lab, Roomy, TimedPanel, in_order, time_bar
 from .landscape import window_of
 from .plots import BAD, CHOSEN, FAKE, FRAME, GOOD, REAL, ROWS, Picture, tile
 from .population import Population
-from .stage import Frame, as_pixels, button, part, text
+from .stage import as_pixels, button, part, text
 from .studies import in_short
 from .words import say, speak
 from .worker import wait_until
@@ -80,12 +80,12 @@ def _cell(i, columns):
     column, row = i % columns, i // columns
     return column + .02, column + .98, row + .98, row + .02
 
-def _lay_images(ax, population, columns):
-    for i, four in enumerate(population.all_samples(4)):
-        ax.imshow(tile(population.data.seen(four), 2), extent=_cell(i, columns), interpolation='antialiased')
+def _lay_images(ax, made, columns):
+    for i, four in enumerate(torch.from_numpy(made).movedim(-1, 2).float() / 127.5 - 1):
+        ax.imshow(tile(four, 2), extent=_cell(i, columns), interpolation='antialiased')
 
-def _lay_points(ax, population, columns, n):
-    fake, (real, limits) = torch.from_numpy(crowd(population, n)), ground(population, 300)
+def _lay_points(ax, population, made, columns):
+    fake, (real, limits) = torch.from_numpy(made), ground(population, 300)
     left, right, bottom, top = limits
     middle, reach = torch.tensor([left + right, bottom + top]) / 2, torch.tensor([right - left, top - bottom]) / 2
     corners = torch.tensor([[i % columns, i // columns] for i in range(len(population))])[:, None]
@@ -126,14 +126,18 @@ def draw_members(
     n:int=300, # Points of each; images are four of each
     width:float=9., # Of the figure in inches
     hues=(), # 'good' or 'bad' for each member, or something else
+    made:np.ndarray|None=None, # Of all members, as from `crowd`; None: what they make now
+    crossed=None, # Members that had diverged; None: that have
 ) -> Picture:
     "Samples of all members side by side, as images or as points in the plane."
     columns, rows, heads = places(population)
+    made = crowd(population, n) if made is None else made
+    crossed = np.flatnonzero(population.diverged >= 0) if crossed is None else crossed
     fig, ax = _table(len(population), columns, rows, heads, width)
-    if population.data.is_seen: _lay_images(ax, population, columns)
-    else: _lay_points(ax, population, columns, n)
+    if population.data.is_seen: _lay_images(ax, made, columns)
+    else: _lay_points(ax, population, made, columns)
     hues = dict(enumerate(hues))
-    for i, at in enumerate(population.diverged): _frame(ax, i, columns, i == chosen, at >= 0, hues.get(i))
+    for i in range(len(population)): _frame(ax, i, columns, i == chosen, i in crossed, hues.get(i))
     ax.set(xlim=(-.02, columns + .02), ylim=(math.ceil(len(population) / columns) + .02, -.02), aspect='auto')
     return fig
 
@@ -299,7 +303,7 @@ def _above():
 
 def _beside():
     "The losses of all, and the chosen one in words."
-    losses = part('chart', id='traces', title='traces', hint='traces_hint', each=True, of='measures')
+    losses = part('chart', id='traces', title='traces', hint='traces_hint', each=True, of='measures', past=True)
     head = part('bar', 'gnb-one-head', children=[text('member', 'gnb-strong gnb-grow'), text('verdict', 'gnb-verdict')])
     about = [head, text('why', 'gnb-wrap gnb-soft'), part('facts', says='facts')]
     return [losses, part('section', 'gnb-one', label='the_chosen', children=about)]
@@ -312,13 +316,16 @@ def population_parts(
     members, foot = part('multiples', label='multiples'), [text('log', 'gnb-grow gnb-soft'), button('open')]
     if columns <= 1.5 * rows:
         beside = part('grid', 'gnb-many-side', children=_beside())
-        body = [part('grid', 'gnb-many', children=[members, beside])]
-    else: body = [members | {'ratio': columns / rows}, part('grid', 'gnb-many-below', children=_beside())]
+        body = [part('grid', 'gnb-many', children=[members, beside]), time_bar()]
+    else: body = [members | {'ratio': columns / rows}, time_bar(), part('grid', 'gnb-many-below', children=_beside())]
     return [*_above(), *body, part('bar', 'gnb-foot', children=foot)]
 
 # %% ../nbs/75_population_lab.ipynb #ef7b67c2
-class PopulationLab(Roomy):
+class PopulationLab(Roomy, TimedPanel):
     """A panel for a population: play, pause, look at all members, open one in a lab.
+
+    A slider goes back through what all members made: frames are kept within 64 MiB. States are not, so a member is opened
+    as it is now and cannot be forked further back; a `Run` of its settings and seed, played anew, can.
 
     Its buttons are also methods, which return at once and are carried out by its thread; `wait` waits for them."""
     def __init__(self,
@@ -332,7 +339,8 @@ class PopulationLab(Roomy):
         self.population, self.chosen = population, 0
         speak(population.recipes[0].language)
         self.n, self.ward, self._traces = n or shown_of_each(population), Ward(population), Traces(population)
-        self._table, self._ground, self._drawn_at = places(population), ground(population, self.n), None
+        self._table, self._ground = places(population), ground(population, self.n)
+        self._drawn_at = self._measured_at = None
         self._names = [_named(member, member) for member in population.members]
         columns, rows, _ = self._table
         self._open(population_parts(columns, len(rows)), fps, label='population_lab')
@@ -379,12 +387,29 @@ class PopulationLab(Roomy):
     # -- what it shows --
     def frame(self):
         "What is to be seen now."
-        if self._drawn_at != self.round: # what has not changed is not made anew
-            self._drawn_at = self.round
-            self._crowd, self._measures = crowd(self.population, self.n), self._traces.table()
+        if self._measured_at != self.round: self._measured_at, self._measures = self.round, self._traces.table()
         real, limits = self._ground
-        return Frame(round=self.round, doing=self.doing, limits=limits, real=real,
-                     members=self._crowd, measures=self._measures, said=self.said())
+        return self.composed(self.said(), limits=limits, real=real, measures=self._measures)
+
+    def _drawn_now(self):
+        round = self.round
+        if self._drawn_at != round: self._drawn_at, self._crowd = round, crowd(self.population, self.n) # what has not changed is not made anew
+        drawn = dict(members=self._crowd)
+        if self.reel.wants(round) and self._stands(): self._keep(round, drawn, said=self._opinions())
+        return drawn | dict(round=round)
+
+    def _opinions(self):
+        "What is said of each member beside its picture."
+        opinions = [self.ward.opinion(i) for i in range(len(self.population))]
+        return dict(hues=[opinion.hue for opinion in opinions], verdicts=[opinion.name if opinion.hue != 'line' else '' for opinion in opinions],
+                    crossed=np.flatnonzero(self.population.diverged >= 0).tolist())
+
+    def then(self, past): return past.still.said | dict(words=self._alt(past.round))
+
+    def ticks(self):
+        "Where members diverged."
+        gone = [(i, int(at)) for i, at in enumerate(self.population.diverged) if at >= 0]
+        return in_order([dict(round=at, hue='bad', text=say('has_diverged', who=self._about(i), round=at)) for i, at in gone])
 
     def said(self) -> dict:
         "Words, colours and marks."
@@ -392,10 +417,8 @@ class PopulationLab(Roomy):
         opinions = [self.ward.opinion(i) for i in range(len(self.population))]
         now, gone = opinions[self.chosen], ['play' if self.playing else 'pause']
         hue = {'verdict': now.hue if now.hue != 'line' else '', 'log': 'bad' if self.trouble() else ''}
-        return dict(words=self.words(now), hue=hue, acts=dict(gone=gone), facts=now.facts, chosen=self.chosen,
-                    grid=dict(columns=columns, rows=rows, heads=heads), hues=[opinion.hue for opinion in opinions],
-                    verdicts=[opinion.name if opinion.hue != 'line' else '' for opinion in opinions],
-                    crossed=np.flatnonzero(self.population.diverged >= 0).tolist(),
+        return self._opinions() | self.said_of_time() | dict(words=self.words(now), hue=hue, acts=dict(gone=gone, off=['now']), facts=now.facts,
+                    chosen=self.chosen, grid=dict(columns=columns, rows=rows, heads=heads),
                     members_said=[f'{self._about(i)}\n{opinion.words()}' for i, opinion in enumerate(opinions)],
                     measures_columns=['round', *map(str, range(len(opinions)))], levels=dict(traces=self._levels()))
 
@@ -403,10 +426,10 @@ class PopulationLab(Roomy):
         now:Opinion, # Of the chosen member
     ) -> dict:
         "What it says in words."
-        about = self._about(self.chosen)
-        alt = say('alt_multiples', n=len(self.population), round=self.round, chosen=about)
         return dict(round=say('at_round', round=self.round), speed=self.speed(), runs=self.ward.summary(), log=self._log(),
-                    member=about, verdict=now.name, why=now.why, alt_multiples=alt)
+                    member=self._about(self.chosen), verdict=now.name, why=now.why, **self._alt(self.round))
+
+    def _alt(self, round): return dict(alt_multiples=say('alt_multiples', n=len(self.population), round=round, chosen=self._about(self.chosen)))
 
     def _about(self, i): return say('the_member', i=i, about=self._names[i])
 
@@ -419,7 +442,8 @@ class PopulationLab(Roomy):
 
     def figure(self) -> Picture:
         "What is shown now, on paper."
-        return draw_members(self.population, self.chosen, self.n, hues=self.data()['hues'])
+        shown = self.data()
+        return draw_members(self.population, self.chosen, self.n, hues=shown['hues'], made=shown['members'], crossed=shown['crossed'])
 
     # -- the page --
     def deeds(self): return super().deeds() | {'step_round': self.step, 'open': self.open_member}
@@ -431,7 +455,7 @@ class PopulationLab(Roomy):
 
     # -- the thread --
     def _step_once(self):
-        self._stop()
+        self._stand()
         self.population.several(1)
 
     def _choose(self, i):
@@ -441,7 +465,7 @@ class PopulationLab(Roomy):
         self.chosen = self.ward.chosen = int(i)
 
     def _open_member(self):
-        self._stop()
+        self._stand()
         self._close_below()
         self._open_below(Lab(self.population.run(self.chosen)))
         self.note = say('opened_below', i=self.chosen)

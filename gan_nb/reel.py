@@ -73,8 +73,10 @@ class Reel:
     def drop(self,
         is_over, # A function of a `Kept`
     ):
-        "Let go of those."
-        with self._lock: self.all = tuple(kept for kept in self.all if not is_over(kept))
+        "Let go of those. Where nothing is left, the next way may be as dense as the first."
+        with self._lock:
+            self.all = tuple(kept for kept in self.all if not is_over(kept))
+            if not self.all: self.spacing = 1
 
     def _place(self, round): return _place(self.all, round)
 

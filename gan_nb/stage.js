@@ -1211,7 +1211,7 @@ class Chart extends Drawn {
 
   /** Where the round is that the pictures show. */
   now(ctx, colours) {
-    const { top, bottom, left, right } = this.area, x = Math.min(right, Math.max(left, this.x(this.held.round ?? 0)));
+    const { top, bottom, left, right } = this.area, x = Math.min(right, Math.max(left, this.x(this.held.across_at ?? this.held.round ?? 0)));
     ctx.strokeStyle = colours.ink;
     ctx.lineWidth = 1.2;
     ctx.beginPath();
@@ -1924,6 +1924,7 @@ class Time extends Part {
     const { time, at = 0, words, newest = 0, round = 0, sought } = this.held;
     if (!time) return;
     this.slider.setAttribute("aria-valuetext", words?.round ?? "");
+    this.hush(!!this.held.is_deaf);
     if (this.isKept) {
       if (time !== this.time) this.lay((this.time = time).ticks, (there) => placeOf(there, time.rounds));
       this.slider.max = Math.max(time.rounds.length - 1, 0);
@@ -1940,6 +1941,14 @@ class Time extends Part {
     this.slider.max = Math.max(newest, 1);
     this.node.classList.toggle("gnb-past", !!this.held.is_past);
     if (!this.slider.matches(":active")) this.paint(round);
+  }
+
+  /** While the kernel hears nothing, as in a cell that trains, nothing is asked that it would answer much later. */
+  hush(isDeaf) {
+    if (this.slider.disabled === isDeaf) return;
+    this.slider.disabled = isDeaf;
+    this.slider.title = this.word(isDeaf ? "time_later" : "time_tip");
+    if (isDeaf) this.pending = this.wanted = null;
   }
 
   paint(value) {

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['palettes', 'cells', 'Frame', 'Scene', 'scene_of', 'as_points', 'as_pixels', 'frame_of', 'drawn_of', 'framed',
            'condensed', 'drawn_again', 'draw_frame', 'Wire', 'Credit', 'Cells', 'part', 'button', 'text', 'spec_of',
-           'Stage']
+           'Stage', 'Still', 'Shown', 'Scrubbed']
 
 # %% ../nbs/61_stage.ipynb #fdbbf998
 import sys
@@ -13,9 +13,10 @@ import threading
 import time
 import uuid
 import weakref
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import anywidget
 import numpy as np
@@ -23,9 +24,11 @@ import torch
 from traitlets import Dict, Unicode
 
 from .conditions import Classes
+from .core import check_whole
 from .landscape import latents, surface, window_of
 from .plots import ARMS, BAD, GOOD, PLAYERS, Picture, draw_losses, draw_points, draw_samples
 from .records import columns
+from .reel import Reel
 from .words import say, words_of
 
 # %% ../nbs/61_stage.ipynb #5765a7ec
@@ -319,7 +322,7 @@ def _style():
 # %% ../nbs/61_stage.ipynb #d7b84352
 class Cells:
     "Does a cell run now? Who asks for it is told when one has ended."
-    def __init__(self): self.are_running, self._shell, self._asked = False, None, weakref.WeakSet()
+    def __init__(self): self.are_running, self.begun, self._shell, self._asked = False, time.monotonic(), None, weakref.WeakSet()
 
     def follow(self,
         who=None, # Has `rest()`, called after each cell; it is not kept alive
@@ -333,7 +336,7 @@ class Cells:
         if who is not None: self._asked.add(who)
         return self.are_running
 
-    def _begin(self): self.are_running = True
+    def _begin(self): self.are_running, self.begun = True, time.monotonic()
 
     def _end(self):
         self.are_running = False
@@ -491,7 +494,7 @@ class Stage(anywidget.AnyWidget):
         "The last page that showed it has taken it off."
 
     def hear(self, message:dict):
-        "What a person did: `kind` is 'act', 'set', 'layer', 'choose', 'stroke' or 'broken'."
+        "What a person did: `kind` is 'act', 'set', 'layer', 'choose', 'seek', 'stroke' or 'broken'."
 
     def _pass_on(self, frame):
         message, buffers = self._wire.message(frame, whole=self._is_whole_due)
@@ -522,3 +525,114 @@ class Stage(anywidget.AnyWidget):
         self._homes.discard(page)
         self.is_left = not self._homes
         if self.is_left: self.leave()
+
+# %% ../nbs/61_stage.ipynb #stgtime2
+class Still(NamedTuple):
+    "What was drawn of a round."
+    drawn:dict # From `condensed`
+    ways:tuple = () # For each run in it its round, and the edits that were made before
+    said:dict = {} # Words and marks that belong to it
+
+class Shown(NamedTuple):
+    "A round that is shown again."
+    round:int
+    drawn:dict # Of a frame
+    still:Still
+
+_by_state = ('fake', 'surface', 'arrows', 'moves', 'mesh', 'mesh_from', 'density', 'folded', 'pictures', 'members') # Of a frame
+
+class Scrubbed(Stage):
+    """A stage that keeps what it draws, within `budget`, and shows any of it again while time goes on.
+
+    Who inherits calls `_remember` before the stage is made, has a `round`, keeps what is drawn (`_keep`), and says how the
+    present comes back (`_come_back`) and what else belongs to a moment (`then`). What it shows says `newest`, the present
+    round, and `sought`, the question of a page that is answered."""
+    budget = 2**26 # Bytes of the arrays that are kept: 64 MiB
+
+    def _remember(self): self.reel, self._past, self._sought, self._turning = Reel(self.budget), None, '', threading.RLock()
+
+    @property
+    def shown(self) -> int:
+        "The round that is shown."
+        past = self._past
+        return past.round if past else self.round
+
+    def scrub(self,
+        round:int|None=None, # None: the present
+    ):
+        "Show a round again, or the nearest that was kept. What plays goes on meanwhile."
+        if round is not None: check_whole('round', round)
+        with self._turning: self._turn_to(self._nearest(round))
+
+    def then(self,
+        past:Shown,
+    ) -> dict: # Of what a frame says
+        "What is said of a round that is shown again, in place of what is said of the present."
+        return past.still.said
+
+    def hear(self, message):
+        if message['kind'] == 'seek': self._seek(message)
+        else: super().hear(message)
+
+    def show(self, frame, urgent=False):
+        "As a stage does; but who looks at the past is not shown the present, nor the other way round."
+        with self._turning:
+            frame = self._as_shown(frame)
+            return frame is not None and super().show(frame, urgent)
+
+    def _as_shown(self, frame):
+        "None: it is of the past, and nobody looks at that any more."
+        if self._past: return self._over(frame, self._past)
+        return None if frame.said and frame.said.get('is_past') else frame
+
+    def _over(self, frame, past):
+        "A frame of the present with what belongs to a round that is shown again."
+        said, then = frame.said, self.then(past)
+        at = say('at_past', round=f'{past.round:,}', now=f"{said['newest']:,}")
+        words = said['words'] | dict(round=at) | then.get('words', {})
+        acts = said['acts'] | dict(off=[act for act in said['acts']['off'] if act != 'now'])
+        drawn = {name: past.drawn.get(name) for name in _by_state}
+        return replace(frame, round=past.round, said=said | then | dict(words=words, acts=acts, is_past=True), **drawn)
+
+    def close(self):
+        "As of a stage. A notebook remembers every panel that it has shown: one that is closed keeps nothing of the past."
+        if hasattr(self, 'reel'): self.reel.drop(lambda kept: True)
+        super().close()
+
+    def _nearest(self, round):
+        "Of what was drawn; None: the present is nearer."
+        found = None if round is None else self.reel.near(round)
+        return found if found and abs(found.round - round) < abs(self.round - round) else None
+
+    def _seek(self, message):
+        self._sought = str(message.get('nth', ''))
+        if 'by' not in message: return self.scrub(None if message['round'] is None else max(0, int(message['round'])))
+        with self._turning: self._turn_to(self._beside(1 if message['by'] > 0 else -1))
+
+    def _beside(self, by):
+        found = self.reel.beside(self.shown, by)
+        if found is None and by < 0 and len(self.reel): found = self.reel.all[0]
+        return found if found and found.round < self.round else None
+
+    def _turn_to(self, kept):
+        with self._turning:
+            self._past = None if kept is None else Shown(kept.round, drawn_again(kept.thing.drawn), kept.thing)
+            if kept is None: return self._come_back()
+            newest = replace(self._newest, said=self._newest.said | dict(sought=self._sought, newest=self.round))
+            self.show(newest, urgent=True)
+
+    def _keep(self, round, drawn, ways=(), said=None):
+        "What was drawn of a round, if nothing is kept near it."
+        if not self.reel.wants(round): return
+        kept = condensed(drawn)
+        size = sum(x.nbytes for name, x in kept.items() if name != 'mesh_from') # the latents are the same in each
+        self.reel.keep(round, Still(kept, tuple(ways), said or {}), size)
+
+    def _let_go(self,
+        is_over=lambda kept: True, # A function of what is kept; without one of all
+    ):
+        "Of stills that do not belong to what is shown; where one of them is, the present comes back."
+        with self._turning:
+            self.reel.drop(is_over)
+            past = self._past
+            if past and all(kept.round != past.round for kept in self.reel.all): self._past = None

@@ -112,6 +112,12 @@ def facts(page):
     return json.loads(said.inner_text().split("facts ")[1].split("\n")[0])
 
 
+def scrub_to(page, part):
+    "A place on the slider of the first panel, and wait for its round."
+    page.locator(".gnb-time input").first.evaluate("(s, part) => { s.value = Math.floor(part * s.max); s.dispatchEvent(new Event('input')); }", part)
+    page.wait_for_function("() => document.querySelector('.gnb').gnb.held.is_past")
+
+
 def click_latency(page, button, change):
     "Milliseconds from the click on `button` to the first moment at which `change` is true, measured inside the page."
     script = """([button, change]) => new Promise((resolve, reject) => {
@@ -434,6 +440,13 @@ def test_a_person_can_drive_a_population(panel, pictures):
     page.get_by_text(re.compile("^6 runs: (?!.*not looked at yet)")).wait_for()     # the doctor went on while it was paused
     assert page.evaluate(boxes) == before
 
+    present = page.evaluate(drawn_members)
+    scrub_to(page, .5)
+    page.wait_for_function(f"present => ({drawn_members})() !== present", arg=present)
+    assert page.locator(".gnb-clock").inner_text() == f"round {rounds(page):,} of {stopped + 1:,}"
+    press(page, "Now")
+    page.wait_for_function(f"present => ({drawn_members})() === present", arg=present)
+
     page.get_by_text("run 0: seed 0, lr 0.0001", exact=True).wait_for()
     table.focus()
     for key in ("ArrowDown", "ArrowRight"):
@@ -498,6 +511,10 @@ def test_runs_are_compared_side_by_side_and_by_the_lab(server, browser, pictures
         page.get_by_role("combobox", name="in step by").select_option("evaluations")
         page.get_by_text(re.compile(r"^\d+ gradient evaluations$")).wait_for()
         page.screenshot(path=pictures/"compare.png")
+        scrub_to(page, .5)
+        assert page.evaluate("() => { const { across_at, round } = document.querySelector('.gnb').gnb.held; return across_at === 2 * round; }"), "two evaluations a round"
+        page.get_by_role("combobox", name="seed").select_option("1")
+        page.wait_for_function("() => { const { is_past, round, newest } = document.querySelector('.gnb').gnb.held; return !is_past && round === newest; }")
         press(page, "Restart")
         page.wait_for_function(f"() => ({read_round})() === 0")
         run_until_it_shows(page, 1, page.get_by_role("button", name="Compare", exact=True))

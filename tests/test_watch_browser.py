@@ -52,6 +52,7 @@ threading.Thread(target=play).start()
 cells = [prepare, loop, threaded, "stop.set(); look.close(); print('let go', look.error)"]
 
 seen = "() => { const panel = document.querySelector('.gnb'); return panel ? [+panel.dataset.round, panel.dataset.doing, +panel.dataset.frame] : null; }"
+held = "document.querySelector('.gnb').gnb.held"
 is_running = "() => !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=busy]')"
 is_examined = "() => document.querySelector('.gnb').textContent.includes('real ranked above generated')"
 picture = "() => document.querySelector('.gnb-plane canvas')?.toDataURL().length ? document.querySelector('.gnb-plane canvas').toDataURL() : ''"
@@ -75,6 +76,7 @@ def test_a_loop_is_seen_while_it_blocks_its_cell(page, server, tmp_path):
         time.sleep(.3)
     assert page.evaluate(is_running), "the loop ended before it was seen"
     assert len(set(rounds)) > 3 and rounds == sorted(rounds) and len(drawn) > 3
+    assert page.evaluate(f"() => {held}.is_deaf === document.querySelector('.gnb-time input').disabled"), "the slider rests where nobody would answer"
     print(f"{len(set(rounds))} rounds and {len(drawn)} pictures seen while the cell ran, from {rounds[0]:,} to {rounds[-1]:,}")
     page.screenshot(path=tmp_path/"while-it-runs.png")
     (server[2]/"seen-enough").touch()
@@ -87,6 +89,11 @@ def test_a_loop_is_seen_while_it_blocks_its_cell(page, server, tmp_path):
     page.screenshot(path=tmp_path/"after.png")
     print("pictures:", tmp_path)
 
+    slider, now = page.locator(".gnb-time input"), page.get_by_role("button", name="Now", exact=True)
+    slider.evaluate("s => { s.value = s.max / 2; s.dispatchEvent(new Event('input')); }")
+    page.wait_for_function(f"n => {held}.is_past && Math.abs({held}.round - n) < n / 2", arg=int(ended) / 2)
+    now.click()
+    page.wait_for_function(f"n => !{held}.is_past && {held}.round === n", arg=int(ended))
     page.get_by_role("button", name="Evidence").click()     # the panel is alive
     page.get_by_text("real ranked above generated").wait_for()
     run_cell(page, 2)                                       # a loop in a thread: credit, as in every panel
