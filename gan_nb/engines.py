@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .compiled import Graph, Later, arrange, compiled, mapped, member, stacked
+from .compiled import Graph, Later, arrange, compiled, mapped, member, recalled, stacked
 from .core import address, first_line, listed, refill, use_precision
 from .experiment import Experiment
 from .games import State
@@ -115,8 +115,9 @@ class Compiled(Fast):
         state:State, # Any: its shapes count
     ):
         self.experiment, batches = experiment, draw(experiment, state)
-        graph = Graph(as_function(experiment, state), tensors(state), batches)
-        self.graph, self.ahead = compiled(graph, experiment.threads), rounds_ahead(batches)
+        fn, given = as_function(experiment, state), (tensors(state), batches)
+        self.graph = recalled(fn, *given, trace=lambda: Graph(fn, *given), threads=experiment.threads)
+        self.ahead = rounds_ahead(batches)
 
     def _play(self, state, n):
         after, told = self.graph.repeat(tensors(state), self._batches(state, n))
@@ -311,11 +312,12 @@ class Mapped:
 
     def _graph(self, first, n, compile):
         one = self.experiments[0]
-        tree = {**tensors(first), 'alive': self.start.alive[0]}
-        try: graph = mapped(Graph(_staying(as_function(one, first)), tree, draw(one, first)), n)
-        except (RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"this recipe cannot be played as a population: {first_line(error)}") from error
-        try: return compiled(graph) if compile else graph
+        fn, given = _staying(as_function(one, first)), ({**tensors(first), 'alive': self.start.alive[0]}, draw(one, first))
+        def trace():
+            try: return mapped(Graph(fn, *given), n)
+            except (RuntimeError, NotImplementedError) as error:
+                raise ValueError(f"this recipe cannot be played as a population: {first_line(error)}") from error
+        try: return recalled(fn, *given, trace=trace, runs=n) if compile else trace()
         except ValueError: raise
         except Exception as error:
             raise ValueError(f"compile: this population cannot be compiled here: {first_line(error)}") from error
