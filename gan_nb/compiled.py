@@ -194,6 +194,7 @@ def recalled(
     trace:Callable, # Of no arguments: gives the graph, where it must be compiled
     runs:int=None, # Side by side in that graph, as of `mapped`; None: it is the function's own
     threads:int=1, # Threads that it will use on a CPU
+    aside:Callable=None, # Of no arguments: may compile it in another process; None: it is compiled here
 ) -> Graph:
     """The compiled graph of a function, found on the disk, or else traced, compiled and kept there.
     Raises `ValueError` where it is not there and there is no compiler."""
@@ -202,6 +203,9 @@ def recalled(
     fast.takes, plain, given = _on_lists(fn, trees)
     name = _name(plain, listed(fast.takes), runs, threads)
     fast.call = name and find_program(name)
+    if name and fast.call is None and aside is not None:
+        aside()
+        fast.call = find_program(name)
     if fast.call is None: return _kept(name, trace, threads)
     fast.gives = refill(given[0], [t.detach() for t in listed(given[0])])
     if runs is not None: fast.takes, fast.gives = _of_all(fast.takes, runs), _of_all(fast.gives, runs)

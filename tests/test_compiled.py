@@ -151,6 +151,7 @@ def test_divergence_in_a_compiled_round_is_recorded_as_in_an_eager_one():
 
 def test_without_a_compiler_there_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path)) # what was compiled before would be found
+    seams.compile_here(monkeypatch)
     monkeypatch.setattr("gan_nb.compiled.can_compile", lambda device: False)
     seams.nothing_compiled(monkeypatch)
     with pytest.raises(ValueError, match="there is no C"): Run("ring", compile=True, **small).step()
@@ -232,6 +233,7 @@ def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch, tm
     def fail(*args): raise AssertionError
     settings = plain | dict(hidden=(5, 6))
     with monkeypatch.context() as patch:
+        seams.compile_here(patch)
         patch.setattr("gan_nb.compiled.compiled", fail)
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path)) # nothing is found there
         with pytest.raises(ValueError, match="cannot be compiled here: AssertionError"):
