@@ -2090,7 +2090,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.programs.keep_program': ('nbs/programs.html#keep_program', 'gan_nb/programs.py'),
                                  'gan_nb.programs.libraries_loaded': ('nbs/programs.html#libraries_loaded', 'gan_nb/programs.py'),
                                  'gan_nb.programs.name_of': ('nbs/programs.html#name_of', 'gan_nb/programs.py'),
-                                 'gan_nb.programs.opened': ('nbs/programs.html#opened', 'gan_nb/programs.py'),
+                                 'gan_nb.programs.open_library': ('nbs/programs.html#open_library', 'gan_nb/programs.py'),
                                  'gan_nb.programs.operations_of': ('nbs/programs.html#operations_of', 'gan_nb/programs.py'),
                                  'gan_nb.programs.programs_folder': ('nbs/programs.html#programs_folder', 'gan_nb/programs.py'),
                                  'gan_nb.programs.same_bits': ('nbs/programs.html#same_bits', 'gan_nb/programs.py')},
