@@ -71,6 +71,11 @@ def nothing_compiled(monkeypatch):
     monkeypatch.setattr(engines, "_programs", {})
 
 
+def compile_here(monkeypatch):
+    "No other process compiles, which would know nothing of what a test replaced."
+    monkeypatch.setattr(engines, "compile_aside", lambda recipe: None)
+
+
 # Records and files
 
 def fetch_together(monkeypatch, n):

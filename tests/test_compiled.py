@@ -1,5 +1,7 @@
 "The same round three ways: traced, compiled and captured ones equal the eager one, also in short numbers."
 import gc
+import subprocess
+import sys
 import time
 import weakref
 
@@ -147,7 +149,9 @@ def test_divergence_in_a_compiled_round_is_recorded_as_in_an_eager_one():
     assert said[0] == said[1]
 
 
-def test_without_a_compiler_there_is_one_clear_line(monkeypatch):
+def test_without_a_compiler_there_is_one_clear_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path)) # what was compiled before would be found
+    seams.compile_here(monkeypatch)
     monkeypatch.setattr("gan_nb.compiled.can_compile", lambda device: False)
     seams.nothing_compiled(monkeypatch)
     with pytest.raises(ValueError, match="there is no C"): Run("ring", compile=True, **small).step()
@@ -225,11 +229,13 @@ def test_runs_of_different_structures_compile_at_the_same_time():
         assert is_compiled(run)
 
 
-def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch):
+def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch, tmp_path):
     def fail(*args): raise AssertionError
     settings = plain | dict(hidden=(5, 6))
     with monkeypatch.context() as patch:
-        patch.setattr("gan_nb.engines.compiled", fail)
+        seams.compile_here(patch)
+        patch.setattr("gan_nb.compiled.compiled", fail)
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path)) # nothing is found there
         with pytest.raises(ValueError, match="cannot be compiled here: AssertionError"):
             Run("ring", compile=True, **settings).step()
         run = Run("ring", compile="background", **settings)
@@ -240,6 +246,23 @@ def test_what_cannot_be_compiled_is_tried_again_and_holds_nobody(monkeypatch):
         gc.collect()
         assert gone() is None
     if can_compile("cpu"): Run("ring", compile=True, **settings).step()
+
+
+@needs_compiler
+def test_the_next_process_finds_a_round_without_the_compiler_and_plays_the_same_bits(tmp_path):
+    code = f"""
+import sys
+from gan_nb import Run
+Run("ring", compile=True, **{adam!r}).fit(12, progress=False).save(sys.argv[1])
+print("torch._inductor" in sys.modules)
+"""
+    def play(name): # the first may compile, the second finds what it kept
+        return subprocess.run([sys.executable, "-c", code, tmp_path/name], capture_output=True, text=True, check=True).stdout
+    play("a.safetensors")
+    assert play("b.safetensors").strip() == "False"
+    first, second = (Run.load(tmp_path/name) for name in ("a.safetensors", "b.safetensors"))
+    assert_same(first, second)
+    assert_same(first, Run("ring", compile=True, **adam).fit(12, progress=False))
 
 
 @needs_compiler
