@@ -1196,6 +1196,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'gan_nb.lab.KeptPanel._start': ('nbs/lab.html#keptpanel._start', 'gan_nb/lab.py'),
                             'gan_nb.lab.KeptPanel._stop': ('nbs/lab.html#keptpanel._stop', 'gan_nb/lab.py'),
                             'gan_nb.lab.KeptPanel._tasks': ('nbs/lab.html#keptpanel._tasks', 'gan_nb/lab.py'),
+                            'gan_nb.lab.KeptPanel.be_followed': ('nbs/lab.html#keptpanel.be_followed', 'gan_nb/lab.py'),
                             'gan_nb.lab.KeptPanel.close': ('nbs/lab.html#keptpanel.close', 'gan_nb/lab.py'),
                             'gan_nb.lab.KeptPanel.deeds': ('nbs/lab.html#keptpanel.deeds', 'gan_nb/lab.py'),
                             'gan_nb.lab.KeptPanel.fork_here': ('nbs/lab.html#keptpanel.fork_here', 'gan_nb/lab.py'),

@@ -212,9 +212,9 @@ def recalled(
     return fast
 
 def _name(fn, tensors, *further):
-    "None: something in it cannot be written down."
+    "None: something in it cannot be written down, or another PyTorch keeps its settings elsewhere."
     try: return name_of(operations_of(fn, tensors), *further, preparing=('gan_nb.compiled',))
-    except TypeError: return None
+    except (TypeError, AttributeError): return None
 
 def _kept(name, trace, threads):
     graph = trace()

@@ -799,6 +799,7 @@ class KeptPanel(SteeredPanel):
     ):
         run = opened(run)
         for other in list(_labs.get(run, ())): other.give_way()
+        for other in [panel for panels in list(_labs.values()) for panel in list(panels) if run in panel._earlier]: other.be_followed()
         self._earlier = deque(maxlen=8) # Runs that it has left for others
         super().__init__(run, samples, **kwargs)
         self._join(run)
@@ -847,8 +848,12 @@ class KeptPanel(SteeredPanel):
         self.note = say('former_run')
 
     def give_way(self):
-        "Pause for another panel of the run; with the last page that shows this one, it goes for good."
+        "Pause for another panel of the run."
         self.pause()
+        self.be_followed()
+
+    def be_followed(self):
+        "There is a newer panel of its run, or of one that it has forked: with the last page that shows this one, it goes for good."
         self._is_followed = True
         if self.is_left: self.close()
 
