@@ -1233,6 +1233,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'gan_nb.lab.LivePanel._framed': ('nbs/lab.html#livepanel._framed', 'gan_nb/lab.py'),
                             'gan_nb.lab.LivePanel._give_text': ('nbs/lab.html#livepanel._give_text', 'gan_nb/lab.py'),
                             'gan_nb.lab.LivePanel._is_restless': ('nbs/lab.html#livepanel._is_restless', 'gan_nb/lab.py'),
+                            'gan_nb.lab.LivePanel._keep_of': ('nbs/lab.html#livepanel._keep_of', 'gan_nb/lab.py'),
                             'gan_nb.lab.LivePanel._log': ('nbs/lab.html#livepanel._log', 'gan_nb/lab.py'),
                             'gan_nb.lab.LivePanel._look_back': ('nbs/lab.html#livepanel._look_back', 'gan_nb/lab.py'),
                             'gan_nb.lab.LivePanel._measure_layers': ('nbs/lab.html#livepanel._measure_layers', 'gan_nb/lab.py'),

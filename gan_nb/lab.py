@@ -671,16 +671,23 @@ class LivePanel(TimedPanel):
 
     def _draw_and_turn(self, round):
         if self._wanted != round: return # somebody has gone on
+        run = self.run
         self._look_back()
-        if point := self._nearer(round): self._draw_point(point)
+        if point := self._nearer(round): self._draw_point(run, point)
         with self._turning: self._turn_to(self._nearest(round))
 
     def _drawn_now(self):
-        with self.run.lock:
-            at = self.moment()
-            drawn, history = self.drawn(at), self.run.history
-            if at.state is history.state: self._keep(at.round, drawn, [(at.round, history.edits)])
-            return dict(round=at.round, records=history.records, **drawn)
+        run = self.run
+        with run.lock:
+            at, history = self.moment(), run.history
+            drawn = self.drawn(at)
+        if at.state is history.state: self._keep_of(run, at.round, drawn, history.edits)
+        return dict(round=at.round, records=history.records, **drawn)
+
+    def _keep_of(self, run, round, drawn, edits):
+        "Unless the panel has been given another run meanwhile."
+        with self._turning:
+            if run is self.run: self._keep(round, drawn, [(round, edits)])
 
     def ways(self): return [self.run]
 
@@ -693,13 +700,13 @@ class LivePanel(TimedPanel):
 
     def _fill(self):
         "Draw one of the points that the run has kept."
+        run = self.run
         self._look_back()
-        if self._waiting: self._draw_point(self._waiting.popleft())
+        if self._waiting: self._draw_point(run, self._waiting.popleft())
 
-    def _draw_point(self, point):
-        with self.run.lock:
-            drawn = self.drawn(Moment(self.run, point.state, point.experiment))
-            self._keep(point.state.round, drawn, [(point.state.round, self.run.history.edits[:point.edits])])
+    def _draw_point(self, run, point):
+        with run.lock: drawn, edits = self.drawn(Moment(run, point.state, point.experiment)), run.history.edits[:point.edits]
+        self._keep_of(run, point.state.round, drawn, edits)
 
     def _is_restless(self): return bool(self._waiting) or super()._is_restless()
     def _rest(self): self._fill()
