@@ -18,9 +18,9 @@ seconds = float(os.environ.get("SOAK", 15))
 is_long = seconds >= 600
 
 cells = ["from gan_nb import Run\nfrom gan_nb.lab import Lab\nrun = Run('ring', batch_size=64, hidden=(32, 32), threads=1)\nrun.step()",
-         "lab = Lab(run)\nlab",
+         "lab = Lab(run)\ndisplay(lab)", # what a cell ends with is kept by IPython, for as long as it runs
          "import gc, json, threading; gc.collect()\n"
-         "print('facts', json.dumps({'rss': int(open('/proc/self/statm').read().split()[1]) * 4096, 'threads': [t.name for t in threading.enumerate() if 'gan_nb' in t.name], 'round': lab.run.round, 'edits': len(lab.run.edits), 'stills': len(lab.reel)}))",
+         "print('facts', json.dumps({'rss': int(open('/proc/self/statm').read().split()[1]) * 4096, 'threads': [t.name for t in threading.enumerate() if 'gan_nb' in t.name], 'round': lab.run.round, 'edits': len(lab.run.edits), 'stills': len(lab.reel), 'labs': sum(type(o).__name__ == 'Lab' for o in gc.get_objects())}))",
          "lab.close(); run.history.records.table(); print('closed')"]
 
 
@@ -102,6 +102,7 @@ def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
             said = facts(page)
             rows = page.evaluate("() => document.querySelector('.gnb').gnb.held.round")
             assert rows == said["round"]                                     # the page shows where the run is
+            assert said["labs"] == 1, said                                   # those whose cell was run anew are gone
             run_cell(page, 3)
             page.locator(".jp-CodeCell").nth(3).get_by_text("closed", exact=True).wait_for()
             assert page.locator(".gnb").count() == 0 and facts(page)["threads"] == []
