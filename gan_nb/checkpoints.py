@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['extremes', 'most_bytes_of_points', 'flatten', 'fill', 'check_tensor', 'upgrade', 'check_about', 'refusing',
            'about_file', 'check_sizes', 'describe_data', 'differences', 'in_words', 'saved_settings', 'content',
-           'as_ini', 'flight_record', 'ways', 'point_name', 'points_in', 'read_history', 'with_points_of', 'longer']
+           'as_ini', 'flight_record', 'digests_of_ways', 'point_name', 'points_in', 'read_history', 'with_points_of',
+           'longer']
 
 # %% ../nbs/44_checkpoints.ipynb #5868c065
 import dataclasses
@@ -371,7 +372,7 @@ def flight_record(
 # %% ../nbs/44_checkpoints.ipynb #edb92e17
 most_bytes_of_points = 2**25 # On the disk
 
-def ways(
+def digests_of_ways(
     start_recipe:Recipe, # That the run began with
     history:History,
 ) -> list: # Of texts: first that of no edit, then one for each
@@ -386,7 +387,7 @@ def ways(
 
 def point_name(
     moves:int, # Made before it
-    way:str, # From `ways`
+    way:str, # From `digests_of_ways`
 ) -> str:
     "The name of the file of a point on the way of a history."
     return f'{moves}-{way[:12]}.safetensors'
@@ -397,7 +398,7 @@ def points_in(
 ) -> dict: # Names to functions that give the bytes
     "The points of a history that go to the disk."
     kept = thinned(history.kept, room_for(history.state, most_bytes_of_points, least=2))
-    told = ways(start_recipe, history)
+    told = digests_of_ways(start_recipe, history)
     named = {point_name(p.moves, told[p.edits]): p for p in kept if p.moves >= check_every} # before, the seed is as good
     return {name: lambda p=p: pack({'round': p.state.round, 'moves': p.moves}, flatten(tensors(p.state))) for name, p in named.items()}
 
@@ -498,7 +499,7 @@ def with_points_of(
     files, # (name, about, tensors) of each
 ) -> History:
     "The same with the points that files hold of its way."
-    found, told = {point.moves: point for point in history.good if point.moves < history.state.moves}, ways(first, history)
+    found, told = {point.moves: point for point in history.good if point.moves < history.state.moves}, digests_of_ways(first, history)
     for name, about, flat in files:
         try:
             with refusing(): point = _read_point(history, first, told, name, about, flat)

@@ -444,8 +444,10 @@ def test_a_person_can_drive_a_population(panel, pictures):
     scrub_to(page, .5)
     page.wait_for_function(f"present => ({drawn_members})() !== present", arg=present)
     assert page.locator(".gnb-clock").inner_text() == f"round {rounds(page):,} of {stopped + 1:,}"
+    past = page.evaluate(drawn_members)
     press(page, "Now")
-    page.wait_for_function(f"present => ({drawn_members})() === present", arg=present)
+    page.wait_for_function("said => document.querySelector('.gnb-clock').innerText === said", arg=f"round {stopped + 1:,}")
+    assert page.evaluate(drawn_members) != past                                     # the doctor may have coloured the present meanwhile
 
     page.get_by_text("run 0: seed 0, lr 0.0001", exact=True).wait_for()
     table.focus()
