@@ -941,6 +941,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.explorer._class_names': ('nbs/explorer.html#_class_names', 'gan_nb/explorer.py'),
                                  'gan_nb.explorer._columns': ('nbs/explorer.html#_columns', 'gan_nb/explorer.py'),
                                  'gan_nb.explorer._directions': ('nbs/explorer.html#_directions', 'gan_nb/explorer.py'),
+                                 'gan_nb.explorer._draw_mesh': ('nbs/explorer.html#_draw_mesh', 'gan_nb/explorer.py'),
+                                 'gan_nb.explorer._draw_ring': ('nbs/explorer.html#_draw_ring', 'gan_nb/explorer.py'),
                                  'gan_nb.explorer._draw_spot': ('nbs/explorer.html#_draw_spot', 'gan_nb/explorer.py'),
                                  'gan_nb.explorer._ends': ('nbs/explorer.html#_ends', 'gan_nb/explorer.py'),
                                  'gan_nb.explorer._enlarged': ('nbs/explorer.html#_enlarged', 'gan_nb/explorer.py'),

@@ -408,20 +408,23 @@ def _sheet(ax, pictures, columns, title):
 
 def _draw_spot(sight):
     fig = Picture(figsize=(4.2, 4.2), dpi=100, layout='constrained')
-    ax, mesh = fig.subplots(), sight.mesh
+    ax = fig.subplots()
     ax.plot(*sight.real.T, '.', color=REAL, ms=2, alpha=.3)
-    for lines in (mesh, mesh.swapaxes(0, 1)):
-        for line in lines: ax.plot(*line.T, color=FAKE, lw=.6)
+    _draw_mesh(ax, sight.mesh, FAKE)
     ax.plot(*sight.path.T, '--', color=MUTED, lw=1)
-    if sight.mesh_beside is not None:
-        for lines in (sight.mesh_beside, sight.mesh_beside.swapaxes(0, 1)):
-            for line in lines: ax.plot(*line.T, color=MUTED, lw=.6)
-        ax.plot(*sight.spot_beside[0], 'o', mfc='none', mec=MUTED, mew=2, ms=9)
+    if sight.mesh_beside is not None: _draw_mesh(ax, sight.mesh_beside, MUTED, sight.spot_beside[0])
     for spot in sight.spots[1:]: ax.plot(*np.stack([sight.spots[0], spot]).T, 'o-', color=REAL, ms=4, lw=1)
-    ax.plot(*sight.spots[0], 'o', mfc='none', mec=FAKE, mew=2, ms=9)
+    _draw_ring(ax, sight.spots[0], FAKE)
     ax.set(xlim=sight.limits[:2], ylim=sight.limits[2:], aspect='equal')
     ax.tick_params(labelsize=7)
     return fig
+
+def _draw_mesh(ax, mesh, color, spot=None):
+    for lines in (mesh, mesh.swapaxes(0, 1)):
+        for line in lines: ax.plot(*line.T, color=color, lw=.6)
+    if spot is not None: _draw_ring(ax, spot, color)
+
+def _draw_ring(ax, spot, color): ax.plot(*spot, 'o', mfc='none', mec=color, mew=2, ms=9)
 
 # %% ../nbs/77_explorer.ipynb #ex000037
 def rows_of_place(

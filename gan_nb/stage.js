@@ -570,10 +570,7 @@ class Plane extends Drawn {
     ctx.globalAlpha = 0.5;
     ctx.strokeStyle = colours.gen;
     ctx.lineWidth = rows > 1 ? 0.6 : 2;
-    ctx.beginPath();
-    for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) j ? ctx.lineTo(...at(i, j)) : ctx.moveTo(...at(i, j));
-    for (let j = 0; j < columns && rows > 1; j++) for (let i = 0; i < rows; i++) i ? ctx.lineTo(...at(i, j)) : ctx.moveTo(...at(i, j));
-    ctx.stroke();
+    lattice(ctx, at, rows, columns);
     ctx.globalAlpha = 1;
   }
 
@@ -809,6 +806,14 @@ function curve(ctx, { data, shape: [n] }, to, colour, width, dash = []) {
   ctx.setLineDash([]);
 }
 
+/** Lines through points in rows and columns; `at(i, j)` is the place of one. */
+function lattice(ctx, at, rows, columns) {
+  ctx.beginPath();
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) j ? ctx.lineTo(...at(i, j)) : ctx.moveTo(...at(i, j));
+  for (let j = 0; j < columns && rows > 1; j++) for (let i = 0; i < rows; i++) i ? ctx.lineTo(...at(i, j)) : ctx.moveTo(...at(i, j));
+  ctx.stroke();
+}
+
 /** The complex plane: eigenvalues of a game, and where a method comes in. */
 class Spectrum extends Drawn {
   scales() {
@@ -976,13 +981,10 @@ class Spot extends Plane {
 
   /** What another run makes of the same latents. */
   beside(ctx, to, colours) {
-    const { mesh_beside: { data, shape: [rows, columns] }, spot_beside: spot } = this.held, at = (i) => [to.x(data[2 * i]), to.y(data[2 * i + 1])];
+    const { mesh_beside: { data, shape: [rows, columns] }, spot_beside: spot } = this.held;
     ctx.strokeStyle = colours.soft;
     ctx.lineWidth = 0.8;
-    ctx.beginPath();
-    for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) j ? ctx.lineTo(...at(i * columns + j)) : ctx.moveTo(...at(i * columns));
-    for (let j = 0; j < columns; j++) for (let i = 0; i < rows; i++) i ? ctx.lineTo(...at(i * columns + j)) : ctx.moveTo(...at(j));
-    ctx.stroke();
+    lattice(ctx, (i, j) => [to.x(data[2 * (i * columns + j)]), to.y(data[2 * (i * columns + j) + 1])], rows, columns);
     ctx.lineWidth = 3;
     ctx.beginPath();
     ctx.arc(to.x(spot.data[0]), to.y(spot.data[1]), 7, 0, 6.2832);

@@ -596,7 +596,7 @@ class Scrubbed(Stage):
 
     def close(self):
         "As of a stage. A notebook remembers every panel that it has shown: one that is closed keeps nothing of the past."
-        if hasattr(self, 'reel'): self.reel.drop(lambda kept: True)
+        if hasattr(self, 'reel'): self._let_go()
         super().close()
 
     def _nearest(self, round):

@@ -447,7 +447,7 @@ def test_a_person_can_drive_a_population(panel, pictures):
     past = page.evaluate(drawn_members)
     press(page, "Now")
     page.wait_for_function("said => document.querySelector('.gnb-clock').innerText === said", arg=f"round {stopped + 1:,}")
-    assert page.evaluate(drawn_members) != past                                     # the doctor may have coloured the present meanwhile
+    page.wait_for_function(f"past => ({drawn_members})() !== past", arg=past)        # the doctor may have coloured the present meanwhile
 
     page.get_by_text("run 0: seed 0, lr 0.0001", exact=True).wait_for()
     table.focus()
