@@ -14,7 +14,7 @@ from math import exp
 
 import numpy as np
 
-from .checkup import Evidence, examining, exploding, roused, vanishing
+from .checkup import Evidence, examining, exploding, vanishing
 from .gan import player_names, players
 from .recipes import Recipe, live, written
 from .words import say
@@ -102,8 +102,7 @@ _NUMBERS = { # what, by its key in the table of words, and whose -> how to read 
     **_player_numbers('gen'), **_player_numbers('disc'),
     'lead': lambda s: f'{s.lead_changes}',
     'drift': lambda s: say('drift_in', way=float(s.aside.drift), ahead=s.aside.ahead),
-    'awake': lambda s: f'{s.aside.awake:.2g}',
-    'swing': lambda s: f'{s.swing:.2g}',
+    'wander': lambda s: f'{s.wander:.2g}',
     'come': lambda s: ', '.join(s.aside.come) or say('none_come'),
     'read_gen': lambda s: s.read['gen'],
     'read_disc': lambda s: s.read['disc'],
@@ -241,18 +240,13 @@ _exploded = Disease('exploding_gradient', _has_grown, _why_exploded, goes_back=T
 # %% ../nbs/56_doctor.ipynb #e5c2c823
 def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in (s.aside.drift, s.aside.own_drift))
 
-def _is_put_to_rest(s):
-    awake = s.aside.awake if s.aside is not None else None
-    return _at_least(awake, 50) or _at_least(awake, 2.5) and _at_least(s.swing, .3)
-
 def _wanders(s):
-    def is_off(least): return s.coverage.quality < least or s.coverage.is_a_spot
-    return s.is_ripe and (is_off(.6) and _drifts(s) or is_off(.3) and _is_put_to_rest(s))
+    if s.wander is not None: return s.is_ripe and s.wander >= .25
+    return s.is_ripe and (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
 
 def _why_oscillates(s):
-    most = max(way or 0 for way in (s.aside.drift, s.aside.own_drift))
-    if _drifts(s): wander = say('wander', ahead=s.aside.ahead, way=float(most))
-    else: wander = say('wander_roused', part=float(roused), way=float(s.aside.awake), ahead=s.aside.ahead)
+    if s.wander is not None: wander = say('wandered', way=float(s.wander))
+    else: wander = say('wander', ahead=s.aside.ahead, way=float(max(way or 0 for way in (s.aside.drift, s.aside.own_drift))))
     return say('why_oscillates', reach=_reach(s.coverage), wander=wander, changes=s.lead_changes)
 
 _oscillates = Disease('oscillation', _wanders, _why_oscillates)

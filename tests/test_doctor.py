@@ -261,11 +261,16 @@ def test_too_few_units_get_no_remedy_that_cannot_help():
     with pytest.raises(ValueError, match="no remedy"): apply(run, found[0])
 
 
-def test_what_a_schedule_put_to_rest_is_seen_in_the_records():
-    run = Run(patient("oscillation", "fast adam", schedule="linear", rounds=400)).fit(400, progress=False)
-    found = diagnose(run)
-    assert checked(found)[0] == "oscillation" and found[0].evidence["drift"] < .1 < 1.5 < found[0].evidence["awake"]
-    assert "rest only because the rates have ended" in found[0].why
+def test_a_run_at_rest_that_wandered_is_known_by_its_kept_states():
+    run = Run(patient("healthy", rounds=600, lr=1e-9, **tiny)).fit(600, progress=False)
+    bias = list(run.state.params["gen"])[-1]
+    def thrown(point, i):
+        gen = {**point.state.params["gen"], bias: point.state.params["gen"][bias] + (-1)**i}
+        return dataclasses.replace(point, state=dataclasses.replace(point.state, params={**point.state.params, "gen": gen}))
+    assert "oscillation" not in checked(diagnose(run)) and diagnose(run)[0].evidence["wander"] < .01
+    put(run, kept=tuple(thrown(point, i) for i, point in enumerate(run.history.kept)))
+    found = next(f for f in diagnose(run) if f.name == "oscillation")
+    assert found.evidence["drift"] < .01 and found.evidence["wander"] > 1 and "in the last quarter of the run" in found.why
 
 
 def test_what_came_first_is_told_from_the_records():

@@ -98,7 +98,7 @@ def test_nothing_grows_and_nothing_is_left(tmp_path_factory):
             before = nodes(session)
             for _ in range(3): run_until_it_shows(page, 1, play)
             heap(page, session)
-            assert nodes(session) - before < 300                             # a panel has a thousand, and its page lets them go
+            assert nodes(session) - before < 900                             # a panel has a thousand, what it says of the run some hundreds; none of three is kept
             said = facts(page)
             rows = page.evaluate("() => document.querySelector('.gnb').gnb.held.round")
             assert rows == said["round"]                                     # the page shows where the run is
