@@ -7,6 +7,7 @@ __all__ = ['taken_apart', 'lowered', 'Program']
 
 # %% ../nbs/31_xla.ipynb #31a11ccd
 import functools
+import itertools
 import operator
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -293,12 +294,11 @@ class Program:
 
     def repeat(self,
         state:list, # The tensors that it carries
-        others:list, # For each time: the other tensors that it takes
+        others, # For each time: a list of the other tensors that it takes
     ) -> tuple: # (the state that the last time gave, what else each time gave: each tensor with one more dimension in front)
         "Do it as often as there are others, `most` in a call."
-        said = []
-        for first in range(0, len(others), self.most):
-            some = others[first:first + self.most]
+        others, said = iter(others), []
+        while some := list(itertools.islice(others, self.most)):
             with _in_jax():
                 times = _over([torch.tensor(len(some))])
                 given = _back(self._run(*times, *_over(state), *_over([self._below(ts) for ts in zip(*some)])))
