@@ -120,7 +120,7 @@ def _shapes():
     return {
         **dict.fromkeys(('alias', 'clone', 'contiguous', 'detach', 'lift_fresh_copy'), one),
         **dict.fromkeys(('view', '_unsafe_view', 'reshape'), reshape),
-        '_to_copy': lambda x, dtype=None, **_: x if dtype is None else x.astype(_kind(dtype)),
+        '_to_copy': lambda x, dtype=None, **_: x if dtype is None else jnp.asarray(x, _kind(dtype)), # of a number too, in mapped lists
         'copy': lambda x, other, *_: jnp.broadcast_to(other, x.shape).astype(x.dtype),
         't': jnp.transpose, 'transpose': jnp.swapaxes, 'permute': jnp.transpose, 'unsqueeze': jnp.expand_dims, 'squeeze': squeeze,
         'expand': expand, 'slice': cut, 'slice_scatter': slice_scatter, 'select': lambda x, dim, i: lax.index_in_dim(x, i, dim, keepdims=False),
