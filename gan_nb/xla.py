@@ -203,9 +203,9 @@ def taken_apart(
     tensors:list, # Examples of what it takes
 ) -> GraphModule:
     "The same list of operations that have entries, if PyTorch can put it so; none of them writes over what was there."
-    operations = [n.target for n in module.graph.nodes if n.op == 'call_function' and n.target is not operator.getitem]
     with _in_jax(): table = _table()
-    if all(_named(it) in table and not it._schema.is_mutable for it in operations): return module
+    operations = [node for node in module.graph.nodes if node.op == 'call_function']
+    if all(_named(node.target) in table and not _changes(node) for node in operations): return module
     parts = {it: way for it, way in _parts().items() if _named(it) not in table}
     return make_fx(torch.func.functionalize(module, remove='mutations'), decomposition_table=parts)(*tensors)
 
@@ -240,13 +240,13 @@ def lowered(
 
 def _named(target):
     "What an operation is called, whatever it takes and wherever it writes."
-    if target is operator.getitem: return 'getitem'
-    name = target._schema.name.split('::')[1]
-    return name if name.startswith('__') else name.rstrip('_')
+    if not hasattr(target, '_schema'): return getattr(target, '__name__', str(target))
+    space, name = target._schema.name.split('::')
+    return name.rstrip('_') if space in ('aten', 'prims') else f'{space}::{name}'
 
 def _changes(node):
     "Does it write over its first argument?"
-    return node.target is not operator.getitem and node.target._schema.is_mutable
+    return hasattr(node.target, '_schema') and node.target._schema.is_mutable
 
 # %% ../nbs/31_xla.ipynb #31a46002
 class Program:
