@@ -382,6 +382,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.compiled.Later.failed': ('nbs/compiled.html#later.failed', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled.Later.get': ('nbs/compiled.html#later.get', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled.Later.ready': ('nbs/compiled.html#later.ready', 'gan_nb/compiled.py'),
+                                 'gan_nb.compiled._by_inductor': ('nbs/compiled.html#_by_inductor', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._compiler': ('nbs/compiled.html#_compiler', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._fixed_shapes': ('nbs/compiled.html#_fixed_shapes', 'gan_nb/compiled.py'),
                                  'gan_nb.compiled._kept': ('nbs/compiled.html#_kept', 'gan_nb/compiled.py'),
