@@ -694,6 +694,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.doctor._finding': ('nbs/doctor.html#_finding', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._grown_or_told_apart': ('nbs/doctor.html#_grown_or_told_apart', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._has_collapsed': ('nbs/doctor.html#_has_collapsed', 'gan_nb/doctor.py'),
+                               'gan_nb.doctor._has_exploded': ('nbs/doctor.html#_has_exploded', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._has_grown': ('nbs/doctor.html#_has_grown', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._has_no_variety': ('nbs/doctor.html#_has_no_variety', 'gan_nb/doctor.py'),
                                'gan_nb.doctor._has_not_moved': ('nbs/doctor.html#_has_not_moved', 'gan_nb/doctor.py'),
