@@ -345,7 +345,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'gan_nb.compare._draw_arm': ('nbs/compare.html#_draw_arm', 'gan_nb/compare.py'),
                                 'gan_nb.compare._draw_bands': ('nbs/compare.html#_draw_bands', 'gan_nb/compare.py'),
                                 'gan_nb.compare._edited_apart': ('nbs/compare.html#_edited_apart', 'gan_nb/compare.py'),
-                                'gan_nb.compare._equal': ('nbs/compare.html#_equal', 'gan_nb/compare.py'),
                                 'gan_nb.compare._fork_as': ('nbs/compare.html#_fork_as', 'gan_nb/compare.py'),
                                 'gan_nb.compare._in_words': ('nbs/compare.html#_in_words', 'gan_nb/compare.py'),
                                 'gan_nb.compare._names': ('nbs/compare.html#_names', 'gan_nb/compare.py'),

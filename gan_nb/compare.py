@@ -23,6 +23,7 @@ from .lab import TimedPanel, done_to, in_order, opened, row, ticks_of, time_bar
 from .landscape import latents
 from .plots import ARMS, FAKE, GUIDE, REAL, Picture, tile
 from .population import Population, members_of
+from .programs import same_bits
 from .recipes import Recipe, as_text, live, local, pairs, recipe, shorten
 from .round import draw, measured
 from .stage import Frame, as_pixels, as_points, button, part, scene_of, text
@@ -159,12 +160,8 @@ def shared(
     drawn = []
     for run, state in zip((one, other), begun):
         with run.lock, run.experiment.computing(): drawn.append(draw(run.experiment, state))
-    return _equal(begun[0].params, begun[1].params), all(map(_equal, *drawn))
-
-def _equal(one, other):
-    one, other = listed(one), listed(other)
-    alike = lambda a, b: (a.dtype, a.device, a.shape) == (b.dtype, b.device, b.shape) and torch.equal(a, b)
-    return len(one) == len(other) and all(map(alike, one, other))
+    def is_same(one, other): return same_bits(listed(one), listed(other))
+    return is_same(begun[0].params, begun[1].params), all(map(is_same, *drawn))
 
 def what_differs(
     arms:list, # From `arms_of`
