@@ -185,7 +185,7 @@ class Evidence:
     divergence:dict|None # What was noted when the run diverged
     past:dict # Player to its `Past`
     lead_changes:int # How often it changed in 200 rounds who got the greater answers, real samples or generated ones
-    wander:float|None = None # How far the mean of the generator's own samples moved lately in a fortieth of the run, in the data's radius; None: few states are kept
+    wander:float|None = None # How far the mean of the generator's own samples moved lately in a fortieth of the run, in the data's radius; None: nobody looked, or too few states are kept
     since:dict = field(default_factory=dict) # Sign to the round since which the records show it
     patience:int = 100 # Rounds before anything is named
     variety:float|None = None # The data's radius, over their greatest number

@@ -460,7 +460,8 @@ def _ticks_of_arm(arm, moved):
     told = {}
     for seed, run in arm.runs.items():
         for tick in ticks_of(run):
-            at = moved.get(run, tick['round']) if tick['hue'] == 'bad' else tick['round']
+            is_end = run.divergence and tick['hue'] == 'bad' and tick['round'] == run.round # and no roll back on the way
+            at = moved.get(run, tick['round']) if is_end else tick['round']
             told.setdefault((at, tick['hue'], tick['text']), []).append(seed)
     def whose(seeds): return arm.name if len(seeds) == len(arm.runs) else say('of_a_seed', who=arm.name, seed=', '.join(map(str, seeds)))
     return [dict(round=at, hue=hue, text=say('of_whom', who=whose(seeds), what=text)) for (at, hue, text), seeds in told.items()]

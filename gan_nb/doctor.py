@@ -242,12 +242,14 @@ _exploded = Disease('exploding_gradient', _has_exploded, _why_exploded, goes_bac
 # %% ../nbs/56_doctor.ipynb #e5c2c823
 def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in (s.aside.drift, s.aside.own_drift))
 
+def _has_wandered(s): return _at_least(s.wander, .25)
+
 def _wanders(s):
-    if s.wander is not None: return s.is_ripe and s.wander >= .25
-    return s.is_ripe and (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
+    if not s.is_ripe or _has_wandered(s) or s.is_finished and s.wander is not None: return s.is_ripe and _has_wandered(s)
+    return (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
 
 def _why_oscillates(s):
-    if s.wander is not None: wander = say('wandered', way=float(s.wander))
+    if _has_wandered(s): wander = say('wandered', way=float(s.wander))
     else: wander = say('wander', ahead=s.aside.ahead, way=float(max(way or 0 for way in (s.aside.drift, s.aside.own_drift))))
     return say('why_oscillates', reach=_reach(s.coverage), wander=wander, changes=s.lead_changes)
 
@@ -412,7 +414,7 @@ def apply(
 # %% ../nbs/56_doctor.ipynb #d606db0d
 def diagnose(
     run, # A `gan_nb.training.Run`; it may have raised `Diverged`, be loaded, or be a fork
-    ahead:int=50, # Rounds to play aside if the samples are not well; 0: none, and no oscillation or collapse is named
+    ahead:int=50, # Rounds to play aside if the samples are not well; 0: none; an oscillation is then told by the kept states alone, and no collapse on the way
 ) -> list: # Of Finding, the most telling first; never empty
     "What is the matter with a run: one finding named `healthy` or `too_early`, or one for each disease that has signs."
     for found in diagnosing(run, ahead): pass

@@ -63,7 +63,7 @@ def find_font(folder=None) -> Path: # folder: where to look first, or the font's
     last = [Path(os.environ['GAN_NB_FONTS'])/'NotoColorEmoji.ttf'] if os.environ.get('GAN_NB_FONTS') else []
     found = next((p for p in [*own, *map(Path, font_places), *last] if p.is_file()), None)
     if found: return found
-    raise FileNotFoundError("emoji: no NotoColorEmoji.ttf is on this machine; install Debian's package fonts-noto-color-emoji, or put the font into a folder and pass folder=")
+    raise FileNotFoundError("emoji: no NotoColorEmoji.ttf is on this machine; install Debian's package fonts-noto-color-emoji, or put the font into a folder and name that in GAN_NB_FONTS")
 
 def emoji_groups() -> dict: # The code points of an emoji, in hexadecimal, joined by hyphens -> its group
     "Every emoji without tones of skin, in the order of keyboards. Raises `FileNotFoundError` if the list is not installed."

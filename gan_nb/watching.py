@@ -238,6 +238,7 @@ class Watch:
         self._look.close()
         self._rested_at = None
         self.rest()
+        if not self.panel.hears(): self._rested_at = None # once more when the cell has ended
 
 # %% ../nbs/69_watching.ipynb #31c491a8
 _watched = weakref.WeakValueDictionary() # Whoever looks at a generator: the last one alone
