@@ -9,7 +9,8 @@
 
 Run `i` is decided by `i` alone. Runs 0 to 200 and 1 to 477 were there to find rules by; those from 801 on were looked at
 once, after the rules were fixed: the odd ones up to 1239, and of those from 1240 on some kinds, so that there are more of
-what was rare (`kinds`: what a run is chosen by is its recipe, never its truth nor its verdict). What is measured is defined here:
+what was rare (`kinds`: what a run is chosen by is its recipe, never its truth nor its verdict). The rule of oscillation was
+changed once more after that, on the runs up to 1760; of it only those behind count. What is measured is defined here:
 
 What the samples are like at the end, from 4,000 of them:
 
