@@ -149,16 +149,9 @@ def compiled(
     for node in plain.graph.nodes: node.meta.clear() # of the trace
     options = {'cpp_wrapper': True, 'cpp.threads': threads, 'cpp.cxx': (None, _compiler())} if on_cpu else {}
     fast = copy.copy(graph)
-    with _one_at_a_time, torch.no_grad(): fast.call = _by_inductor(plain, listed(graph.takes), options)
+    with _one_at_a_time, torch.no_grad(), _fixed_shapes():
+        fast.call = torch._inductor.compile(plain, listed(graph.takes), options=options)
     return fast
-
-def _by_inductor(plain, tensors, options):
-    "The compiler is believed to know the processor's vector instructions; if it does not, PyTorch tries which of them it knows."
-    from torch._inductor.exc import CppCompileError
-    def made(**more):
-        with _fixed_shapes(): return torch._inductor.compile(plain, tensors, options={**options, **more})
-    try: return made(**{'cpp.vec_isa_ok': True}) # the trial alone takes some seconds of a first compilation
-    except CppCompileError: return made()
 
 def _fixed_shapes():
     "For `with`: what PyTorch compiles it finds again on the disk, which it does only where it has noted what shapes it relied on."
