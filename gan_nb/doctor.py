@@ -245,7 +245,8 @@ def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in
 def _has_wandered(s): return _at_least(s.wander, .25)
 
 def _wanders(s):
-    if not s.is_ripe or _has_wandered(s) or s.is_finished and s.wander is not None: return s.is_ripe and _has_wandered(s)
+    if not s.is_ripe: return False
+    if s.is_finished and s.wander is not None or _has_wandered(s): return _has_wandered(s)
     return (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
 
 def _why_oscillates(s):

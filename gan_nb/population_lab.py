@@ -402,10 +402,11 @@ class PopulationLab(Roomy, TimedPanel):
         "What is said of each member beside its picture."
         opinions = [self.ward.opinion(i) for i in range(len(self.population))]
         return dict(hues=[opinion.hue for opinion in opinions], verdicts=[opinion.name if opinion.hue != 'line' else '' for opinion in opinions],
-                    crossed=np.flatnonzero(self.population.diverged >= 0).tolist(),
-                    members_said=[f'{self._about(i)}\n{opinion.words()}' for i, opinion in enumerate(opinions)])
+                    crossed=np.flatnonzero(self.population.diverged >= 0).tolist())
 
-    def then(self, past): return past.still.said | dict(words=self._alt(past.round))
+    def then(self, past):
+        told = [f'{self._about(i)}\n{verdict}'.rstrip() for i, verdict in enumerate(past.still.said['verdicts'])]
+        return past.still.said | dict(members_said=told, words=self._alt(past.round))
 
     def ticks(self):
         "Where members diverged."
@@ -420,6 +421,7 @@ class PopulationLab(Roomy, TimedPanel):
         hue = {'verdict': now.hue if now.hue != 'line' else '', 'log': 'bad' if self.trouble() else ''}
         return self._opinions() | self.said_of_time() | dict(words=self.words(now), hue=hue, acts=dict(gone=gone, off=['now']), facts=now.facts,
                     chosen=self.chosen, grid=dict(columns=columns, rows=rows, heads=heads),
+                    members_said=[f'{self._about(i)}\n{opinion.words()}' for i, opinion in enumerate(opinions)],
                     measures_columns=['round', *map(str, range(len(opinions)))], levels=dict(traces=self._levels()))
 
     def words(self,
