@@ -337,7 +337,7 @@ class Panel(Worker, Stage):
     def _open(self, parts, fps, **kwargs):
         "Make the stage. What `frame` needs is there by then."
         self._employ()
-        self.note, self._speed, self._drawn = None, Speed(), Pacer(1 / 7 if fps <= 34 else 1 / 3, .9 / fps)
+        self.note, self._speed, self._drawn = None, Speed(), Pacer(1 / 7 if fps <= 34 else 1 / 3, .9 / fps, warms_up=True)
         Stage.__init__(self, parts, **kwargs)
 
     @property

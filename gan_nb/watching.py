@@ -123,7 +123,7 @@ class Watch:
     ):
         self._look, self.scene, self.error = onlooker, scene_of_loop(onlooker), None
         self.verdict, self._speed, self._rested_at = Verdict(), Speed(), None
-        self._drawn, self._visits, self._visit = Pacer(share, 1 / fps), Pacer(share, .05), None
+        self._drawn, self._visits, self._visit = Pacer(share, 1 / fps, warms_up=True), Pacer(share, .05), None
         self.panel = LoopStage(onlooker.is_image)
         cells.follow(self)
         self.panel.push(self._kept(self._frame('paused')))
