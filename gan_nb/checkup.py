@@ -391,7 +391,7 @@ def _generate(run, state, z):
     with run.lock, run.experiment.computing(): return run.experiment.generate(state, z).detach()
 
 # %% ../nbs/55_checkup.ipynb #0d9a3e52
-def _wandered(run, age, least=2): # Yields None after each part, and returns how far, or None
+def _wandered(run, age, least=4): # Yields None after each part, and returns how far, or None
     now = run.state
     since = max(.75 * now.round, now.round - age)
     behind = [point.state for point in run.history.kept if since <= point.state.round and point.moves < now.moves]
