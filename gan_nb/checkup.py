@@ -185,7 +185,7 @@ class Evidence:
     divergence:dict|None # What was noted when the run diverged
     past:dict # Player to its `Past`
     lead_changes:int # How often it changed in 200 rounds who got the greater answers, real samples or generated ones
-    wander:float|None = None # How far the mean of the generator's own samples moved lately in a fortieth of the run, in the data's radius; None: few states are kept
+    wander:float|None = None # How far the mean of the generator's own samples moved lately in a fortieth of the run, in the data's radius; None: nobody looked, or too few states are kept
     since:dict = field(default_factory=dict) # Sign to the round since which the records show it
     patience:int = 100 # Rounds before anything is named
     variety:float|None = None # The data's radius, over their greatest number
@@ -359,23 +359,23 @@ def _plays_compiled(run):
 
 def _unit(run):
     "The data's radius, as the networks see it."
-    x = run.real(500, seed=4)
-    return radius_of(run.game.unit.inward(x) if run.game.unit else x)
+    unit = run.game.unit
+    def measure():
+        x = run.real(500, seed=4)
+        return radius_of(unit.inward(x) if unit else x)
+    return once(run, 'standardised radius' if unit else 'radius', 500, measure)
 
 def _most(way): return max(way) if all(map(math.isfinite, way)) else None
 
 @torch.no_grad()
-def _means(run, state): # -> (2, d)
+def _means(run, state, averaged=True): # -> (2, d), or (1, d) without the first
     """The mean of the samples that the run shows, and of the generator's own, in the networks' units: they differ where it
     is averaged."""
-    with run.lock, run.experiment.computing():
-        return torch.stack([_mean(run, state, params) for params in (run.experiment.shown(state), state.params['gen'])])
-
-@torch.no_grad()
-def _mean(run, state, params): # -> (d,)
     z = _latents(run, 500)
     with run.lock, run.experiment.computing():
-        return run.game.call('gen', params, state.buffers['gen'], z, run.game.conditions(len(z)))[0].flatten(1).mean(0)
+        who, given = [*([run.experiment.shown(state)] if averaged else []), state.params['gen']], run.game.conditions(len(z))
+        made = [run.game.call('gen', params, state.buffers['gen'], z, given)[0] for params in who]
+        return torch.stack([x.flatten(1).mean(0) for x in made])
 
 def _latents(run, n): return draw_latents(run.game.pair, n, stream(0, 1 << 43)).to(run.device)
 
@@ -391,14 +391,14 @@ def _generate(run, state, z):
     with run.lock, run.experiment.computing(): return run.experiment.generate(state, z).detach()
 
 # %% ../nbs/55_checkup.ipynb #0d9a3e52
-def _wandered(run, age, least=2): # Yields None after each part, and returns how far, or None
-    now, unit = run.state, _unit(run)
+def _wandered(run, age, least=4): # Yields None after each part, and returns how far, or None
+    now = run.state
     since = max(.75 * now.round, now.round - age)
     behind = [point.state for point in run.history.kept if since <= point.state.round and point.moves < now.moves]
-    if len(behind) < least or not unit > 0: return None
+    if len(behind) < least or not (unit := _unit(run)) > 0: return None
     means = []
     for state in (*behind, now):
-        means.append(_mean(run, state, state.params['gen']))
+        means += _means(run, state, averaged=False)
         yield
     apart = torch.tensor([state.round for state in (*behind, now)]).diff().clamp(min=1).to(run.device)
     ways = torch.stack(means).diff(dim=0).norm(dim=1) / unit * (now.round / 40 / apart).sqrt()

@@ -23,6 +23,7 @@ from .lab import TimedPanel, done_to, in_order, opened, row, ticks_of, time_bar
 from .landscape import latents
 from .plots import ARMS, FAKE, GUIDE, REAL, Picture, tile
 from .population import Population, members_of
+from .programs import same_bits
 from .recipes import Recipe, as_text, live, local, pairs, recipe, shorten
 from .round import draw, measured
 from .stage import Frame, as_pixels, as_points, button, part, scene_of, text
@@ -159,12 +160,8 @@ def shared(
     drawn = []
     for run, state in zip((one, other), begun):
         with run.lock, run.experiment.computing(): drawn.append(draw(run.experiment, state))
-    return _equal(begun[0].params, begun[1].params), all(map(_equal, *drawn))
-
-def _equal(one, other):
-    one, other = listed(one), listed(other)
-    alike = lambda a, b: (a.dtype, a.device, a.shape) == (b.dtype, b.device, b.shape) and torch.equal(a, b)
-    return len(one) == len(other) and all(map(alike, one, other))
+    def is_same(one, other): return same_bits(listed(one), listed(other))
+    return is_same(begun[0].params, begun[1].params), all(map(is_same, *drawn))
 
 def what_differs(
     arms:list, # From `arms_of`
@@ -463,7 +460,8 @@ def _ticks_of_arm(arm, moved):
     told = {}
     for seed, run in arm.runs.items():
         for tick in ticks_of(run):
-            at = moved.get(run, tick['round']) if tick['hue'] == 'bad' else tick['round']
+            is_end = run.divergence and tick['hue'] == 'bad' and tick['round'] == run.round # and no roll back on the way
+            at = moved.get(run, tick['round']) if is_end else tick['round']
             told.setdefault((at, tick['hue'], tick['text']), []).append(seed)
     def whose(seeds): return arm.name if len(seeds) == len(arm.runs) else say('of_a_seed', who=arm.name, seed=', '.join(map(str, seeds)))
     return [dict(round=at, hue=hue, text=say('of_whom', who=whose(seeds), what=text)) for (at, hue, text), seeds in told.items()]

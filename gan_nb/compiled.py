@@ -77,9 +77,12 @@ class Graph:
         return refill(tree, state), told
 
     @property
-    def operations(self): return sum(node.op == 'call_function' for node in self.module.graph.nodes)
+    def operations(self): # None: it was found on the disk
+        return self.module and sum(node.op == 'call_function' for node in self.module.graph.nodes)
 
-    def __repr__(self): return f"Graph({self.operations} operations on {len(listed(self.takes))} tensors)"
+    def __repr__(self):
+        operations = 'operations that were found' if self.module is None else f'{self.operations} operations'
+        return f"Graph({operations}, on {len(listed(self.takes))} tensors)"
 
 def _on_lists(fn, trees): # Trees of copies, the function of their list, and where it leaves the tree that it gave last
     # copies: one tensor in two places would become one argument
@@ -217,6 +220,7 @@ def recalled(
     Raises `ValueError` where it is not there and there is no compiler."""
     if listed(trees)[0].device.type != 'cpu': return compiled(trace(), threads)
     fast = Graph.__new__(Graph)
+    fast.module = None
     fast.takes, plain, given = _on_lists(fn, trees)
     name = _name(plain, listed(fast.takes), runs, threads)
     fast.call = name and find_program(name)

@@ -235,17 +235,22 @@ def _why_exploded(s):
     gen, disc = (_times(s.past[p].growth) for p in players)
     return say('why_exploded', gen=gen, disc=disc, reach=_capital(_reach(s.coverage)))
 
-_exploded = Disease('exploding_gradient', _has_grown, _why_exploded, goes_back=True)
+def _has_exploded(s): return _has_grown(s) and (s.is_finished or not s.coverage.is_full)
+
+_exploded = Disease('exploding_gradient', _has_exploded, _why_exploded, goes_back=True)
 
 # %% ../nbs/56_doctor.ipynb #e5c2c823
 def _drifts(s): return s.aside is not None and any(_at_least(way, .4) for way in (s.aside.drift, s.aside.own_drift))
 
+def _has_wandered(s): return _at_least(s.wander, .25)
+
 def _wanders(s):
-    if s.wander is not None: return s.is_ripe and s.wander >= .25
-    return s.is_ripe and (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
+    if not s.is_ripe: return False
+    if s.is_finished and s.wander is not None or _has_wandered(s): return _has_wandered(s)
+    return (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
 
 def _why_oscillates(s):
-    if s.wander is not None: wander = say('wandered', way=float(s.wander))
+    if _has_wandered(s): wander = say('wandered', way=float(s.wander))
     else: wander = say('wander', ahead=s.aside.ahead, way=float(max(way or 0 for way in (s.aside.drift, s.aside.own_drift))))
     return say('why_oscillates', reach=_reach(s.coverage), wander=wander, changes=s.lead_changes)
 
@@ -410,7 +415,7 @@ def apply(
 # %% ../nbs/56_doctor.ipynb #d606db0d
 def diagnose(
     run, # A `gan_nb.training.Run`; it may have raised `Diverged`, be loaded, or be a fork
-    ahead:int=50, # Rounds to play aside if the samples are not well; 0: none, and no oscillation or collapse is named
+    ahead:int=50, # Rounds to play aside if the samples are not well; 0: none; an oscillation is then told by the kept states alone, and no collapse on the way
 ) -> list: # Of Finding, the most telling first; never empty
     "What is the matter with a run: one finding named `healthy` or `too_early`, or one for each disease that has signs."
     for found in diagnosing(run, ahead): pass
@@ -444,7 +449,7 @@ def _finding(run, name, about):
     seen, why = about['seen'], _why(name, about['seen'])
     if name not in diseases: return Finding(name, why=why, **about)
     if advice := _advice(name, seen): return Finding(name, why=why, advice=advice, **about)
-    back = _calm_round(run.records) if diseases[name].goes_back else None
+    back = _calm_round(run.records, seen.has_diverged) if diseases[name].goes_back else None
     return Finding(name, remedy=steady(run, back), why=why + _after_an_edit(seen), rounds=_long, back=back, **about)
 
 def _advice(name, seen):
@@ -457,13 +462,14 @@ def _after_an_edit(seen):
     return say('after_an_edit', rounds=seen.since_edit, edit=seen.last_edit)
 
 # %% ../nbs/56_doctor.ipynb #4e10067f
-def _calm_round(records, margin=20):
+def _calm_round(records, is_lost, margin=20): # None: they never did, and the present state is not lost
     "A round before the norms left what they were used to: before either was first ten times its median so far."
     calm = len(records)
     for p in players:
         norms = np.nan_to_num(np.asarray(records[f'grad_norm_{p}'], dtype=float), nan=0., posinf=np.inf)
         wild = (i for i, median in _medians(norms[:calm]) if i >= 10 and norms[i] > 10 * median)
         calm = next(wild, calm)
+    if calm == len(records) and not is_lost: return None
     return int(records['round'][calm - margin]) if calm > margin else 0
 
 def _medians(x):

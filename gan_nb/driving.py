@@ -28,7 +28,10 @@ class Pacer:
         share:float=.05, # Of the time, at most
         least:float=.25, # Seconds between two times, at least
         first:float=0., # Seconds before the first time
-    ): self.share, self.least, self.next, self.spent = share, least, time.perf_counter() + first if first else 0., 0.
+        warms_up:bool=False, # Is the first time longer than the others will be, as it imports something? It puts off nothing then
+    ):
+        self.share, self.least, self.next, self.spent = share, least, time.perf_counter() + first if first else 0., 0.
+        self.warms_up = warms_up
 
     def is_due(self) -> bool: return time.perf_counter() >= self.next
 
@@ -38,7 +41,8 @@ class Pacer:
         do()
         took = time.perf_counter() - began
         self.spent += took
-        self.next = began + took + max(self.least - took, took * (1 / self.share - 1))
+        rest, self.warms_up = 0. if self.warms_up else took * (1 / self.share - 1), False
+        self.next = began + took + max(self.least - took, rest)
 
     def task(self, do):
         "A function that does it when it is due."

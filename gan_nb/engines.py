@@ -238,11 +238,12 @@ def compile_aside(
     recipe, # Of the experiment
 ):
     "Let another process compile the rounds of a recipe, and wait for it. It tells nothing, not even whether it could."
-    try: told = pickle.dumps((sys.path, recipe))
+    try: told = pickle.dumps(sys.path) + pickle.dumps(recipe)
     except (pickle.PicklingError, TypeError, AttributeError): return
     with _one_aside:
         quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        child = subprocess.Popen([sys.executable, '-c', _aside], stdin=subprocess.PIPE, start_new_session=True, **quiet)
+        try: child = subprocess.Popen([sys.executable, '-c', _aside], stdin=subprocess.PIPE, start_new_session=True, **quiet)
+        except OSError: return
         end = lambda: _end(child)
         atexit.register(end)
         try: child.communicate(told)
@@ -254,7 +255,8 @@ def compile_aside(
 _aside = """
 import os, pickle, sys
 if hasattr(os, 'nice'): os.nice(19)
-sys.path[:], recipe = pickle.load(sys.stdin.buffer)
+sys.path[:] = pickle.load(sys.stdin.buffer) # first: the recipe may need it
+recipe = pickle.load(sys.stdin.buffer)
 from gan_nb.build import build
 from gan_nb.engines import fast
 experiment = build(recipe, seed=0)

@@ -10,6 +10,7 @@ __all__ = ['ways', 'lerp', 'slerp', 'latent_walk', 'samples_of', 'by_score', 'pr
 # %% ../nbs/77_explorer.ipynb #ex000003
 import io
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
 
 import numpy as np
@@ -321,9 +322,9 @@ def companion(
 ): # A run, or None
     "What makes samples of the same latents. Raises `ValueError` for a run that makes others, and a round that is still to come."
     if beside is None: return None
-    if isinstance(beside, int): return run.fork(check_whole('beside', beside))
+    if isinstance(beside, Number): return run.fork(check_whole('beside', beside))
     other = opened(beside)
-    must_be_run(other)
+    if not hasattr(other, 'history'): raise ValueError(f"beside: {brief(beside)} came; allowed is a round, a Run, its folder or a checkpoint")
     kinds = [(r.game.pair.z_dim, tuple(r.game.data.shape), _kind_of(r.game.condition)) for r in (run, other)]
     if kinds[0] == kinds[1]: return other
     told = [f"latents of {z_dim}, samples of shape {shape}, {given}" for z_dim, shape, given in kinds]

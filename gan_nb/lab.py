@@ -337,7 +337,7 @@ class Panel(Worker, Stage):
     def _open(self, parts, fps, **kwargs):
         "Make the stage. What `frame` needs is there by then."
         self._employ()
-        self.note, self._speed, self._drawn = None, Speed(), Pacer(1 / 7 if fps <= 34 else 1 / 3, .9 / fps)
+        self.note, self._speed, self._drawn = None, Speed(), Pacer(1 / 7 if fps <= 34 else 1 / 3, .9 / fps, warms_up=True)
         Stage.__init__(self, parts, **kwargs)
 
     @property
@@ -662,6 +662,10 @@ class LivePanel(TimedPanel):
             if found or not is_nearer: self._turn_to(found)
         if is_nearer: self._order(lambda: self._draw_and_turn(round))
 
+    def _seek(self, message):
+        if 'by' in message: self._wanted = None # a round that was asked for before is not waited for
+        super()._seek(message)
+
     def _nearer(self, round):
         "A point that the run has kept, nearer than all that was drawn, and than the present."
         if round is None: return None
@@ -702,7 +706,8 @@ class LivePanel(TimedPanel):
         "Draw one of the points that the run has kept."
         run = self.run
         self._look_back()
-        if self._waiting: self._draw_point(run, self._waiting.popleft())
+        waiting = self._waiting # somebody else may look back meanwhile
+        if waiting: self._draw_point(run, waiting.popleft())
 
     def _draw_point(self, run, point):
         with run.lock: drawn, edits = self.drawn(Moment(run, point.state, point.experiment)), run.history.edits[:point.edits]

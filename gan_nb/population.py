@@ -170,7 +170,7 @@ class Population:
         "Play `n` rounds of every member."
         left = max(max(r.rounds for r in self.recipes) - self.round, 0)
         until = self.round + (left if n is None else check_whole('n', n))
-        check_room(f"n: the records of {len(self):,} members over {until:,} rounds", until * len(self) * bytes_of_row // 4)
+        check_room(f"{'rounds' if n is None else 'n'}: the records of {len(self):,} members over {until:,} rounds", until * len(self) * bytes_of_row // 4)
         drive(self, until=until)
         return self
 

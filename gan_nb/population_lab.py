@@ -404,7 +404,9 @@ class PopulationLab(Roomy, TimedPanel):
         return dict(hues=[opinion.hue for opinion in opinions], verdicts=[opinion.name if opinion.hue != 'line' else '' for opinion in opinions],
                     crossed=np.flatnonzero(self.population.diverged >= 0).tolist())
 
-    def then(self, past): return past.still.said | dict(words=self._alt(past.round))
+    def then(self, past):
+        told = [f'{self._about(i)}\n{verdict}'.rstrip() for i, verdict in enumerate(past.still.said['verdicts'])]
+        return past.still.said | dict(members_said=told, words=self._alt(past.round))
 
     def ticks(self):
         "Where members diverged."

@@ -159,10 +159,11 @@ def find_program(
         library = _compilers_folder()/about['library']
         is_whole = hashlib.sha256(read_regular(library, _most)).hexdigest() == about['sha256']
         return open_library(library, about['takes']) if is_whole else None
-    except (OSError, ValueError, KeyError, TypeError, ImportError): return None
+    except (OSError, ValueError, KeyError, TypeError, ImportError, *_elsewhere): return None
 
 # %% ../nbs/33_programs.ipynb #1063fdca
 _entry = 'inductor_entry_cpp' # as the compiler calls it
+_elsewhere = AttributeError, RuntimeError # raised where another PyTorch has other names for this, or takes other arguments
 
 def open_library(
     library:Path, # That PyTorch's compiler made
@@ -200,7 +201,7 @@ def keep_if_same(
     try:
         alone, whole = open_library(Path(libraries[0]), len(given))(*given), call(*given)
         if same_bits(alone, whole): keep_program(name, libraries[0], len(given), len(whole))
-    except (OSError, ValueError, ImportError): return
+    except (OSError, ValueError, ImportError, *_elsewhere): return
 
 def same_bits(
     some:list, # Tensors

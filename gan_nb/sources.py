@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import math
+import os
 import re
 import warnings
 from pathlib import Path
@@ -57,11 +58,12 @@ def check_side(side:int) -> int:
 _LARGEST, _PIXELS = 2**25, 2**18 # Bytes of a font, pixels of one of its pictures
 
 def find_font(folder=None) -> Path: # folder: where to look first, or the font's own path
-    "The font of coloured emoji. Raises `FileNotFoundError` that says how to get it."
+    "The font of coloured emoji; after the usual places a folder is looked into that `GAN_NB_FONTS` names. Raises `FileNotFoundError` that says how to get it."
     own = [] if folder is None else [Path(folder), Path(folder)/'NotoColorEmoji.ttf']
-    found = next((p for p in [*own, *map(Path, font_places)] if p.is_file()), None)
+    last = [Path(os.environ['GAN_NB_FONTS'])/'NotoColorEmoji.ttf'] if os.environ.get('GAN_NB_FONTS') else []
+    found = next((p for p in [*own, *map(Path, font_places), *last] if p.is_file()), None)
     if found: return found
-    raise FileNotFoundError("emoji: no NotoColorEmoji.ttf is on this machine; install Debian's package fonts-noto-color-emoji, or put the font into a folder and pass folder=")
+    raise FileNotFoundError("emoji: no NotoColorEmoji.ttf is on this machine; install Debian's package fonts-noto-color-emoji, or put the font into a folder and name that in GAN_NB_FONTS")
 
 def emoji_groups() -> dict: # The code points of an emoji, in hexadecimal, joined by hyphens -> its group
     "Every emoji without tones of skin, in the order of keyboards. Raises `FileNotFoundError` if the list is not installed."

@@ -2071,7 +2071,8 @@ export default {
     return () => {
       page.close();
       pages.delete(model.get("key"));
-      for (const [name, nothing] of [["spec", {}], ["source", ""], ["styles", ""]]) model.set(name, nothing); // the notebook holds on to a model that was closed
+      // the notebook holds on to a model that was closed, and a model to what it had before its last change
+      for (const [name, nothing] of [["spec", {}], ["source", ""], ["styles", ""], ["key", ""]]) model.set(name, nothing);
     };
   },
 

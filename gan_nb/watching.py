@@ -123,7 +123,7 @@ class Watch:
     ):
         self._look, self.scene, self.error = onlooker, scene_of_loop(onlooker), None
         self.verdict, self._speed, self._rested_at = Verdict(), Speed(), None
-        self._drawn, self._visits, self._visit = Pacer(share, 1 / fps), Pacer(share, .05), None
+        self._drawn, self._visits, self._visit = Pacer(share, 1 / fps, warms_up=True), Pacer(share, .05), None
         self.panel = LoopStage(onlooker.is_image)
         cells.follow(self)
         self.panel.push(self._kept(self._frame('paused')))
@@ -238,6 +238,7 @@ class Watch:
         self._look.close()
         self._rested_at = None
         self.rest()
+        if not self.panel.hears(): self._rested_at = None # once more when the cell has ended
 
 # %% ../nbs/69_watching.ipynb #31c491a8
 _watched = weakref.WeakValueDictionary() # Whoever looks at a generator: the last one alone

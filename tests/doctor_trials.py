@@ -4,11 +4,13 @@
     python tests/doctor_trials.py play OUT --first 0 --last 300 --only averaged,still      those of them that are of these kinds
     python tests/doctor_trials.py judge OUT                          what the doctor says of each
     python tests/doctor_trials.py treat OUT --step 3                 what its first remedy does to every third of the ill
+    python tests/doctor_trials.py widen OUT                          would wider layers have healed those whose generator is narrow?
     python tests/doctor_trials.py table OUT FILE                     all of it as a table
 
 Run `i` is decided by `i` alone. Runs 0 to 200 and 1 to 477 were there to find rules by; those from 801 on were looked at
 once, after the rules were fixed: the odd ones up to 1239, and of those from 1240 on some kinds, so that there are more of
-what was rare (`kinds`: what a run is chosen by is its recipe, never its truth nor its verdict). What is measured is defined here:
+what was rare (`kinds`: what a run is chosen by is its recipe, never its truth nor its verdict). The rule of oscillation was
+changed once more after that, on the runs up to 1760; of it only those behind count. What is measured is defined here:
 
 What the samples are like at the end, from 4,000 of them:
 
@@ -21,6 +23,8 @@ What the samples are like at the end, from 4,000 of them:
 - *memorisation*: 60 % of the samples lie at modes, and in more than 80 % of all cases a sample is nearer to the training
   data than to held-out ones, as many of each mode;
 - *no variety*: the data have hardly any spread themselves;
+- *low capacity*, a matter of treatment: the samples are not healthy, the narrowest of the generator's layers has at most
+  20 units, and the same run with at least 100 in each is healthy;
 - *diverged*: training raised `Diverged`.
 
 How it came, from the last ten of forty looks on the way, and only where the samples are not healthy:
@@ -236,6 +240,7 @@ def truths(seen):
     share, spread = seen['reached'] / seen['modes'], seen['spread'] / seen['radius']
     if seen.get('nearer_to_training', 0) > .8 and seen['near'] >= .6: names.append('memorisation')
     if is_sharp_everywhere(seen): return names or ['healthy']
+    if seen.get('wide') == 'healthy': names.append('low_capacity')
     if seen['moved'] < .02: names.append('not_learning')
     elif share <= .7 and seen['near'] >= .6 or spread < .1: names.append('mode_collapse')
     elif share >= .9 and seen['near'] < .4: names.append('between_modes')
@@ -297,6 +302,16 @@ def treat(i, out):
     return dict(i=i, found=found.name, **after)
 
 
+def widen(i, out):
+    "The same run with a hundred units or more in each of the generator's layers. What is true of it."
+    about = json.loads((out/f'{i:04}.json').read_text())
+    _, data, recipe, seed, mix = drawn(i)
+    if min(recipe.hidden_gen) > 20 or 'healthy' in truths(about): return dict(i=i)
+    wide = _after(Run(recipe.replace(hidden_gen=tuple(max(n, 100) for n in recipe.hidden_gen)), seed), recipe.rounds, mix, data, i)
+    _note(i, out, wide=wide)
+    return dict(i=i, wide=wide)
+
+
 def _anew(run, rounds):
     fork = run.fork(round=0)
     fork.edit(**steady(fork, rounds=rounds))
@@ -317,7 +332,7 @@ def _note(i, out, **more):
 
 def table(out, file):
     "A line for each run."
-    columns = 'i', 'family', 'given', 'rounds', 'modes', 'reached', 'near', 'spread', 'moved', 'truth', 'doctor', 'after', 'reference'
+    columns = 'i', 'family', 'given', 'rounds', 'modes', 'reached', 'near', 'spread', 'moved', 'truth', 'doctor', 'after', 'reference', 'wide'
     with open(file, 'w', newline='') as f:
         writer = csv.DictWriter(f, columns, lineterminator='\n', extrasaction='ignore')
         writer.writeheader()
@@ -327,7 +342,7 @@ def table(out, file):
             writer.writerow({**about, **short, 'given': about['kind'], 'truth': ' '.join(truths(about)), 'doctor': ' '.join(about.get('doctor', []))})
 
 
-does = {'play': play, 'judge': judge, 'treat': treat}
+does = {'play': play, 'judge': judge, 'treat': treat, 'widen': widen}
 
 
 def _job(job):

@@ -270,7 +270,7 @@ def test_a_run_at_rest_that_wandered_is_known_by_its_kept_states():
     assert "oscillation" not in checked(diagnose(run)) and diagnose(run)[0].evidence["wander"] < .01
     put(run, kept=tuple(thrown(point, i) for i, point in enumerate(run.history.kept)))
     found = next(f for f in diagnose(run) if f.name == "oscillation")
-    assert found.evidence["drift"] < .01 and found.evidence["wander"] > 1 and "in the last quarter of the run" in found.why
+    assert found.evidence["drift"] < .01 and found.evidence["wander"] > 1 and "lately they wander by" in found.why
 
 
 def test_what_came_first_is_told_from_the_records():

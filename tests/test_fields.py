@@ -20,7 +20,7 @@ from gan_nb.readers import read_folders, read_picture, read_pictures
 from gan_nb.sources import (
     alike, emoji, find_font, read_dicom, read_emoji_font, read_off, read_slices, read_volume, read_words, spelt, volume_bytes)
 from helpers import bounded, one_line, same_run
-from odd_files import dicom, tiny_font
+from odd_files import dicom, stand_in_font, tiny_font
 
 rng = np.random.default_rng(0)
 small = dict(device="cpu", threads=1, batch_size=8, rounds=20, lr=1e-3, rule="adam", normalize=None)
@@ -61,6 +61,7 @@ def test_spoilt_fonts_are_one_clear_line(font, tmp_path):
 def test_a_font_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     import gan_nb.sources as sources
     monkeypatch.setattr(sources, "font_places", ())
+    monkeypatch.delenv("GAN_NB_FONTS", raising=False)
     with pytest.raises(FileNotFoundError, match="fonts-noto-color-emoji"): find_font(tmp_path)
     with pytest.raises(FileNotFoundError, match="pip install no-such-package"): sources.package_folder("no_such_package", "it", "no-such-package")
     assert alike("1F469-200D-1F33E") == alike("1F468-200D-1F33E") != alike("1F469-200D-1F373")
@@ -321,6 +322,15 @@ def test_larger_pictures(shape):
     x = both.generator(torch.randn(2, both.z_dim))
     assert x.shape == (2, *shape) and both.discriminator(x).shape == (2, 1)
     assert pair("conv", shape, width=2).generator(torch.randn(2, 100)).shape == (2, *shape)
+
+
+def test_a_font_in_a_folder_of_ones_own(monkeypatch, tmp_path):
+    import gan_nb.sources as sources
+    monkeypatch.setattr(sources, "font_places", ())
+    monkeypatch.setenv("GAN_NB_FONTS", str(tmp_path))
+    stand_in_font(tmp_path/"NotoColorEmoji.ttf")
+    x, group, names, held = emoji(16)
+    assert x.shape == (len(sources.emoji_groups()), 3, 16, 16) and len(names) == 9 and held.any()
 
 
 def test_what_does_not_fit_is_one_clear_line():
