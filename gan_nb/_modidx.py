@@ -2974,6 +2974,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'gan_nb.xla.Program._below': ('nbs/xla.html#program._below', 'gan_nb/xla.py'),
                             'gan_nb.xla.Program._looping': ('nbs/xla.html#program._looping', 'gan_nb/xla.py'),
                             'gan_nb.xla.Program.repeat': ('nbs/xla.html#program.repeat', 'gan_nb/xla.py'),
+                            'gan_nb.xla._as_array': ('nbs/xla.html#_as_array', 'gan_nb/xla.py'),
                             'gan_nb.xla._as_torch': ('nbs/xla.html#_as_torch', 'gan_nb/xla.py'),
                             'gan_nb.xla._back': ('nbs/xla.html#_back', 'gan_nb/xla.py'),
                             'gan_nb.xla._changes': ('nbs/xla.html#_changes', 'gan_nb/xla.py'),

@@ -35,11 +35,12 @@ def _in_jax():
         yield jax
 
 # %% ../nbs/31_xla.ipynb #31a1f556
-def _over(tensors):
-    from jax.dlpack import from_dlpack
-    return [from_dlpack(t.detach().contiguous()) for t in tensors]
+def _over(tensors): return [_as_array(t.detach().contiguous()) for t in tensors]
 
-def _back(arrays): return [torch.from_dlpack(a) for a in _jax().block_until_ready(arrays)]
+def _as_array(t): # NumPy itself knows no bfloat16
+    return t.view(torch.int16).numpy().view(_jax().numpy.bfloat16) if t.dtype == torch.bfloat16 else t.numpy()
+
+def _back(arrays): return [torch.from_dlpack(a) for a in _jax().block_until_ready(list(arrays))]
 
 # %% ../nbs/31_xla.ipynb #31a25223
 def _kind(dtype):
@@ -222,11 +223,11 @@ def lowered(
     module:GraphModule, # Of a trace; gives a list of tensors
 ) -> Callable: # Of arrays; gives a list of arrays
     "The same list for JAX. Raises `ValueError` for an operation that has no entry, and where JAX is not installed."
-    with _in_jax():
+    with _in_jax() as jax:
         table = _table()
         missing = [n.target for n in module.graph.nodes if n.op == 'call_function' and _named(n.target) not in table]
         if missing: raise ValueError(f"XLA: there is no entry for the operation {missing[0]}; compile=True (C++) or eager rounds can play it")
-        constants = {n: _over([getattr(module, n.target)])[0] for n in module.graph.nodes if n.op == 'get_attr'}
+        constants = {n: jax.numpy.array(*_over([getattr(module, n.target)])) for n in module.graph.nodes if n.op == 'get_attr'}
     def fn(*arrays):
         found, given = dict(constants), iter(arrays)
         for node in module.graph.nodes:
@@ -300,8 +301,8 @@ class Program:
         others, said = iter(others), []
         while some := list(itertools.islice(others, self.most)):
             with _in_jax():
-                times = _over([torch.tensor(len(some))])
-                given = _back(self._run(*times, *_over(state), *_over([self._below(ts) for ts in zip(*some)])))
+                times, below = torch.tensor(len(some)), [self._below(ts) for ts in zip(*some)]
+                given = _back(self._run(*_over([times, *state, *below])))
             state = given[:self.carried]
             said.append([t[:len(some)] for t in given[self.carried:]])
         return state, [torch.cat(ts) if len(ts) > 1 else ts[0].clone() for ts in zip(*said)]
