@@ -262,7 +262,7 @@ def test_too_few_units_get_no_remedy_that_cannot_help():
 
 
 def test_a_run_at_rest_that_wandered_is_known_by_its_kept_states():
-    run = Run(patient("healthy", rounds=600, lr=1e-9, **tiny)).fit(600, progress=False)
+    run = Run(patient("healthy", rounds=1000, lr=1e-9, **tiny)).fit(1000, progress=False)
     bias = list(run.state.params["gen"])[-1]
     def thrown(point, i):
         gen = {**point.state.params["gen"], bias: point.state.params["gen"][bias] + (-1)**i}
