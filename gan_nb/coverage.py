@@ -35,6 +35,7 @@ class Coverage:
     high_quality:float|None = None # Share of the samples that lie where data are, of what real ones do, 0 to 1
     covered:float|None = None # Of what a second real batch covers in the judge's features, 0 to 1
     judge:str|None = None # Name and version of the judge who named the classes
+    is_raw:bool|None = None # Are these pictures, films or words that no judge knows, seen along a few directions alone? A blur passes there
     spread:float|None = None # Of the samples around their mean, over that of the data
     duplicates:float = 0. # Share of the samples that are copies of others
     duplicates_real:float = 0. # The same of real ones
@@ -180,7 +181,7 @@ def _points(run, fake): # Yields None, and returns what it finds
     is_there = far <= ground.reach
     which, names = torch.from_numpy(ground.group[at[is_there]]).long(), ground.names
     found = _reached(which, names or range(len(ground.fair)), len(fake), ground.fair)
-    quality = {'high_quality': _of_real(float(is_there.mean()))}
+    quality = {'high_quality': _of_real(float(is_there.mean())), 'is_raw': len(run.game.data.shape) > 1 or None}
     if names: return {'kind': 'clusters', **found, **quality}
     is_reached = torch.ones(len(ground.fair), dtype=torch.bool)
     is_reached[found['missing']] = False

@@ -319,7 +319,9 @@ def _why_off(s): return say('why_off', reach=_reach(s.coverage), then=_then(s))
 _not_converged = Disease('not_converged', _is_off, _why_off)
 
 # %% ../nbs/56_doctor.ipynb #a0c98002
-def _why_healthy(s): return f"{_reach(s.coverage)}. {_grown_or_told_apart(s)}"
+def _why_healthy(s):
+    raw = say('well_in_raw_numbers') if s.coverage.is_raw else ''
+    return f"{_reach(s.coverage)}. {_grown_or_told_apart(s)}{raw}"
 
 def _grown_or_told_apart(s):
     most = max(past.growth or 0 for past in s.past.values())

@@ -262,7 +262,7 @@ def test_too_few_units_get_no_remedy_that_cannot_help():
 
 
 def test_a_run_at_rest_that_wandered_is_known_by_its_kept_states():
-    run = Run(patient("healthy", rounds=600, lr=1e-9, **tiny)).fit(600, progress=False)
+    run = Run(patient("healthy", rounds=1000, lr=1e-9, **tiny)).fit(1000, progress=False)
     bias = list(run.state.params["gen"])[-1]
     def thrown(point, i):
         gen = {**point.state.params["gen"], bias: point.state.params["gen"][bias] + (-1)**i}
@@ -306,8 +306,15 @@ def test_a_file_called_digits_is_not_judged_as_digits(tmp_path):
         np.save(tmp_path/"digits.npy", np.random.default_rng(0).uniform(-1, 1, shape).astype("float32"))
         run = Run(patient("healthy", data=load(tmp_path/"digits.npy"), **tiny))
         assert run.game.data.name == "digits"
-        assert cover(run).kind == "points"
+        found = cover(run)
+        assert found.kind == "points" and bool(found.is_raw) == (len(shape) > 2)
         assert checked(diagnose(run)) == ["too_early"]
+
+
+@pytest.mark.parametrize("is_raw", [True, None])
+def test_what_no_judge_knows_is_healthy_with_a_word_about_it(is_raw):
+    seen = evidence(**images | dict(kind="points", reached=1, of=1, covered=None, high_quality=.9, is_raw=is_raw))
+    assert [found.name for found in doctor.explained(seen)] == ["healthy"] and ("a blur passes" in doctor.explained(seen)[0].why) == bool(is_raw)
 
 
 def test_oscillation():
