@@ -181,11 +181,11 @@ def _points(run, fake): # Yields None, and returns what it finds
     is_there = far <= ground.reach
     which, names = torch.from_numpy(ground.group[at[is_there]]).long(), ground.names
     found = _reached(which, names or range(len(ground.fair)), len(fake), ground.fair)
-    quality = {'high_quality': _of_real(float(is_there.mean())), 'is_raw': len(run.game.data.shape) > 1 or None}
-    if names: return {'kind': 'clusters', **found, **quality}
+    seen = {'high_quality': _of_real(float(is_there.mean())), 'is_raw': len(run.game.data.shape) > 1 or None}
+    if names: return {'kind': 'clusters', **found, **seen}
     is_reached = torch.ones(len(ground.fair), dtype=torch.bool)
     is_reached[found['missing']] = False
-    return {'kind': 'points', 'reached': ground.fair[is_reached].sum().item(), 'of': 1, **quality}
+    return {'kind': 'points', 'reached': ground.fair[is_reached].sum().item(), 'of': 1, **seen}
 
 def _surveyed(run, most=2000):
     data = run.game.data

@@ -246,7 +246,8 @@ def _has_wandered(s): return _at_least(s.wander, .25)
 
 def _wanders(s):
     if not s.is_ripe: return False
-    if s.is_finished and s.wander is not None or _has_wandered(s): return _has_wandered(s)
+    if _has_wandered(s): return True
+    if s.is_finished and s.wander is not None: return False
     return (s.coverage.quality < .6 or s.coverage.is_a_spot) and _drifts(s)
 
 def _why_oscillates(s):
