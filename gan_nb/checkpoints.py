@@ -206,7 +206,7 @@ def _are_moves(moves, total):
 # %% ../nbs/44_checkpoints.ipynb #99a94082
 _settings = [f.name for f in dataclasses.fields(Recipe) if f.name not in local]
 _read = {f.name: f.metadata['read'] for f in dataclasses.fields(Recipe)}
-_no_settings = ({'step': 'gen'}, {'step': 'disc'}, {'compiled': True}, {'compiled': False})
+_no_settings = ({'step': 'gen'}, {'step': 'disc'}, {'compiled': True}, {'compiled': False}, {'compiled': 'xla'})
 
 def _check_recipes(about, need):
     "The recipe it started with, the edits, and the recipe that came of them."

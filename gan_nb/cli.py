@@ -31,6 +31,8 @@ _own_data = argument('--data', metavar='PATH',
     help='the array or folder of pictures it was trained on, if that was your own')
 _autosave = argument('--autosave', type=seconds, default=60., metavar='SECONDS',
     help='how often to save, at the end of a round (default: 60)')
+_by_xla = argument('--xla', action='store_const', const='xla', dest='compile',
+    help="compile the rounds by XLA: some seconds, and no C++ compiler is needed (pip install 'gan_nb[xla]')")
 _processes = argument('--processes', type=whole_number(1), metavar='K',
     help='processes on this machine that share the work; the recipe has shards=K or a multiple (default: this one)')
 _latents = argument('--seed', type=whole_number(0), default=0, metavar='S', help='decides the latents (default: 0)')
@@ -259,6 +261,7 @@ def _say_length(recipe, rounds, planned):
         help='how many of the last checkpoints stay in the folder (default: 2)'),
     argument('--compile', action='store_true',
         help='compile the rounds first: half a minute or more at the beginning, then faster'),
+    _by_xla,
     _processes,
     argument('--data', metavar='PATH', help="with --from: the array or folder of pictures, if the run was on somebody's own"))
 def train_recipe(
@@ -269,7 +272,7 @@ def train_recipe(
     settings=(), # Pairs of a setting and its value
     autosave:float=60., # Seconds between two saves
     keep:int=2, # The last checkpoints that stay
-    compile:bool=False, # Compile the rounds first?
+    compile=False, # Compile the rounds first? 'xla': by that compiler
     processes:int=None, # That share the work; none: this one, or those that a launcher has started
     line:str=None, # In place of the recipe: a line, a file that holds it, or '-'
     data:str=None, # The path of the data, for a line of a run on somebody's own
@@ -327,7 +330,8 @@ _idle_clip = "the clip has no effect, since a normaliser follows, which gives th
 # %% ../nbs/91_cli.ipynb #ec0148d0
 def _train_line(line, data, out, autosave, keep, **others):
     for name, came in others.items():
-        if came or type(came) is int: raise ValueError(f"--from: {_options.get(name, f'--{name}')} came beside it; the line says all of that, and `gan-nb resume` goes on")
+        option = '--xla' if came == 'xla' else _options.get(name, f'--{name}')
+        if came or type(came) is int: raise ValueError(f"--from: {option} came beside it; the line says all of that, and `gan-nb resume` goes on")
     from gan_nb.driving import signals_noted
     from gan_nb.recipes import local, recipe
     from gan_nb.sharing import begun_of_line
@@ -402,6 +406,7 @@ def _go_on(run, rounds, folder, asked, autosave, team=None) -> int:
     _autosave,
     argument('--compile', action=argparse.BooleanOptionalAction,
         help='compile the rounds, or do not (default: as they were, so that nothing changes)'),
+    _by_xla,
     _own_data,
     _processes)
 def resume_run(

@@ -28,7 +28,7 @@ class Edit:
     "Something done to a run between two moves."
     round: int # Whole rounds played before it
     moves: int # Moves made before it
-    changes: dict # Settings and their new values; {'step': player} for a step made by hand; {'compiled': bool} where rounds became compiled
+    changes: dict # Settings and their new values; {'step': player} for a step made by hand; {'compiled': who} where rounds became compiled: False, True or 'xla'
 
 # %% ../nbs/43_history.ipynb #2c351bba
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class History:
         return {name: at[name] for name in ('player', 'layer', 'round')}
 
     @property
-    def was_compiled(self) -> bool:
-        "Have the last rounds been compiled ones?"
+    def was_compiled(self) -> bool|str:
+        "Have the last rounds been compiled ones? False; True; 'xla': by that compiler."
         said = (e.changes['compiled'] for e in reversed(self.edits) if 'compiled' in e.changes)
         return next(said, False)
 

@@ -113,11 +113,12 @@ class Population:
         of='article', # The name of a recipe, or a Recipe
         seeds=1, # How many, from 0; or which
         grid:dict=None, # Settings and the values to try; every combination is a member, once for each seed
-        compile:bool=False, # Compile the step: slow to begin, then much faster
+        compile=False, # True: compile the step, slow to begin, then much faster; 'xla': by another compiler, sooner
         **overrides, # Any setting of the recipe
     ):
         base = of.replace(**overrides) if isinstance(of, Recipe) else recipe(of, **overrides)
-        if not (compile is True or compile is False): raise ValueError(f"compile: {compile!r} came; allowed are True and False")
+        if not (compile is True or compile is False or compile == 'xla'):
+            raise ValueError(f"compile: {compile!r} came; allowed are True, False and 'xla'")
         self.seeds, self.grid = _checked_seeds(seeds), _checked_grid(grid)
         if not self.seeds or not all(self.grid.values()):
             raise ValueError("seeds and grid: something is empty; allowed are lists of at least one value")

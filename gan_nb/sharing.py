@@ -35,7 +35,7 @@ def _script(run):
 
 def _said(what, value):
     "The same as code."
-    if what == 'compile': return f'run.compile = {value}'
+    if what == 'compile': return f'run.compile = {value!r}'
     return f"run.{what}({written(value) if what == 'edit' else repr(value)})"
 
 # %% ../nbs/86_sharing.ipynb #f82db661
@@ -120,7 +120,7 @@ def _checked(what, value):
     "A thing that was done."
     is_count = lambda: type(value) is int and 0 < value < 10**15
     is_edit = lambda: set(value) <= set(live)
-    is_good = {'fit': is_count, 'step': lambda: value in players, 'compile': lambda: type(value) is bool,
+    is_good = {'fit': is_count, 'step': lambda: value in players, 'compile': lambda: type(value) is bool or value == 'xla',
                'edit': is_edit, 'repeat': is_edit}
     if what in is_good and is_good[what](): return what, value
     raise ValueError(f"{brief(what, 20)} {brief(value, 40)} is nothing that is done to a run")

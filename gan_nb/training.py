@@ -55,7 +55,7 @@ class Run:
         seed:int=0, # Decides initial weights and every batch
         folder=None, # Where `fit` saves; None: it does not
         keep:int=2, # The last checkpoints that stay in the folder, below 2**63
-        compile=False, # True: rounds are compiled first, which takes a while; 'background': when it is done
+        compile=False, # True: rounds are compiled first, which takes a while; 'background': when it is done; 'xla': by another compiler, sooner (an extra)
         _history:History=None, # That it goes on from; None: it begins
         _data=None, # The recipe's data, if they are loaded already
         **overrides, # Any setting of the recipe
@@ -459,6 +459,7 @@ def _engines(compile, processes):
     "Who plays the rounds."
     if processes == 1: return Engines(compile)
     from gan_nb.processes import Ranks
+    if compile == 'xla': raise ValueError("compile: 'xla' came; the rounds of several processes are compiled by compile=True")
     return Engines(compile, Ranks(processes, compile is True))
 
 def _described(run):
@@ -496,5 +497,5 @@ def _in_order(rounds, last):
 def _count(name, n, least=0): return check_whole(name, int(n) if isinstance(n, np.integer) else n, least)
 
 def _checked_compile(compile):
-    if compile is True or compile is False or compile == 'background': return compile
-    raise ValueError(f"compile: {compile!r} came; allowed are False, True and 'background'")
+    if compile is True or compile is False or compile in ('background', 'xla'): return compile
+    raise ValueError(f"compile: {compile!r} came; allowed are False, True, 'background' and 'xla'")

@@ -24,7 +24,7 @@ skipped = ("slow", "cuda", "notest")        # directives that keep a cell out of
 core = 60                                   # notebooks up to this number run without Jupyter
 core_imports = {"torch", "numpy", "matplotlib", "PIL", "tqdm", "safetensors", "scipy", "gan_nb"}     # matplotlib brings PIL
 views = r"^\s*[%!]|\bipywidgets\b|\b(\w*Lab|Playground|Portrait|Explorer|Compare(?:\.of)?|Stage|Lesson|[Ww]atch|display)\("
-optional = {"fontTools", "nibabel", "pydicom", "optuna", "ray"} # of the extras `fields`, `sweep` and `ray`: imported inside a function alone
+optional = {"fontTools", "nibabel", "pydicom", "optuna", "ray", "jax"} # of the extras `fields`, `sweep`, `ray` and `xla`: imported inside a function alone
 widget_view = "application/vnd.jupyter.widget-view+json"
 
 

@@ -1,5 +1,6 @@
 "The same round three ways: traced, compiled and captured ones equal the eager one, also in short numbers."
 import gc
+import importlib.util
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import seams
 from gan_nb import Run
 from gan_nb.core import listed, stream
 from gan_nb.compiled import can_compile, compiled, Graph
-from gan_nb.engines import as_function, Captured, Compiled
+from gan_nb.engines import as_function, Captured, Compiled, Jitted
+from gan_nb.population import Population
 from gan_nb.recipes import structure
 from gan_nb.round import draw, tensors
 from helpers import adam, at_length, assert_same, each_method, needs_compiler, row_of, small, variants
@@ -154,13 +156,94 @@ def test_without_a_compiler_there_is_one_clear_line(monkeypatch, tmp_path):
     seams.compile_here(monkeypatch)
     monkeypatch.setattr("gan_nb.compiled.can_compile", lambda device: False)
     seams.nothing_compiled(monkeypatch)
-    with pytest.raises(ValueError, match="there is no C"): Run("ring", compile=True, **small).step()
+    with pytest.raises(ValueError, match="there is no C.*compile='xla'.*which needs none"): Run("ring", compile=True, **small).step()
     seams.nothing_compiled(monkeypatch)
     run = Run("ring", compile="background", **small)
     with pytest.warns(UserWarning, match="training goes on eagerly") as told:
         while not told and run.round < 50_000: run.fit(200, progress=False) # the thread that compiles may come late
     assert run.round >= 200
     with pytest.raises(ValueError, match="compile: 'yes' came"): Run("ring", compile="yes", **small)
+
+
+# Rounds compiled by XLA
+
+needs_xla = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="there is no JAX")
+of_each = dict(rule_gen="graft", rule_disc="optimistic_adam", clip_gen=("quantile", .5), clip_disc=("adaptive", .05), project=("ball", 2.),
+    normalize_gen=("orthogonal", .2), normalize_disc=("trust_ratio", .1), early_momentum=.3, centralize=True, skip_not_finite=True)
+by_xla = {
+    "penalties": ("ring", small | dict(hidden=(8,), loss="hinge", rule="adam", r1=.1, wgan_gp=.1, noise=.1, spectral=True, pack=2, lookahead=2)),
+    "transforms": ("ring", small | of_each | dict(hidden=(8,), method="optimistic", momentum=.5, schedule="cosine", warmup=3)),
+    "pictures": ("dcgan", dict(width=4, batch_size=4, device="cpu", precision="float32")),
+    "classes": ("digits-by-class", dict(width=4, batch_size=8, device="cpu"))}
+
+
+@needs_xla
+@pytest.mark.parametrize("name", by_xla)
+def test_a_round_by_xla_agrees(name):
+    of, settings = by_xla[name]
+    run = Run(of, **settings)
+    xla = Jitted(run.experiment, run.state)
+    after, rows, finite = xla.play(run.state, 3)
+    for row in rows: torch.testing.assert_close(row, row_of(run.step()), rtol=2e-4, atol=2e-6, equal_nan=True)
+    assert finite.all() and (after.round, after.moves) == (3, 3)
+    for now, before in zip(listed(tensors(after)), listed(tensors(run.state)), strict=True):
+        torch.testing.assert_close(now, before, rtol=2e-4, atol=5e-6, equal_nan=True)
+
+
+@needs_xla
+def test_a_run_by_xla_goes_on_by_xla_with_the_same_bits(tmp_path):
+    run = Run("ring", compile="xla", **adam)
+    run.fit(10, progress=False).edit(lr_gen=5e-4)
+    run.fit(60, progress=False).step("disc")
+    run.fit(5, progress=False)
+    assert [e.changes for e in run.edits if "compiled" in e.changes] == [{"compiled": "xla"}]
+    assert_same(run, run.fork())
+    assert_same(run.fork(12), run.fork(12))
+    run.save(tmp_path/"a.safetensors")
+    on = Run.load(tmp_path/"a.safetensors")
+    assert on.compile == "xla"
+    assert_same(run.fit(5, progress=False), on.fit(5, progress=False))
+    assert Run.load(tmp_path/"a.safetensors", compile=False).fit(1, progress=False).edits[-1].changes == {"compiled": False}
+    assert "run.compile = 'xla'" in run.code()
+    elsewhere = f"""
+import sys
+from gan_nb import Run
+Run.load(sys.argv[1]).fit(5, progress=False).save(sys.argv[2])
+import jax
+assert not jax.config.jax_enable_x64
+"""
+    subprocess.run([sys.executable, "-c", elsewhere, tmp_path/"a.safetensors", tmp_path/"b.safetensors"], check=True)
+    assert_same(run, Run.load(tmp_path/"b.safetensors"))
+
+
+@needs_xla
+def test_by_xla_on_the_command_line_and_as_a_population(tmp_path):
+    from gan_nb.cli import main
+    words = [word for name, value in (adam | dict(hidden="8 8")).items() if name != "rounds" for word in ("--set", f"{name}={value}")]
+    assert main(["train", "ring", "--rounds", "5", "--out", str(tmp_path/"run"), "--xla", *words]) == 0
+    assert main(["resume", str(tmp_path/"run"), "--rounds", "5"]) == 0
+    assert [(e.round, e.changes["compiled"]) for e in Run.load(tmp_path/"run").edits if "compiled" in e.changes] == [(0, "xla")]
+    several = dict(seeds=2, grid={"lr": [.01, .1]}, **plain)
+    a, b = (Population("ring", compile=compile, **several).fit(5) for compile in ("xla", False))
+    for i in range(4): np.testing.assert_allclose(a.records(i)["loss_disc"], b.records(i)["loss_disc"], rtol=1e-4)
+
+
+def test_what_xla_cannot_do_is_one_clear_line(monkeypatch):
+    def said():
+        with pytest.raises(ValueError) as error: Run("ring", compile="xla", **small).step()
+        assert "\n" not in str(error.value)
+        return str(error.value)
+    seams.nothing_compiled(monkeypatch)
+    run = Run("ring", compile="xla", shards=2, **small)
+    with pytest.raises(ValueError, match="several processes are compiled by compile=True"): run.processes = 2
+    assert run.processes == 1
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "jax", None)
+        assert "JAX is not installed; pip install 'gan_nb[xla]' brings it" in said()
+    pytest.importorskip("jax")
+    seams.nothing_compiled(monkeypatch)
+    monkeypatch.setattr("gan_nb.xla._table", lambda: {})
+    assert "no entry for the operation aten." in (line := said()) and "compile=True (C++) or eager rounds can play it" in line
 
 
 # Captured rounds
