@@ -2129,6 +2129,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'gan_nb.programs._processor': ('nbs/programs.html#_processor', 'gan_nb/programs.py'),
                                  'gan_nb.programs._set_otherwise': ('nbs/programs.html#_set_otherwise', 'gan_nb/programs.py'),
                                  'gan_nb.programs._surroundings': ('nbs/programs.html#_surroundings', 'gan_nb/programs.py'),
+                                 'gan_nb.programs._takes': ('nbs/programs.html#_takes', 'gan_nb/programs.py'),
                                  'gan_nb.programs.find_program': ('nbs/programs.html#find_program', 'gan_nb/programs.py'),
                                  'gan_nb.programs.keep_if_same': ('nbs/programs.html#keep_if_same', 'gan_nb/programs.py'),
                                  'gan_nb.programs.keep_program': ('nbs/programs.html#keep_program', 'gan_nb/programs.py'),

@@ -1,6 +1,7 @@
 "The same round three ways: traced, compiled and captured ones equal the eager one, also in short numbers."
 import gc
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -346,6 +347,23 @@ print("torch._inductor" in sys.modules)
     first, second = (Run.load(tmp_path/name) for name in ("a.safetensors", "b.safetensors"))
     assert_same(first, second)
     assert_same(first, Run("ring", compile=True, **adam).fit(12, progress=False))
+
+
+@needs_compiler
+def test_what_a_function_holds_itself_is_handed_to_its_library(tmp_path):
+    code = """
+import torch
+from gan_nb.compiled import Graph, recalled
+held = torch.linspace(0, 1, 64)
+def fn(x): return [x * held]
+x = torch.ones(64)
+for shift in (0, 0, 1):
+    held += shift
+    assert recalled(fn, x, trace=lambda: Graph(fn, x))(x)[0].equal(held)
+"""
+    for _ in range(2): # in a process of its own: a library that reads what it was not given may end it
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
 
 
 @needs_compiler
