@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'listed', 'refill', 'block_norms',
-           'global_norm', 'numbers', 'stream', 'address', 'pick_device', 'use_threads', 'use_precision', 'memory_of',
-           'check_room', 'in_one_line', 'brief', 'first_line', 'nearest', 'check_number', 'check_whole', 'Diverged',
-           'must_be_run', 'as_path']
+           'global_norm', 'numbers', 'stream', 'address', 'addresses_of', 'pick_device', 'use_threads', 'use_precision',
+           'memory_of', 'check_room', 'in_one_line', 'brief', 'first_line', 'nearest', 'check_number', 'check_whole',
+           'Diverged', 'must_be_run', 'as_path']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,12 +111,21 @@ def stream(
 
 def address(seed:int, *counters:int) -> int: # From 0 to below 2**63
     "The number that `stream` seeds its generator with."
-    key = int(seed) & _MASK
-    for counter in counters: key = _mix(key ^ _mix((int(counter) + 1) & _MASK))
-    return _mix(key) >> 1
+    return _mixed(int(seed) & _MASK, map(int, counters)) >> 1
+
+def addresses_of(
+    places:list, # What `address` takes, each of as many numbers
+) -> list: # Of numbers
+    "The same for many places, in little more time than for one."
+    seeds, *counters = np.array([[number & _MASK for number in place] for place in places], np.uint64).T
+    return (_mixed(seeds, counters) >> 1).tolist()
 
 # %% ../nbs/00_core.ipynb #55cc1db1
 _MASK = (1 << 64) - 1
+
+def _mixed(key, counters): # numbers of 64 bits, or arrays of them
+    for counter in counters: key = _mix(key ^ _mix((counter + 1) & _MASK))
+    return _mix(key)
 
 def _mix(x):
     "SplitMix64's finaliser (Steele, Lea and Flood 2014): neighbouring counters give unrelated keys."

@@ -243,16 +243,17 @@ class Data:
         "Which ones, drawn with replacement."
         if n < 1: raise ValueError(f"n: {n} came; allowed is 1 or more")
         source = self.centers if self.train is None else self.train
-        at = self.device if rng is None else rng.device
-        return torch.randint(len(source), (n,), generator=rng, device=at).to(self.device)
+        at = source.device if rng is None else rng.device
+        index = torch.randint(len(source), (n,), generator=rng, device=at)
+        return index if at == source.device else index.to(source.device)
 
     def _at(self, index, rng):
         source = self.centers if self.train is None else self.train
         x = source.index_select(0, index) # a copy
         if x.dtype == torch.uint8: x = to_float(x)
-        at = self.device if rng is None else rng.device
-        if self.train is None: x += self._spread(index) * torch.randn(x.shape, generator=rng, device=at).to(self.device)
-        return x
+        if self.train is not None: return x
+        beside = torch.randn(x.shape, generator=rng, device=x.device if rng is None else rng.device)
+        return x.add_(beside.to(x.device).mul_(self._spread(index)))
 
     def _conditions_at(self, index):
         if self.conditions is not None: return to_float(self.conditions.index_select(0, index))

@@ -27,7 +27,7 @@ from .core import address, first_line, listed, refill, use_precision
 from .experiment import Experiment
 from .games import State
 from .recipes import structure
-from .round import addresses, draw, draw_from, measured, play, tensors
+from .round import addresses, draw, draw_from, draw_several, measured, play, tensors
 
 # %% ../nbs/36_engines.ipynb #b1857210
 class Eager:
@@ -135,8 +135,7 @@ class Compiled(Fast):
         "Those of the next `n` rounds, some rounds drawn in one go."
         rng = torch.Generator(self.experiment.device)
         for first in range(0, n, self.ahead):
-            some = range(first, min(first + self.ahead, n))
-            yield from [draw(self.experiment, state, i, rng) for i in some]
+            yield from list(draw_several(self.experiment, state, range(first, min(first + self.ahead, n)), rng))
 
 # %% ../nbs/36_engines.ipynb #31b70a05
 class Jitted(Compiled):

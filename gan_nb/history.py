@@ -8,6 +8,7 @@ __all__ = ['check_every', 'most_kept', 'most_bytes_kept', 'Edit', 'Point', 'Hist
            'checked', 'together', 'moved_together', 'rolled_back', 'kept_before', 'taken_up', 'adopted']
 
 # %% ../nbs/43_history.ipynb #5881f601
+import math
 import time
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -119,7 +120,8 @@ def with_points(
     "The same, with the present point among those that are kept if it is time for it."
     moves = history.state.moves
     if history.is_good_due: history = replace(history, good=(history.good[-1], history.here))
-    if history.kept and moves < history.kept[-1].moves + history.spacing: return history
+    since = moves - history.kept[-1].moves if history.kept else math.inf
+    if since < check_every or since < history.spacing: return history # the second takes a look at all tensors
     return replace(history, kept=thinned((*history.kept, history.here), room_for(history.state)))
 
 def thinned(

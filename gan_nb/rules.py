@@ -175,7 +175,8 @@ class Rule:
         _same_names(params, grads)
         before = global_norm(grads)
         changed, transformed = self.transform.update(grads, state['transform'], params)
-        seen = _seen(before, changed, transformed, state['seen'])
+        length = before.clone() if changed is grads else global_norm(changed)
+        seen = _seen(before, length, transformed, state['seen'])
         count = state['step'].to(state['lr'].dtype)
         known = {**state, 'value': value, 'along': lambda: sum((grads[k] * changed[k]).sum() for k in grads)}
         rate = state['lr'] * self.schedule.shape(count, known)
@@ -206,9 +207,9 @@ class Rule:
         return f"{self.name}({', '.join([*(f'{k}={v:g}' for k, v in settings.items()), *map(repr, inner)])})"
 
 # %% ../nbs/22_rules.ipynb #322ef79a
-def _seen(before, changed, transformed, types):
-    share, after = clipped_share(transformed), global_norm(changed)
-    clipped = torch.zeros_like(before) if share is None else share
+def _seen(before, after, transformed, types):
+    share = clipped_share(transformed)
+    clipped = torch.zeros_like(before) if share is None else share.clone() # the transform holds it too
     seen = {'grad_norm': before, 'update_norm': after, 'clipped': clipped}
     return tree_map(lambda now, type_of: now.to(type_of.dtype), seen, types)
 

@@ -401,7 +401,7 @@ def clipped_share(
     "The share that the clips in a transform's state clipped at the last update."
     inner = [clipped_share(value) for name, value in state.items() if isinstance(value, dict) and name != 'snapshot']
     shares = [share for share in (state.get('clipped'), *inner) if share is not None]
-    return torch.stack(shares).amax() if shares else None
+    return (shares[0] if len(shares) == 1 else torch.stack(shares).amax()) if shares else None
 
 # %% ../nbs/20_transforms.ipynb #5b5a3fcd
 def skip_not_finite() -> Transform:
