@@ -85,7 +85,8 @@ kills: $(dev)
 pairs: export OMP_NUM_THREADS := 1
 pairs: export MPLBACKEND := Agg
 pairs: $(dev)
-	STRENGTH=3 $(bin)/python -m pytest -n 2 tests/test_conditions.py tests/test_compiled.py tests/test_population.py tests/test_networks.py tests/test_accelerator.py tests/test_costs.py
+	-$(bin)/python -m pip install -q -c constraints.txt triton # there is none for some systems
+	STRENGTH=3 $(bin)/python -m pytest -n 2 tests/test_conditions.py tests/test_compiled.py tests/test_population.py tests/test_networks.py tests/test_accelerator.py tests/test_cuda_code.py tests/test_costs.py
 
 shards: export OMP_NUM_THREADS := 1
 shards: export MPLBACKEND := Agg
