@@ -93,19 +93,22 @@ def read_emoji_font(
     try:
         font = TTFont(io.BytesIO(content), lazy=True)
         if 'CBDT' not in font: raise ValueError("holds no coloured bitmaps; allowed is a font with a table CBDT, such as NotoColorEmoji.ttf")
-        bitmaps, glyphs = font['CBDT'].strikeData[0], _glyphs(font)
-        found = {code: glyphs.get(tuple(int(part, 16) for part in code.split('-'))) for code in codes}
+        rows = {code: tuple(int(part, 16) for part in code.split('-')) for code in codes}
+        bitmaps, glyphs = font['CBDT'].strikeData[0], _glyphs(font, {point for row in rows.values() for point in row})
+        found = {code: glyphs.get(row) for code, row in rows.items()}
         return {code: _picture(bitmaps[glyph].imageData, side) for code, glyph in found.items() if glyph in bitmaps}
     except Exception as error: raise _not_read(path, 'a font of emoji', error) from None # readers of fonts raise anything
 
 def _not_read(path, kind, error):
     return ValueError(f"{path}: not read as {kind}: {in_one_line(error, 120) or type(error).__name__}")
 
-def _glyphs(font):
-    "Code points, one or several in a row -> the glyph's name."
+def _glyphs(font, points):
+    "Code points, one or several of these in a row -> the glyph's name."
     cmap = font.getBestCmap()
-    single, back = {(point,): name for point, name in cmap.items()}, {}
-    for point, name in cmap.items(): back.setdefault(name, point)
+    if cmap is None: raise ValueError("says of no glyph which character it is")
+    known = {point: cmap[point] for point in sorted(points & cmap.keys())} # a damaged font may know a million others
+    single, back = {(point,): name for point, name in known.items()}, {}
+    for point, name in known.items(): back.setdefault(name, point)
     rows = {}
     for lookup in font['GSUB'].table.LookupList.Lookup if 'GSUB' in font else ():
         for table in lookup.SubTable:
