@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import struct
 import warnings
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def read_emoji_font(
     try:
         font = TTFont(io.BytesIO(content), lazy=True)
         if 'CBDT' not in font: raise ValueError("holds no coloured bitmaps; allowed is a font with a table CBDT, such as NotoColorEmoji.ttf")
+        _check_index(font.reader['CBLC'])
+        _check_characters(font.reader['cmap'])
         rows = {code: tuple(int(part, 16) for part in code.split('-')) for code in codes}
         bitmaps, glyphs = font['CBDT'].strikeData[0], _glyphs(font, {point for row in rows.values() for point in row})
         found = {code: glyphs.get(row) for code, row in rows.items()}
@@ -101,6 +104,31 @@ def read_emoji_font(
 
 def _not_read(path, kind, error):
     return ValueError(f"{path}: not read as {kind}: {in_one_line(error, 120) or type(error).__name__}")
+
+def _check_index(table):
+    "Raise `ValueError` where it counts more glyphs than a font has: its reader would make room for them before it looks."
+    strikes, glyphs = struct.unpack_from('>I', table, 4)[0], 0
+    for strike in range(strikes):
+        first, _, parts = struct.unpack_from('>3I', table, 8 + 48 * strike)
+        for part in range(parts):
+            begin, end, beyond = struct.unpack_from('>HHI', table, first + 8 * part)
+            form, = struct.unpack_from('>H', table, first + beyond)
+            says = {4: 8, 5: 20}.get(form) # where it says how many
+            glyphs += max(1, end - begin + 1 if says is None else struct.unpack_from('>I', table, first + beyond + says)[0])
+            if glyphs > _GLYPHS: raise ValueError(f"counts more than {_GLYPHS:,} pictures")
+
+def _check_characters(table):
+    "The same of characters: a few bytes may name all that there are."
+    for record in range(struct.unpack_from('>H', table, 2)[0]):
+        at, = struct.unpack_from('>I', table, 8 + 8 * record)
+        if struct.unpack_from('>H', table, at)[0] not in (12, 13): continue # the others name 65,536 at most
+        named = 0
+        for group in range(struct.unpack_from('>I', table, at + 12)[0]):
+            begin, end = struct.unpack_from('>2I', table, at + 16 + 12 * group)
+            named += max(1, end - begin + 1)
+            if named > _GLYPHS: raise ValueError(f"names more than {_GLYPHS:,} characters")
+
+_GLYPHS = 2**18 # a font has at most 2**16, and may have each in several sizes
 
 def _glyphs(font, points):
     "Code points, one or several of these in a row -> the glyph's name."

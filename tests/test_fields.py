@@ -30,6 +30,33 @@ small = dict(device="cpu", threads=1, batch_size=8, rounds=20, lr=1e-3, rule="ad
 def font(tmp_path): return tiny_font(tmp_path/"it.ttf")
 
 
+def test_a_font_that_counts_more_pictures_than_it_has_takes_no_room(font):
+    import tracemalloc
+    content = bytearray(font.read_bytes())
+    at = int.from_bytes(content[(tag := content.index(b"CBLC")) + 8:tag + 12], "big") # of the table, which its first part follows
+    first = at + int.from_bytes(content[at + 8:at + 12], "big")
+    header = first + int.from_bytes(content[first + 4:first + 8], "big")
+    content[header:header + 2], content[header + 8:header + 12] = (4).to_bytes(2, "big"), (2**24).to_bytes(4, "big")
+    font.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="not read as a font of emoji: counts more than 262,144 pictures"): read_emoji_font(font, ["1F600"], 16)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_a_font_that_names_more_characters_than_there_are_takes_no_room(tmp_path):
+    from fontTools.ttLib import TTFont
+    tables = {table.format: table for table in TTFont(tiny_font(tmp_path/"it.ttf"))["cmap"].tables}
+    content = bytearray((tmp_path/"it.ttf").read_bytes())
+    at = int.from_bytes(content[(tag := content.index(b"cmap")) + 8:tag + 12], "big")
+    group = content.index((12).to_bytes(2, "big"), at) + 16 # of the table for characters of four bytes
+    assert 12 in tables and int.from_bytes(content[group:group + 4], "big") == 0x1F600
+    content[group:group + 8] = (0).to_bytes(4, "big") + (0x10FFFF).to_bytes(4, "big")
+    (tmp_path/"it.ttf").write_bytes(content)
+    with pytest.raises(ValueError, match="names more than 262,144 characters"): read_emoji_font(tmp_path/"it.ttf", ["1F600"], 16)
+
+
 def test_emoji_are_read_from_a_font(font):
     "Single characters, sequences, white where nothing is, the picture in the middle of a square."
     found = read_emoji_font(font, ["1F600", "1F601", "1F600-1F601", "1F602"], 20)
