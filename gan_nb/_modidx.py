@@ -486,6 +486,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'gan_nb.core.must_be_run': ('nbs/core.html#must_be_run', 'gan_nb/core.py'),
                              'gan_nb.core.nearest': ('nbs/core.html#nearest', 'gan_nb/core.py'),
                              'gan_nb.core.numbers': ('nbs/core.html#numbers', 'gan_nb/core.py'),
+                             'gan_nb.core.of_extra': ('nbs/core.html#of_extra', 'gan_nb/core.py'),
                              'gan_nb.core.pick_device': ('nbs/core.html#pick_device', 'gan_nb/core.py'),
                              'gan_nb.core.refill': ('nbs/core.html#refill', 'gan_nb/core.py'),
                              'gan_nb.core.stream': ('nbs/core.html#stream', 'gan_nb/core.py'),

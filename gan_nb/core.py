@@ -6,10 +6,11 @@
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'listed', 'refill', 'block_norms',
            'global_norm', 'numbers', 'stream', 'address', 'addresses_of', 'pick_device', 'use_threads', 'use_precision',
            'memory_of', 'check_room', 'in_one_line', 'brief', 'first_line', 'nearest', 'check_number', 'check_whole',
-           'Diverged', 'must_be_run', 'as_path']
+           'Diverged', 'must_be_run', 'of_extra', 'as_path']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
+import importlib
 import math
 import os
 from contextlib import contextmanager
@@ -350,6 +351,15 @@ def must_be_run(
     if hasattr(run, 'history'): return
     path = brief(str(run)) if isinstance(run, (str, os.PathLike)) else "'runs/ring'"
     raise ValueError(f"run: {brief(run)} came; allowed is a Run, such as Run.load({path})")
+
+def of_extra(
+    module:str, # A package that not everybody needs
+    title:str, # What it is called in the message
+    extra:str, # Of gan_nb, which brings it
+):
+    "The package. Raises `ValueError` where it is missing."
+    try: return importlib.import_module(module)
+    except ImportError: raise ValueError(f"{title} is not installed; pip install 'gan_nb[{extra}]' brings it") from None
 
 def as_path(
     name:str, # Of the argument, for the message

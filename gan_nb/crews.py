@@ -20,7 +20,7 @@ from multiprocessing import connection
 
 from .checkpoints import saved_settings
 from .checkup import patience_for
-from .core import Diverged, brief, first_line, in_one_line, pick_device, use_threads
+from .core import Diverged, brief, first_line, in_one_line, of_extra, pick_device, use_threads
 from .doctor import diagnose, line
 from .driving import Keeper, drive, signals_noted
 from .evaluation import one_score
@@ -310,9 +310,7 @@ class Workers:
 # %% ../nbs/71_crews.ipynb #d8289488
 def need_ray():
     "The package. Raises `ValueError` where it is missing."
-    try: import ray
-    except ImportError: raise ValueError("engine: Ray is not installed; pip install 'gan_nb[ray]' brings it") from None
-    return ray
+    return of_extra('ray', 'engine: Ray', 'ray')
 
 class OnRay:
     "Plays on a Ray cluster. Raises `ValueError` where Ray is missing."

@@ -244,8 +244,7 @@ class Data:
         if n < 1: raise ValueError(f"n: {n} came; allowed is 1 or more")
         source = self.centers if self.train is None else self.train
         at = source.device if rng is None else rng.device
-        index = torch.randint(len(source), (n,), generator=rng, device=at)
-        return index if at == source.device else index.to(source.device)
+        return torch.randint(len(source), (n,), generator=rng, device=at).to(source.device)
 
     def _at(self, index, rng):
         source = self.centers if self.train is None else self.train

@@ -24,7 +24,7 @@ from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 from . import data as sets
 from .checkpoints import extremes, saved_settings
-from .core import address, as_path, brief, check_whole, first_line, in_one_line, nearest
+from .core import address, as_path, brief, check_whole, first_line, in_one_line, nearest, of_extra
 from .crews import Here, Job, OnRay, Workers, check_metric, need_ray
 from .driving import Progress, signals_noted
 from .evaluation import aligned, metrics_by_name, usual_metric
@@ -39,9 +39,7 @@ from .training import Run
 # %% ../nbs/74_sweeps.ipynb #eca50681
 def need_optuna():
     "The package. Raises `ValueError` where it is missing."
-    try: import optuna
-    except ImportError: raise ValueError("sweep: optuna is not installed; pip install 'gan_nb[sweep]' brings it") from None
-    return optuna
+    return of_extra('optuna', 'sweep: optuna', 'sweep')
 
 @contextmanager
 def _quiet():

@@ -17,12 +17,10 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
+from .core import of_extra
+
 # %% ../nbs/31_xla.ipynb #31a1799a
-def _jax():
-    "Raises `ValueError` where it is not installed."
-    try: import jax
-    except ImportError: raise ValueError("JAX is not installed; pip install 'gan_nb[xla]' brings it") from None
-    return jax
+def _jax(): return of_extra('jax', 'JAX', 'xla')
 
 @contextmanager
 def _in_jax():

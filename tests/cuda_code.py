@@ -2,7 +2,9 @@
 
 A round is traced on the CPU and taken apart there as the compiler does it. Then its devices are exchanged, and the compiler
 is told what it asks a GPU about: how many processors, how much shared memory. It writes kernels in Triton's language, and
-the program that starts them; neither can be run here. Triton itself, where it is installed, makes machine code of them."""
+the program that starts them; neither can be run here. Triton itself, where it is installed, makes machine code of them.
+
+Since devices are exchanged, a tensor that a round makes on the host is not found here; `pretend.py` finds those."""
 import contextlib
 import importlib.util
 import re
@@ -14,8 +16,8 @@ import torch
 from torch._dynamo.device_interface import CudaInterface
 from torch._guards import TracingContext, tracing
 from torch._inductor import compile_fx, config, graph, scheduler
-from torch._inductor.fx_passes import reinplace
 from torch._inductor.decomposition import select_decomp_table
+from torch._inductor.fx_passes import reinplace
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -39,8 +41,10 @@ def as_if_there_were_one():
     "What the compiler asks PyTorch about the device is answered, and what it would do to it is not done."
     here = lambda *anything: 0
     properties = lambda *which: told
-    answers = [(torch.cuda, dict(is_available=lambda: True, device_count=lambda: 1, current_device=here, synchronize=here, _exchange_device=here,
-                    _maybe_exchange_device=here, get_rng_state=lambda *which: torch.zeros(16, dtype=torch.uint8), set_rng_state=here, get_device_properties=properties, get_device_capability=lambda *which: (9, 0))),
+    answers = [
+        (torch.cuda, dict(is_available=lambda: True, device_count=lambda: 1, current_device=here, _exchange_device=here, _maybe_exchange_device=here, synchronize=here,
+            get_device_properties=properties, get_device_capability=lambda *which: (9, 0),
+            get_rng_state=lambda *which: torch.zeros(16, dtype=torch.uint8), set_rng_state=here)),
         (CudaInterface, dict(get_device_properties=staticmethod(properties), current_device=staticmethod(here), synchronize=staticmethod(here))),
         (CudaInterface.Worker, dict(get_device_properties=staticmethod(properties), current_device=staticmethod(here))),
         (reinplace, dict(_inplace_generalized_scatter=lambda whole, *rest: whole)), # asked for its shape only
@@ -67,8 +71,8 @@ def written(run) -> str:
     plain = config.patch(fx_graph_cache=False, compile_threads=1)
     with as_if_there_were_one(), patch.object(graph.GraphLowering, "compile_to_module", stop), plain, compile_fx.V.set_fake_mode(mode), tracing(TracingContext(mode)):
         try: compile_fx.compile_fx_inner(apart, there)
-        except Exception as error:
-            if not programs: raise error
+        except Exception: # the compiler wraps what `stop` raises
+            if not programs: raise
     return programs[0]
 
 
