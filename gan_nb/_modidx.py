@@ -1899,6 +1899,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'gan_nb/population_lab.py'),
                                        'gan_nb.population_lab.PopulationLab._log': ( 'nbs/population_lab.html#populationlab._log',
                                                                                      'gan_nb/population_lab.py'),
+                                       'gan_nb.population_lab.PopulationLab._measures': ( 'nbs/population_lab.html#populationlab._measures',
+                                                                                          'gan_nb/population_lab.py'),
                                        'gan_nb.population_lab.PopulationLab._open_member': ( 'nbs/population_lab.html#populationlab._open_member',
                                                                                              'gan_nb/population_lab.py'),
                                        'gan_nb.population_lab.PopulationLab._opinions': ( 'nbs/population_lab.html#populationlab._opinions',

@@ -9,6 +9,7 @@ __all__ = ['places', 'shown_of_each', 'crowd', 'ground', 'draw_members', 'draw_t
 # %% ../nbs/75_population_lab.ipynb #152189fc
 import math
 import textwrap
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -183,13 +184,15 @@ class Traces:
         self.population, self.column, self.most = population, column, most
         self.every, self.seen = 1, 0 # Rounds in a step; rounds that are in it
         self._sums, self._counts = (np.zeros((most, len(population))) for _ in range(2))
+        self._taking = threading.Lock() # the panel's thread and a person's may ask at once
 
     def table(self) -> np.ndarray: # (steps, 1 + members) float32
         "The last round of each step, then a column for each member; nan where it had diverged."
-        self._take_up()
-        ends = np.minimum(np.arange(1, math.ceil(self.seen / self.every) + 1) * self.every, self.seen)
-        with np.errstate(invalid='ignore'): means = self._sums[:len(ends)] / self._counts[:len(ends)]
-        return np.column_stack([ends, means]).astype(np.float32)
+        with self._taking, np.errstate(invalid='ignore'):
+            self._take_up()
+            ends = np.minimum(np.arange(1, math.ceil(self.seen / self.every) + 1) * self.every, self.seen)
+            means = self._sums[:len(ends)] / self._counts[:len(ends)]
+            return np.column_stack([ends, means]).astype(np.float32)
 
     def _take_up(self):
         "Put the newest rounds where they belong."
@@ -340,7 +343,7 @@ class PopulationLab(Roomy, TimedPanel):
         speak(population.recipes[0].language)
         self.n, self.ward, self._traces = n or shown_of_each(population), Ward(population), Traces(population)
         self._table, self._ground = places(population), ground(population, self.n)
-        self._drawn_at = self._measured_at = None
+        self._crowd = self._measured = (None, None) # of which round, and what
         self._names = [_named(member, member) for member in population.members]
         columns, rows, _ = self._table
         self._open(population_parts(columns, len(rows)), fps, label='population_lab')
@@ -387,14 +390,18 @@ class PopulationLab(Roomy, TimedPanel):
     # -- what it shows --
     def frame(self):
         "What is to be seen now."
-        if self._measured_at != self.round: self._measured_at, self._measures = self.round, self._traces.table()
         real, limits = self._ground
-        return self.composed(self.said(), limits=limits, real=real, measures=self._measures)
+        return self.composed(self.said(), limits=limits, real=real, measures=self._measures())
+
+    def _measures(self):
+        at, table = self._measured # in one place, for threads that ask at once
+        if at != self.round: _, table = self._measured = self.round, self._traces.table()
+        return table
 
     def _drawn_now(self):
-        round = self.round
-        if self._drawn_at != round: self._drawn_at, self._crowd = round, crowd(self.population, self.n) # what has not changed is not made anew
-        drawn = dict(members=self._crowd)
+        round, (at, members) = self.round, self._crowd
+        if at != round: _, members = self._crowd = round, crowd(self.population, self.n) # what has not changed is not made anew
+        drawn = dict(members=members)
         if self.reel.wants(round) and self._stands(): self._keep(round, drawn, said=self._opinions())
         return drawn | dict(round=round)
 
