@@ -124,6 +124,14 @@ class Space:
         "As it is read back."
         return {it.name: str(it) for it in self.dimensions}
 
+    def parameters(self) -> dict: # Names to Ranges, or to lists of labels
+        "What is drawn, by the names that a study has for it."
+        found = {}
+        for it in self.dimensions:
+            if len(it.parts) > 1: found[it.name] = it.labels
+            found |= {_parameter(it, part): part for part in it.parts if isinstance(part, Range)}
+        return found
+
     def suggest(self,
         trial, # Of Optuna: `suggest_float`, `suggest_int`, `suggest_categorical`, `params`
     ) -> dict: # Settings

@@ -1557,6 +1557,160 @@ function clipped(ctx, text, width) {
   return `${text.slice(0, n)}\u2026`;
 }
 
+/** The trials of a sweep, each at its place by two of its numbers. What has no value yet, or never will, lies along the edge. */
+class Dots extends Drawn {
+  constructor(view, spec) {
+    super(view, spec);
+    this.place.addEventListener("click", (event) => this.choose(this.nearest(event.offsetX, event.offsetY)));
+    this.place.addEventListener("dblclick", () => this.page.tell("act", { act: "open" }));
+    this.place.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
+
+  key(event) {
+    const n = this.held.measures?.shape[0] ?? 0, now = this.held.chosen ?? -1, step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.key === "Enter") this.page.tell("act", { act: "open" });
+    else if (step && n) this.choose(Math.min(n - 1, Math.max(0, now + step)));
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  column(name) {
+    const { data, shape: [n, columns] } = this.held.measures, at = this.held.measures_columns.indexOf(name);
+    return Array.from({ length: n }, (_, i) => (at < 0 ? NaN : data[i * columns + at]));
+  }
+
+  draw() {
+    const ctx = this.canvas.begin(), { w, h } = this.canvas, about = this.held.axes?.[this.spec.id], { colours } = this.view;
+    if (!w || !about || !this.held.measures) return;
+    ctx.font = "10.5px sans-serif";
+    const x = this.scale(about.x), y = this.scale(about.y), wide = Math.max(...y.ticks.map(([, text]) => ctx.measureText(text).width), 20);
+    this.area = { left: Math.min(120, Math.ceil(wide) + 12), right: w - 14, top: 16, bottom: h - 20 };
+    const { left, right, top, bottom } = this.area;
+    x.at = (v) => left + ((v - x.low) / (x.high - x.low)) * (right - left);
+    y.at = (v) => bottom - ((v - y.low) / (y.high - y.low)) * (bottom - top);
+    this.axes(ctx, colours, about, x, y);
+    if (this.spec.course) this.soFar(ctx, colours, x, y);
+    this.dots = x.values.map((v, i) => ({ i, x: x.at(v), y: Number.isFinite(y.values[i]) || about.y.column !== "value" ? y.at(y.values[i]) : top - 6 }));
+    this.dots = this.dots.filter((dot) => Number.isFinite(dot.x) && Number.isFinite(dot.y));
+    const share = this.column("share");
+    for (const dot of this.dots) this.dot(ctx, colours, dot, share[dot.i]);
+    this.say();
+  }
+
+  /** Bounds, values and what is written at an axis; in logarithms where it is logarithmic. */
+  scale({ column, log, names, ends }) {
+    const put = (v) => (log ? Math.log10(v) : v), values = this.column(column).map(put);
+    if (names) return { values, low: -0.5, high: names.length - 0.5, ticks: names.map((text, i) => [i, text]) };
+    const [low, high] = ends ? ends.map(put) : range(values, log), found = log ? logTicks(10 ** low, 10 ** high) : ticks(low, high, 4);
+    const rim = ends ? 0.03 * (high - low) : 0; // a dot at an end is a whole one
+    return { values, low: low - rim, high: high + rim, ticks: found.map((v) => [put(v), short(v)]) };
+  }
+
+  axes(ctx, colours, about, x, y) {
+    const { left, right, top, bottom } = this.area;
+    ctx.strokeStyle = colours.line;
+    ctx.fillStyle = colours.soft;
+    ctx.lineWidth = 1;
+    ctx.beginPath();
+    ctx.textAlign = "right";
+    for (const [v, text] of y.ticks) {
+      const at = Math.round(y.at(v)) + 0.5;
+      ctx.moveTo(left, at);
+      ctx.lineTo(right, at);
+      ctx.fillText(clipped(ctx, text, left - 8), left - 6, at + 3.5);
+    }
+    ctx.stroke();
+    ctx.textAlign = "center";
+    let taken = -Infinity; // up to where numbers stand
+    const name = ctx.measureText(about.x.label).width, room = (right - left) / Math.max(1, x.ticks.length) - 6;
+    for (const [v, text] of x.ticks) {
+      const fits = about.x.names ? clipped(ctx, text, room) : text, half = ctx.measureText(fits).width / 2, at = x.at(v);
+      if (at - half < taken + 6 || (!about.x.names && at + half > right - name - 8)) continue;
+      ctx.fillText(fits, at, bottom + 14);
+      taken = at + half;
+    }
+    ctx.textAlign = "right";
+    if (!about.x.names) ctx.fillText(about.x.label, right, bottom + 14);
+    ctx.textAlign = "left";
+    if (!this.spec.course) ctx.fillText(about.y.label, left + 4, top + 8);
+  }
+
+  /** The best so far, and what the best is worth with fresh seeds. */
+  soFar(ctx, colours, x, y) {
+    const best = this.column("so far"), { fresh } = this.held, put = (v) => (this.held.axes[this.spec.id].y.log ? Math.log10(v) : v);
+    ctx.strokeStyle = colours.soft;
+    ctx.lineWidth = 1.2;
+    ctx.beginPath();
+    let before = null;
+    best.forEach((v, i) => {
+      if (!Number.isFinite(v)) return;
+      const [px, py] = [x.at(x.values[i]), y.at(put(v))];
+      if (before === null) ctx.moveTo(px, py);
+      else { ctx.lineTo(px, before); ctx.lineTo(px, py); }
+      before = py;
+    });
+    ctx.stroke();
+    if (!fresh) return;
+    const at = x.at(fresh.at), [low, middle, high] = [fresh.low, fresh.mean, fresh.high].map((v) => y.at(put(v)));
+    ctx.strokeStyle = ctx.fillStyle = colours.good;
+    ctx.beginPath();
+    ctx.moveTo(at, low);
+    ctx.lineTo(at, high);
+    ctx.stroke();
+    ctx.fillRect(at - 3, middle - 3, 6, 6);
+  }
+
+  dot(ctx, colours, { i, x, y }, share) {
+    const state = this.held.states[i];
+    ctx.lineWidth = 1.3;
+    ctx.beginPath();
+    if (state === "complete") {
+      if (i === this.held.best) star(ctx, x, y, 8); else ctx.arc(x, y, 4, 0, 7);
+      ctx.fillStyle = ctx.strokeStyle = colours.gen;
+      ctx.globalAlpha = Number.isFinite(share) ? 0.12 + 0.88 * share : 1;
+      ctx.fill();
+      ctx.globalAlpha = 1;
+    } else if (state === "running" || state === "waiting") {
+      ctx.arc(x, y, 4, 0, 7);
+      ctx.strokeStyle = colours.soft;
+      ctx.setLineDash([2, 2]);
+    } else {
+      for (const k of [-1, 1]) { ctx.moveTo(x - 3.5, y - 3.5 * k); ctx.lineTo(x + 3.5, y + 3.5 * k); }
+      ctx.strokeStyle = colours.bad;
+    }
+    ctx.stroke();
+    ctx.setLineDash([]);
+    if (i !== this.held.chosen) return;
+    ctx.beginPath();
+    ctx.arc(x, y, 10, 0, 7);
+    ctx.strokeStyle = colours.ink;
+    ctx.lineWidth = 1.6;
+    ctx.stroke();
+  }
+
+  nearest(px, py) {
+    let found = null, least = 14;
+    for (const { i, x, y } of this.dots ?? []) {
+      const away = Math.hypot(x - px, y - py);
+      if (away < least) [found, least] = [i, away];
+    }
+    return found;
+  }
+
+  told(px, py) { return (this.held.members_said ?? [])[this.nearest(px, py)] ?? ""; }
+}
+
+function star(ctx, x, y, size) {
+  for (let k = 0; k < 10; k++) {
+    const turn = (Math.PI * k) / 5, reach = k % 2 ? 0.42 * size : size;
+    ctx[k ? "lineTo" : "moveTo"](x + reach * Math.sin(turn), y - reach * Math.cos(turn));
+  }
+  ctx.closePath();
+}
+
 // ---------------------------------------------------------------- parts that are text and controls
 
 /** A part of HTML. `show` is called when a frame came. */
@@ -1985,7 +2139,7 @@ const kinds = {
   bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
   opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
   histogram: Histogram, multiples: Multiples, time: Time, handed: Handed, phase: Phase, spectrum: Spectrum,
-  tiles: Tiles, spot: Spot, table: Table,
+  tiles: Tiles, spot: Spot, table: Table, dots: Dots,
 };
 
 // ---------------------------------------------------------------- one view

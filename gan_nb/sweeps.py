@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['samplers', 'pruners', 'engines', 'need_optuna', 'addressed_sampler', 'mend_journal', 'open_study', 'Plan', 'stops_of',
-           'Ledger', 'courses', 'drive_courses', 'Fresh', 'Sweep', 'report_of', 'draw_sweep', 'draw_contour']
+           'Ledger', 'courses', 'drive_courses', 'Fresh', 'Sweep', 'report_of', 'setting_in_short', 'draw_sweep',
+           'spans_decades', 'draw_contour']
 
 # %% ../nbs/74_sweeps.ipynb #fc582117
 import json
@@ -152,6 +153,13 @@ class Plan:
     together:bool # Are the seeds of a trial one population?
     stops:tuple # The rounds at which a run is judged, its end last
     folder:Path
+
+    def best_of(self,
+        rows:list, # Of trials, as of `Sweep.table`
+    ) -> dict|None:
+        "The one with the best value, the first of several; None where none has one."
+        rows = [row for row in rows if row['value'] is not None]
+        return (min if self.best_is == 'smallest' else max)(rows, key=lambda row: row['value']) if rows else None
 
     def place(self, number:int) -> Path:
         "The folder of a trial."
@@ -398,8 +406,7 @@ class Sweep:
     @property
     def best(self) -> dict|None:
         "The row of the best trial, if there is one."
-        rows = [row for row in self.table() if row['value'] is not None]
-        return (min if self.plan.best_is == 'smallest' else max)(rows, key=lambda row: row['value']) if rows else None
+        return self.plan.best_of(self.table())
 
     def need_best(self) -> dict:
         "The row of the best trial. Raises `RuntimeError` if there is none."
@@ -513,12 +520,15 @@ def _metric_name(metric): return metric if isinstance(metric, str) else metric._
 
 def _texts(row, names):
     "A row of the table as text."
-    values = [_in_short(row[name]) if name in row else '' for name in names]
+    values = [setting_in_short(row[name]) if name in row else '' for name in names]
     why = row['reason'] or ('' if row['state'] == 'complete' else row['state'])
     return [str(row['trial']), '' if row['value'] is None else f"{row['value']:.4g}", *values, in_one_line(why, 90)]
 
-def _in_short(value):
-    if isinstance(value, tuple): return ' '.join(map(_in_short, value))
+def setting_in_short(
+    value, # Of a setting
+) -> str:
+    "As text, numbers in three digits."
+    if isinstance(value, tuple): return ' '.join(map(setting_in_short, value))
     return 'none' if value is None else f'{value:.3g}' if isinstance(value, float) else str(value)
 
 # %% ../nbs/74_sweeps.ipynb #8904a477
@@ -543,7 +553,11 @@ def _plain(ax):
     ax.tick_params(which='both', labelsize=7, length=2, pad=2)
     for axis in (ax.xaxis, ax.yaxis): axis.label.set_size(8)
 
-def _spans(values): return min(values) > 0 and max(values) > 20 * min(values)
+def spans_decades(
+    values, # One number or more
+) -> bool:
+    "Do they lie far enough apart for a logarithmic axis?"
+    return min(values) > 0 and max(values) > 20 * min(values)
 
 def _explain(ax, words): ax.set_title(words, fontsize=7, color=MUTED, loc='left')
 
@@ -558,7 +572,7 @@ def _draw_course(ax, sweep, fresh):
     gone = [row['trial'] for row in rows if row['state'] in ('pruned', 'failed')]
     ax.plot(gone, np.full(len(gone), 1.), 'x', ms=4, color=BAD, transform=ax.get_xaxis_transform(), clip_on=False)
     if fresh: ax.errorbar(len(rows), fresh.mean, fresh.standard_error, fmt='D', ms=4, color=CHOSEN, capsize=3)
-    if _spans(values): ax.set_yscale('log')
+    if spans_decades(values): ax.set_yscale('log')
     _explain(ax, f"★ best   × given up{'   ◆ best with fresh seeds' if fresh else ''}")
     ax.set(xlabel='trial', ylabel=_metric_name(sweep.plan.metric).replace('_', ' '))
 
@@ -611,13 +625,13 @@ def _axis(axis, name, trials):
 def _shade(fig, ax, x, y, values, label):
     "Colours for values, with contours between them where there is a plane to draw in."
     if not values: return
-    how = dict(cmap='viridis', norm=LogNorm() if _spans(values) else None)
+    how = dict(cmap='viridis', norm=LogNorm() if spans_decades(values) else None)
     dots = ax.scatter(x, y, 22, values, edgecolor=FRAME, lw=.7, zorder=3, **how)
     scales = [np.log10 if axis.get_scale() == 'log' else np.asarray for axis in (ax.xaxis, ax.yaxis)]
     flat = np.column_stack([scale(v) for scale, v in zip(scales, (x, y))])
     if len(values) > 3 and np.linalg.matrix_rank(flat - flat.mean(0), tol=1e-9) == 2:
         grid = [np.linspace(*v[[0, -1]], 100) for v in np.sort(flat, 0).T] # as the axes show it
-        between = LinearTriInterpolator(Triangulation(*flat.T), np.log10(values) if _spans(values) else values)
+        between = LinearTriInterpolator(Triangulation(*flat.T), np.log10(values) if spans_decades(values) else values)
         places = [10**g if scale is np.log10 else g for scale, g in zip(scales, grid)]
         ax.contourf(*places, between(*np.meshgrid(*grid)), 12, alpha=.5, cmap='viridis')
     bar = fig.colorbar(dots, ax=ax)

@@ -196,6 +196,22 @@ _many = {
     'how_to_choose': 'A click chooses a run; a double click or Enter opens it in a lab of its own.',
     'opened_below': 'run {i} is open in the lab below', 'alt_multiples': '{n} runs at round {round}, chosen: {chosen}',
 }
+_sweep = {
+    'sweep_lab': 'Lab for a sweep', 'confirm': 'Fresh seeds', 'confirm_tip': 'Play the best point with seeds that took no part in its choice: so much of its lead was luck',
+    'at_trial': '{told} of {n} trials', 'are_played': 'playing; {n} begun', 'fresh_are_played': 'playing fresh seeds', 'trial': 'trial',
+    'course': 'the trials in their order', 'course_hint': 'line: the best so far · cross: given up · star: the best',
+    'map': 'where it is good', 'map_hint': 'the fuller, the better · cross: given up · star: the best',
+    'is_best': 'best {value}: trial {trial}, {point}', 'no_best': 'no trial has a value yet',
+    'with_fresh': '; {mean} ± {error} with {n} fresh seeds', 'with_few': '; {mean} with {n} fresh seeds', 'fresh_ill': ', {n} of them ill',
+    'the_trial': 'trial {i}', 'trial_is': 'trial {i}: {state}', 'trial_complete': 'complete', 'trial_pruned': 'given up', 'trial_failed': 'failed',
+    'trial_running': 'begun', 'trial_waiting': 'waiting', 'the_trials': 'The chosen trial', 'depends': 'What the value depends on', 'its_value': 'value',
+    'its_seconds': 'seconds of its rounds', 'across': 'across', 'across_tip': 'What is drawn across: a parameter, or the value',
+    'upwards': 'upwards', 'upwards_tip': 'What is drawn upwards: a parameter, or the value',
+    'how_to_sweep': 'A click chooses a trial; a double click or Enter pauses the sweep and opens its run below. Pause keeps all that was played.',
+    'all_told': 'all trials are told', 'none_chosen': 'no trial is chosen; a click on one does that',
+    'trial_below': 'the run of trial {i} is open below; the trial stays as it was judged',
+    'alt_dots': '{told} of {n} trials, {gone} given up; {best}',
+}
 
 _tour = {
     'overview': 'How a round computes', 'real_and_generated': 'real · generated', 'norm_after': 'norm, after', 'n_weights': '{n} weights',
@@ -409,7 +425,7 @@ _losses = {
     'ahead_nobody': 'neither is clearly ahead, be it that the samples are good or that the discriminator has learned nothing',
 }
 
-_parts = _acts, _places, _drawn, _doctor, _players, _many, _tour, _playground, _portrait, _explorer, _compare, _lessons, _kept, _watch, _findings, _numbers, _losses, _layers, _slow
+_parts = _acts, _places, _drawn, _doctor, _players, _many, _sweep, _tour, _playground, _portrait, _explorer, _compare, _lessons, _kept, _watch, _findings, _numbers, _losses, _layers, _slow
 def _joined(*parts): return {key: text for part in parts for key, text in part.items()}
 
 english = _joined(*_parts)
@@ -600,6 +616,22 @@ _many_zh = {
     'the_member': '运行 {i}：{about}', 'the_chosen': '所选的运行', 'traces': '所有判别器的损失', 'traces_hint': '每个运行一条线，所选的加粗',
     'how_to_choose': '单击选择一个运行；双击或按回车在单独的实验台中打开。',
     'opened_below': '运行 {i} 已在下方的实验台中打开', 'alt_multiples': '第 {round} 轮的 {n} 个运行，所选：{chosen}',
+}
+_sweep_zh = {
+    'sweep_lab': '参数搜索实验台', 'confirm': '新种子', 'confirm_tip': '用没有参与挑选的种子重新训练最好的一组设置：看看它的领先有多少是运气',
+    'at_trial': '{n} 次试验中的 {told} 次', 'are_played': '播放中；已开始 {n} 次', 'fresh_are_played': '正在用新种子训练', 'trial': '试验',
+    'course': '按顺序的各次试验', 'course_hint': '线：至今最好 · 叉：已放弃 · 星：最好',
+    'map': '哪里好', 'map_hint': '越实越好 · 叉：已放弃 · 星：最好',
+    'is_best': '最好 {value}：试验 {trial}，{point}', 'no_best': '还没有试验得到数值',
+    'with_fresh': '；{n} 个新种子：{mean} ± {error}', 'with_few': '；{n} 个新种子：{mean}', 'fresh_ill': '，其中 {n} 个有病',
+    'the_trial': '试验 {i}', 'trial_is': '试验 {i}：{state}', 'trial_complete': '完成', 'trial_pruned': '已放弃', 'trial_failed': '失败',
+    'trial_running': '已开始', 'trial_waiting': '等待', 'the_trials': '所选的试验', 'depends': '数值取决于什么', 'its_value': '数值',
+    'its_seconds': '各轮用时（秒）', 'across': '横轴', 'across_tip': '横轴画什么：一个参数，或数值',
+    'upwards': '纵轴', 'upwards_tip': '纵轴画什么：一个参数，或数值',
+    'how_to_sweep': '单击选择一次试验；双击或按回车会暂停搜索，并在下方打开它的运行。暂停不会丢失已训练的内容。',
+    'all_told': '所有试验都已得出结果', 'none_chosen': '没有选中试验；单击一个即可',
+    'trial_below': '试验 {i} 的运行已在下方打开；试验本身保持评判时的样子',
+    'alt_dots': '{n} 次试验中的 {told} 次，放弃 {gone} 次；{best}',
 }
 _tour_zh = {
     'overview': '一轮如何计算', 'real_and_generated': '真实 · 生成', 'norm_after': '范数，之后', 'n_weights': '{n} 个权重',
@@ -810,7 +842,7 @@ _losses_zh = {
     'ahead_nobody': '双方都没有明显领先，或是样本很好，或是判别器什么也没学到',
 }
 
-chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _compare_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh, _layers_zh, _slow_zh)
+chinese = _joined(_acts_zh, _places_zh, _drawn_zh, _doctor_zh, _players_zh, _many_zh, _sweep_zh, _tour_zh, _playground_zh, _portrait_zh, _explorer_zh, _compare_zh, _lessons_zh, _kept_zh, _watch_zh, _findings_zh, _numbers_zh, _losses_zh, _layers_zh, _slow_zh)
 languages = {'en': english, 'zh': chinese}
 
 # %% ../nbs/01_words.ipynb #e756de94
