@@ -2682,6 +2682,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'gan_nb.sweep_lab.SweepLab._shares': ('nbs/sweep_lab.html#sweeplab._shares', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._start': ('nbs/sweep_lab.html#sweeplab._start', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._told': ('nbs/sweep_lab.html#sweeplab._told', 'gan_nb/sweep_lab.py'),
+                                  'gan_nb.sweep_lab.SweepLab._weigh': ('nbs/sweep_lab.html#sweeplab._weigh', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._words': ('nbs/sweep_lab.html#sweeplab._words', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab.choose': ('nbs/sweep_lab.html#sweeplab.choose', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab.close': ('nbs/sweep_lab.html#sweeplab.close', 'gan_nb/sweep_lab.py'),

@@ -1558,7 +1558,7 @@ function clipped(ctx, text, width) {
 }
 
 /** The trials of a sweep, each at its place by two of its numbers. What has no value yet, or never will, lies along the edge. */
-class Dots extends Drawn {
+class Trials extends Drawn {
   constructor(view, spec) {
     super(view, spec);
     this.place.addEventListener("click", (event) => this.choose(this.nearest(event.offsetX, event.offsetY)));
@@ -2139,7 +2139,7 @@ const kinds = {
   bar: Box, section: Box, grid: Box, columns: Box, button: Button, text: Text, row: Row, chips: Chips, sheet: Sheet,
   opener: Opener, facts: Facts, choices: Choices, flow: Flow, plane: Plane, pictures: Pictures, chart: Chart,
   histogram: Histogram, multiples: Multiples, time: Time, handed: Handed, phase: Phase, spectrum: Spectrum,
-  tiles: Tiles, spot: Spot, table: Table, dots: Dots,
+  tiles: Tiles, spot: Spot, table: Table, trials: Trials,
 };
 
 // ---------------------------------------------------------------- one view

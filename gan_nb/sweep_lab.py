@@ -71,12 +71,12 @@ def sweep_parts(rows:dict) -> list: # `rows` as of `rows_of_sweep`
     "The whole panel."
     acts = button('play', 'gnb-main'), button('pause', 'gnb-main'), button('confirm')
     bar = part('bar', children=[*acts, text('speed', 'gnb-speed'), text('round', 'gnb-clock')])
-    course = part('dots', id='course', title='course', hint='course_hint', label='course', course=True)
-    where = part('dots', id='map', title='map', hint='map_hint', label='map')
+    course = part('trials', id='course', title='course', hint='course_hint', label='course', course=True)
+    where = part('trials', id='map', title='map', hint='map_hint', label='map')
     chosen = part('section', 'gnb-one', label='the_trials', children=[text('trial', 'gnb-strong'), text('why', 'gnb-wrap gnb-soft'), part('facts', says='facts')])
     matters = part('section', 'gnb-one', label='depends', children=[*(part('row', control=name) for name in rows), part('facts', says='shares')])
     foot = part('bar', 'gnb-foot', children=[text('log', 'gnb-grow gnb-soft'), button('open')])
-    return [bar, part('bar', 'gnb-low', children=[text('best', 'gnb-grow')]), part('grid', 'gnb-trials', children=[course, where]),
+    return [bar, part('bar', 'gnb-low', children=[text('best', 'gnb-grow')]), part('grid', 'gnb-both', children=[course, where]),
             part('grid', 'gnb-many-below', children=[chosen, matters]), foot]
 
 # %% ../nbs/80_sweep_lab.ipynb #swl00014
@@ -97,7 +97,7 @@ class SweepLab(Roomy):
         self._aim, self._mattered = 'fit', (None, {}) # what Play goes on with; how many had values, and what the value depends on
         self._open(sweep_parts(rows), fps, controls=rows, label='sweep_lab', classes='gnb-sweep')
         self._furnish() # for a lab that is opened
-        self._glance = Pacer(.05, .9 / fps, warms_up=True) # also where no page is there to say how much room it has
+        self._glance, self._weighed = Pacer(.1, .9 / fps, warms_up=True), Pacer(.05)
         self.answer()
 
     opened = property(lambda self: self.below)
@@ -171,7 +171,7 @@ class SweepLab(Roomy):
         about = say('none_chosen') if chosen is None else say('trial_is', i=self.chosen, state=say(f"trial_{chosen['state']}"))
         return dict(round=say('at_trial', told=told, n=self.sweep.trials), speed=self._doing_in_words(len(rows) - told), best=said, trial=about,
                     why='' if chosen is None else chosen['reason'], log=self.trouble() or self.note or say('how_to_sweep'),
-                    alt_dots=say('alt_dots', told=told, n=self.sweep.trials, gone=gone, best=said))
+                    alt_trials=say('alt_trials', told=told, n=self.sweep.trials, gone=gone, best=said))
 
     def _doing_in_words(self, begun):
         if not self.playing: return say('paused')
@@ -205,14 +205,18 @@ class SweepLab(Roomy):
         return [*settings, *value, [say('its_seconds'), f"{row['seconds']:.1f}"]]
 
     def _shares(self, trials):
-        "What the value depends on; made anew only where there are more values."
-        n, found = self._mattered
+        "What the value depends on; made anew only where there are more values, and while it plays between two frames."
         now = sum(trial.state.name == 'COMPLETE' for trial in trials)
-        if now != n:
-            try: found = self.sweep.importance()
-            except RuntimeError: found = {} # too few
-            self._mattered = now, found
+        if now != self._mattered[0] and not self.playing: self._weigh()
+        found = self._mattered[1]
         return [[say('depends')], *([name, f'{share:.0%}'] for name, share in found.items())] if found else []
+
+    def _weigh(self):
+        n = len(self.sweep.ledger.trials('COMPLETE'))
+        if n == self._mattered[0]: return
+        try: found = self.sweep.importance()
+        except RuntimeError: found = {} # too few
+        self._mattered = n, found
 
     def figure(self):
         "What is shown now, on paper: the trials in their order, and what the value depends on."
@@ -249,7 +253,9 @@ class SweepLab(Roomy):
 
     def _look_up(self):
         "Draw, if somebody looks. Is there an order?"
-        if self._is_looked_at() and self._glance.is_due(): self._glance.measure(self._draw_next)
+        if self._is_looked_at():
+            for pacer, do in ((self._glance, self._draw_next), (self._weighed, self._weigh)):
+                if pacer.is_due(): pacer.measure(do)
         self._tell()
         return bool(self._orders)
 

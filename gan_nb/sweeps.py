@@ -557,7 +557,7 @@ def spans_decades(
     values, # One number or more
 ) -> bool:
     "Do they lie far enough apart for a logarithmic axis?"
-    return min(values) > 0 and max(values) > 20 * min(values)
+    return bool(min(values) > 0 and max(values) > 20 * min(values))
 
 def _explain(ax, words): ax.set_title(words, fontsize=7, color=MUTED, loc='left')
 

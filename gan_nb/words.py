@@ -199,8 +199,8 @@ _many = {
 _sweep = {
     'sweep_lab': 'Lab for a sweep', 'confirm': 'Fresh seeds', 'confirm_tip': 'Play the best point with seeds that took no part in its choice: so much of its lead was luck',
     'at_trial': '{told} of {n} trials', 'are_played': 'playing; {n} begun', 'fresh_are_played': 'playing fresh seeds', 'trial': 'trial',
-    'course': 'the trials in their order', 'course_hint': 'line: the best so far · cross: given up · star: the best',
-    'map': 'where it is good', 'map_hint': 'the fuller, the better · cross: given up · star: the best',
+    'course': 'the trials in their order', 'course_hint': 'line: best so far · cross: given up',
+    'map': 'where it is good', 'map_hint': 'the fuller, the better · star: best',
     'is_best': 'best {value}: trial {trial}, {point}', 'no_best': 'no trial has a value yet',
     'with_fresh': '; {mean} ± {error} with {n} fresh seeds', 'with_few': '; {mean} with {n} fresh seeds', 'fresh_ill': ', {n} of them ill',
     'the_trial': 'trial {i}', 'trial_is': 'trial {i}: {state}', 'trial_complete': 'complete', 'trial_pruned': 'given up', 'trial_failed': 'failed',
@@ -210,7 +210,7 @@ _sweep = {
     'how_to_sweep': 'A click chooses a trial; a double click or Enter pauses the sweep and opens its run below. Pause keeps all that was played.',
     'all_told': 'all trials are told', 'none_chosen': 'no trial is chosen; a click on one does that',
     'trial_below': 'the run of trial {i} is open below; the trial stays as it was judged',
-    'alt_dots': '{told} of {n} trials, {gone} given up; {best}',
+    'alt_trials': '{told} of {n} trials, {gone} given up; {best}',
 }
 
 _tour = {
@@ -620,8 +620,8 @@ _many_zh = {
 _sweep_zh = {
     'sweep_lab': '参数搜索实验台', 'confirm': '新种子', 'confirm_tip': '用没有参与挑选的种子重新训练最好的一组设置：看看它的领先有多少是运气',
     'at_trial': '{n} 次试验中的 {told} 次', 'are_played': '播放中；已开始 {n} 次', 'fresh_are_played': '正在用新种子训练', 'trial': '试验',
-    'course': '按顺序的各次试验', 'course_hint': '线：至今最好 · 叉：已放弃 · 星：最好',
-    'map': '哪里好', 'map_hint': '越实越好 · 叉：已放弃 · 星：最好',
+    'course': '按顺序的各次试验', 'course_hint': '线：至今最好 · 叉：已放弃',
+    'map': '哪里好', 'map_hint': '越实越好 · 星：最好',
     'is_best': '最好 {value}：试验 {trial}，{point}', 'no_best': '还没有试验得到数值',
     'with_fresh': '；{n} 个新种子：{mean} ± {error}', 'with_few': '；{n} 个新种子：{mean}', 'fresh_ill': '，其中 {n} 个有病',
     'the_trial': '试验 {i}', 'trial_is': '试验 {i}：{state}', 'trial_complete': '完成', 'trial_pruned': '已放弃', 'trial_failed': '失败',
@@ -631,7 +631,7 @@ _sweep_zh = {
     'how_to_sweep': '单击选择一次试验；双击或按回车会暂停搜索，并在下方打开它的运行。暂停不会丢失已训练的内容。',
     'all_told': '所有试验都已得出结果', 'none_chosen': '没有选中试验；单击一个即可',
     'trial_below': '试验 {i} 的运行已在下方打开；试验本身保持评判时的样子',
-    'alt_dots': '{n} 次试验中的 {told} 次，放弃 {gone} 次；{best}',
+    'alt_trials': '{n} 次试验中的 {told} 次，放弃 {gone} 次；{best}',
 }
 _tour_zh = {
     'overview': '一轮如何计算', 'real_and_generated': '真实 · 生成', 'norm_after': '范数，之后', 'n_weights': '{n} 个权重',
