@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-views = {"stage", "lessons", "server", "controls", "lab", "population_lab", "playground", "portrait", "explorer", "compare", "watching", "page"}
+views = {"stage", "lessons", "server", "controls", "lab", "population_lab", "sweep_lab", "playground", "portrait", "explorer", "compare", "watching", "page"}
 package = Path(__file__).resolve().parents[1]/"gan_nb"
 modules = ["gan_nb"] + [f"gan_nb.{p.stem}" for p in sorted(package.glob("*.py")) if p.stem not in views
     and p.stem[0] != "_"]
