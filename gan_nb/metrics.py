@@ -363,7 +363,7 @@ def sliced_wasserstein(
     check_count('directions', directions, 1); check_count('seed', seed, 0)
     warn_few(100, a=len(a), b=len(b))
     along = _directions(a.shape[1], directions, seed)
-    def distance(x, y): return _sliced(x, y, along, x.new_ones(1, len(x)), y.new_ones(1, len(y))).item()
+    def distance(x, y): return _unweighted(x, y, along)
     def redraw(rng): return _sliced(a, b, along, draw_weights(rng, len(a), n_boot), draw_weights(rng, len(b), n_boot))
     def perfect(): return _by_halves(distance, a, len(b), seed, 0.5)
     value = distance(a, b)
@@ -381,6 +381,17 @@ def _sliced(a, b, along, u, v): # weights (r, n) and (r, m) -> (r,)
         order = torch.from_numpy(np.argsort(line.numpy())) # several times faster than PyTorch's
         total += line[order].diff() @ mass[order].cumsum(0)[:-1].abs()
     return total / along.shape[1]
+
+def _unweighted(a, b, along): # -> float
+    "The same without weights, as the area between the quantile functions: to sort is several times faster than to order."
+    i, j, width = _quantiles(len(a), len(b))
+    lines = [(x @ along).T.contiguous().numpy() for x in (a, b)]
+    return float(np.mean([np.abs(np.sort(x)[i] - np.sort(y)[j]) @ width for x, y in zip(*lines)]))
+
+def _quantiles(n, m): # -> three arrays of at most n + m - 1
+    "Of n and of m samples in their order, those that belong together, and on how much of [0, 1] they do."
+    ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n) # in parts of n m
+    return (ends - 1) // m, (ends - 1) // n, np.diff(ends, prepend=0) / (n * m)
 
 # %% ../nbs/52_metrics.ipynb #775d7d98
 def features(
