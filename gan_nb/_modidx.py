@@ -2672,6 +2672,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'gan_nb.sweep_lab.SweepLab._facts': ('nbs/sweep_lab.html#sweeplab._facts', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._fresh_in_words': ( 'nbs/sweep_lab.html#sweeplab._fresh_in_words',
                                                                                  'gan_nb/sweep_lab.py'),
+                                  'gan_nb.sweep_lab.SweepLab._is_confirmed': ( 'nbs/sweep_lab.html#sweeplab._is_confirmed',
+                                                                               'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._look_up': ('nbs/sweep_lab.html#sweeplab._look_up', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._mark': ('nbs/sweep_lab.html#sweeplab._mark', 'gan_nb/sweep_lab.py'),
                                   'gan_nb.sweep_lab.SweepLab._open_trial': ( 'nbs/sweep_lab.html#sweeplab._open_trial',

@@ -83,7 +83,8 @@ def sweep_parts(rows:dict) -> list: # `rows` as of `rows_of_sweep`
 class SweepLab(Roomy):
     """A panel for a sweep: play, pause, look at a trial, open its run in a lab, play the best with fresh seeds.
 
-    `round` is the number of trials that are told, and `wait(1)` waits for one more. Raises `ValueError` for what is no sweep."""
+    `round` is the number of trials that are told, and `wait(1)` waits for one more. What another process plays in the folder is
+    seen at the next click. Raises `ValueError` for what is no sweep."""
     def __init__(self,
         sweep:Sweep,
         n_fresh:int=5, # Seeds that the best is played with by `confirm`
@@ -153,7 +154,7 @@ class SweepLab(Roomy):
         acts = dict(gone=['play' if self.playing else 'pause'], off=[] if best else ['confirm'])
         return dict(words=self._words(rows, best), hue={'log': 'bad' if self.trouble() else ''}, acts=acts, axes=axes,
                     controls={name: dict(value=value) for name, value in self.axes.items()}, measures_columns=[*_shown, *self.sweep.plan.space.parameters()],
-                    states=[row['state'] for row in rows], chosen=self.chosen, best=best and best['trial'], fresh=self._mark(),
+                    states=[row['state'] for row in rows], chosen=self.chosen, best=best and best['trial'], fresh=self._mark(best),
                     members_said=[self._told(trial, row) for trial, row in zip(trials, rows)],
                     facts=[] if self.chosen is None else self._facts(rows[self.chosen]), shares=self._shares(trials))
 
@@ -166,7 +167,7 @@ class SweepLab(Roomy):
 
     def _words(self, rows, best):
         gone, told = sum(row['state'] in ('pruned', 'failed') for row in rows), sum(row['state'] not in ('running', 'waiting') for row in rows)
-        said = say('no_best') if best is None else say('is_best', value=f"{best['value']:.4g}", trial=best['trial'], point=self._point(best)) + self._fresh_in_words()
+        said = say('no_best') if best is None else say('is_best', value=f"{best['value']:.4g}", trial=best['trial'], point=self._point(best)) + self._fresh_in_words(best)
         chosen = None if self.chosen is None else rows[self.chosen]
         about = say('none_chosen') if chosen is None else say('trial_is', i=self.chosen, state=say(f"trial_{chosen['state']}"))
         return dict(round=say('at_trial', told=told, n=self.sweep.trials), speed=self._doing_in_words(len(rows) - told), best=said, trial=about,
@@ -177,15 +178,17 @@ class SweepLab(Roomy):
         if not self.playing: return say('paused')
         return say('fresh_are_played') if self._aim == 'confirm' else say('are_played', n=begun)
 
-    def _fresh_in_words(self):
-        if self.fresh is None: return ''
+    def _is_confirmed(self, best): return self.fresh is not None and best is not None and self.fresh.trial == best['trial']
+
+    def _fresh_in_words(self, best):
+        if not self._is_confirmed(best): return ''
         ill, about = len(self.fresh.values) - len(self.fresh.sound), dict(mean=f'{self.fresh.mean:.4g}', n=len(self.fresh.values))
         said = say('with_fresh', error=f'{self.fresh.standard_error:.2g}', **about) if self.fresh.interval else say('with_few', **about)
         return said + (say('fresh_ill', n=ill) if ill else '')
 
-    def _mark(self):
-        "Where the best lies with fresh seeds: a standard error to each side."
-        if self.fresh is None or not len(self.fresh.sound): return None
+    def _mark(self, best):
+        "Where the best lies with fresh seeds: a standard error to each side. Those of a point that was the best before are not shown."
+        if not self._is_confirmed(best) or not len(self.fresh.sound): return None
         mean, error = self.fresh.mean, self.fresh.standard_error if self.fresh.interval else 0.
         return dict(at=max(len(self.sweep.ledger.trials()), self.sweep.trials), mean=mean, low=mean - error, high=mean + error)
 
@@ -227,6 +230,7 @@ class SweepLab(Roomy):
 
     def hear(self, message):
         "What a person did there. What is not allowed is said in the last line."
+        self.error = None
         try:
             if message['kind'] == 'choose': self.choose(message['member'])
             elif message['kind'] == 'set': self.set(message['control'], message.get('value'))
