@@ -575,6 +575,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'gan_nb.crews._together': ('nbs/crews.html#_together', 'gan_nb/crews.py'),
                               'gan_nb.crews._verdict': ('nbs/crews.html#_verdict', 'gan_nb/crews.py'),
                               'gan_nb.crews._wait_until_free': ('nbs/crews.html#_wait_until_free', 'gan_nb/crews.py'),
+                              'gan_nb.crews.check_cluster': ('nbs/crews.html#check_cluster', 'gan_nb/crews.py'),
                               'gan_nb.crews.check_metric': ('nbs/crews.html#check_metric', 'gan_nb/crews.py'),
                               'gan_nb.crews.need_ray': ('nbs/crews.html#need_ray', 'gan_nb/crews.py'),
                               'gan_nb.crews.play_job': ('nbs/crews.html#play_job', 'gan_nb/crews.py'),

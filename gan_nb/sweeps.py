@@ -26,7 +26,7 @@ from matplotlib.tri import LinearTriInterpolator, Triangulation
 from . import data as sets
 from .checkpoints import extremes, saved_settings
 from .core import address, as_path, brief, check_whole, first_line, in_one_line, nearest, of_extra
-from .crews import Here, Job, OnRay, Workers, check_metric, need_ray
+from .crews import Here, Job, OnRay, Workers, check_cluster, check_metric, need_ray
 from .driving import Progress, signals_noted
 from .evaluation import aligned, metrics_by_name, usual_metric
 from .plots import BAD, CHOSEN, FRAME, GUIDE, MUTED, Picture
@@ -457,7 +457,7 @@ def _crew(sweep, stop):
 
 def _checked_engine(engine, workers):
     if engine not in engines: raise nearest('engine', engine, engines)
-    if engine == 'ray': need_ray()
+    if engine == 'ray': need_ray(), check_cluster()
     if engine == 'ray' and not workers: raise ValueError("workers: 0 came; allowed with Ray is 1 at least")
     return engine
 

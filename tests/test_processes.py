@@ -3,6 +3,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -213,6 +214,21 @@ def test_what_cannot_be_shared_out_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "ring", *ring, "--out", str(tmp_path/"c")]) == 0 # a settled ending is no breakdown
     assert "MASTER_ADDR: 127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+def test_processes_that_do_not_have_the_same_run_say_what_differs(tmp_path):
+    "They were started by hand, each with a rate of its own."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    def member(rank):
+        place = dict(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        words = ["train", "ring", *ring, "--set", f"lr=0.00{rank + 1}", "--rounds", "5", "--out", str(tmp_path/"run")]
+        return subprocess.Popen([sys.executable, "-m", "gan_nb", *words], env={**environment(), **place}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first, second = map(done, [member(0), member(1)])
+    assert first[0] == second[0] == 0                              # a settled ending: a launcher shall not try again
+    assert "gan-nb: lr_gen: 0.001 in process 0 and 0.002 in process 1; allowed is the same in all\n" in first[1] and second[1] == ""
+    assert not (tmp_path/"run").exists()
 
 
 def test_shards_of_a_batch_have_its_gradient():

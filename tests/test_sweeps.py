@@ -180,6 +180,17 @@ def test_bad_input_is_one_line_and_begins_nothing(words, says, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("address, says", [("127.0.0.1:9", "does not answer"), ("ray://127.0.0.1:9", "does not answer"), ("127.0.0.1:ray", "came; allowed is that of a cluster")])
+def test_a_cluster_that_does_not_answer_is_one_line_at_once(address, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    began = time.monotonic()
+    assert main("sweep ring --vary lr=0..1 --engine ray --out out".split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"gan-nb: RAY_ADDRESS: '{address}'") and error.count("\n") == 1 and says in error, error
+    assert time.monotonic() - began < 30 and list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
     "A folder with a sweep of one trial, and the line that made it."
