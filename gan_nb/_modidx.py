@@ -2734,6 +2734,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'gan_nb.sweeps.Sweep.confirm': ('nbs/sweeps.html#sweep.confirm', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps.Sweep.fit': ('nbs/sweeps.html#sweep.fit', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps.Sweep.importance': ('nbs/sweeps.html#sweep.importance', 'gan_nb/sweeps.py'),
+                               'gan_nb.sweeps.Sweep.is_through': ('nbs/sweeps.html#sweep.is_through', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps.Sweep.need_best': ('nbs/sweeps.html#sweep.need_best', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps.Sweep.report': ('nbs/sweeps.html#sweep.report', 'gan_nb/sweeps.py'),
                                'gan_nb.sweeps.Sweep.run': ('nbs/sweeps.html#sweep.run', 'gan_nb/sweeps.py'),

@@ -1604,7 +1604,8 @@ class Trials extends Drawn {
   scale({ column, log, names, ends }) {
     const put = (v) => (log ? Math.log10(v) : v), values = this.column(column).map(put);
     if (names) return { values, low: -0.5, high: names.length - 0.5, ticks: names.map((text, i) => [i, text]) };
-    const [low, high] = ends ? ends.map(put) : range(values, log), found = log ? logTicks(10 ** low, 10 ** high) : ticks(low, high, 4);
+    const { fresh } = this.held, more = fresh && column === "value" && this.spec.course ? [fresh.low, fresh.mean, fresh.high].map(put) : [];
+    const [low, high] = ends ? ends.map(put) : range([...values, ...more], log), found = log ? logTicks(10 ** low, 10 ** high) : ticks(low, high, 4);
     const rim = ends ? 0.03 * (high - low) : 0; // a dot at an end is a whole one
     return { values, low: low - rim, high: high + rim, ticks: found.map((v) => [put(v), short(v)]) };
   }

@@ -358,11 +358,17 @@ class Sweep:
         Whatever breaks it off, another `fit`, or a sweep of the same folder, goes on where it was. Raises
         `KeyboardInterrupt` after a Ctrl-C, with everything saved; `ValueError` if another process plays in the folder,
         `OSError` if the disk is full."""
+        if self.is_through: return self
         bar = Progress(_Told(self), self.trials, progress, [_Told.in_words], ' trials')
         with self._at_work(stop) as (crew, is_over), bar:
             self.ledger.on_told = lambda row: (bar(), say(row))
             drive_courses(crew, courses(self.ledger, self.trials), is_over)
         return self
+
+    @property
+    def is_through(self) -> bool:
+        "Are there as many trials as there shall be, each of them told?"
+        return len(self.ledger.trials()) >= self.trials and not self.ledger.trials('RUNNING')
 
     def confirm(self,
         n:int=5, # Fresh seeds

@@ -138,7 +138,7 @@ _acts = {
     'fork_here': 'Fork here', 'fork_here_tip': 'Go on from the round that is shown, as a run of its own; this one stays as it is, and Back returns to it',
     'now': 'Now', 'now_tip': 'Show the present round again',
     'apply': 'Apply the remedy', 'apply_tip': 'Do what the doctor advises; Back undoes it',
-    'open': 'Open in a lab', 'open_tip': 'Pause, and open the chosen member in a lab of its own',
+    'open': 'Open in a lab', 'open_tip': 'Pause, and open the chosen one in a lab of its own',
     'close_tip': 'Close (Escape)', 'full_stop': '.', 'sentence_ends': '. ',
 }
 _places = {
@@ -559,7 +559,7 @@ _acts_zh = {
     'back': '撤销', 'back_tip': '取消最近一次修改、单步、处方或重置：回到它之前的状态',
     'save': '保存', 'save_tip': '把运行写入它的文件夹，或写入 settings.ini 中运行文件夹下的新文件夹',
     'apply': '采用处方', 'apply_tip': '照医生的建议做；“撤销”可以取消',
-    'open': '在实验台中打开', 'open_tip': '暂停，并在单独的实验台中打开所选成员',
+    'open': '在实验台中打开', 'open_tip': '暂停，并在单独的实验台中打开所选的一个',
     'close_tip': '关闭（Esc）', 'full_stop': '。', 'sentence_ends': '。',
 }
 _places_zh = {

@@ -232,6 +232,17 @@ def test_an_extra_that_is_missing_is_one_line(package, extra, tmp_path, monkeypa
     assert f"pip install 'gan_nb[{extra}]'" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_that_is_through_starts_no_workers(tmp_path, monkeypatch):
+    how = dict(trials=2, workers=0, looks=0, **tiny)
+    begun = Sweep("ring", vary, tmp_path/"out", **how)
+    assert not begun.is_through and begun.fit().is_through
+    def refuse(*args): raise AssertionError("somebody was to play")
+    monkeypatch.setattr("gan_nb.sweeps._crew", refuse)
+    again = Sweep("ring", vary, tmp_path/"out", **{**how, "workers": 2})
+    assert again.fit().table() == begun.table()
+    with pytest.raises(AssertionError, match="somebody was to play"): Sweep("ring", vary, tmp_path/"out", **{**how, "trials": 3}).fit()
+
+
 def test_points_that_cannot_be_played_fail_and_ill_ones_are_pruned(tmp_path):
     made = Sweep("ring", {"lr": "1e-3,1e30", "pack": "1,3"}, tmp_path/"out", trials=14, workers=0, looks=1, rule="sgd", **tiny).fit()
     rows = made.table()
