@@ -637,7 +637,7 @@ def diagnose_run(
     argument('--together', action='store_true', help='play the seeds of a trial as one population'),
     argument('--sampler', default='tpe', metavar='NAME', help='tpe, random or gp (default: tpe)'),
     argument('--pruner', default='median', metavar='NAME', help='median, halving or none: when a trial that is behind is given up (default: median)'),
-    argument('--looks', type=whole_number(0), default=3, metavar='N', help='at each run on its way, by pruner and doctor (default: 3)'),
+    argument('--looks', type=whole_number(0), default=3, metavar='N', help='at each run on its way, by pruner and doctor, who gives up what he finds ill in the same way twice running (default: 3)'),
     argument('--fresh', type=whole_number(0), default=5, metavar='N', help='seeds that the best is played again with (default: 5)'),
     argument('--storage', metavar='WHERE', help='path of a journal or address of a database that several machines share (default: a journal in DIR)'),
     argument('--study', metavar='NAME', help='name of the study there'))

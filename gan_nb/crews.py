@@ -40,13 +40,14 @@ class Job:
     changes:dict # Settings in which the runs differ from the crew's recipe
     until:int # The round to come to
     metric:str|Callable # In `metrics_by_name`; or a function of a run, which can be imported
-    is_last:bool=True # Is this the end? Before it the doctor may give a run up
+    is_last:bool=True # Is this the end? Before it the doctor is asked as well
 
 @dataclass(frozen=True)
 class Outcome:
     "What came of a job."
     values:tuple=() # Of the metric, one for each run
     ill:str='' # Why a run is given up, in words
+    seen:tuple=() # What the doctor finds wrong with a run on its way: (its name, in words)
     error:str='' # Why it could not be played
     lost:str='' # Why it could not be saved: nothing that the job can help
     seconds:float=0. # Spent on rounds
@@ -59,10 +60,15 @@ class Desk:
         stays:bool=True, # Will it be there at the next job?
     ): self.run, self.data, self.stays, self.unsaved = None, None, stays, 0.
 
+    def clear(self):
+        "Save the run if its last rounds are not saved: it was given up on its way, and may be wanted again."
+        if self.unsaved: self.run.save(self.run.folder)
+        self.run, self.unsaved = None, 0.
+
 def _open(base, job, k, desk):
     made, folder = base.replace(**job.changes), job.folders[k]
     if desk.run is not None and str(desk.run.folder) == folder: return desk.run
-    desk.unsaved = 0.
+    desk.clear()
     _wait_until_free(folder)
     if not Shelf(folder).found(): return Run(made, job.seeds[k], folder=folder, _data=desk.data)
     here = {name: getattr(made, name) for name in local}
@@ -93,7 +99,9 @@ def _advance(run, job, stop, desk):
         if job.is_last or desk.unsaved > _cheap or not desk.stays or run.round < job.until:
             keeper.end(always=True)
             desk.unsaved = 0.
-    except Diverged as error: keeper.end(error)
+    except Diverged as error:
+        keeper.end(error)
+        desk.unsaved = 0.
     finally: keeper.let_go()
     return run.history.seconds - before
 
@@ -109,10 +117,11 @@ def _judged(run, job) -> Outcome:
 def _verdict(run, job):
     is_asked = bool(run.divergence) or not job.is_last and run.round >= patience_for(run.game.data.shape)
     findings = diagnose(run) if is_asked else []
-    if findings and findings[0].is_ill: return Outcome(ill=line(findings))
+    if findings and findings[0].name == 'diverged': return Outcome(ill=line(findings))
     try: value = float(job.metric(run) if callable(job.metric) else one_score(run, job.metric))
     except ValueError as error: return Outcome(ill=f"cannot be measured: {first_line(error)}")
-    return Outcome((value,)) if math.isfinite(value) else Outcome(ill=f"its metric is {value}")
+    if not math.isfinite(value): return Outcome(ill=f"its metric is {value}")
+    return Outcome((value,), seen=(findings[0].name, line(findings)) if findings and findings[0].is_ill else ())
 
 # %% ../nbs/71_crews.ipynb #be7e918d
 def _members(base, job, stop):
@@ -180,7 +189,7 @@ class Here:
             self.waiting.clear()
             yield key, outcome
 
-    def close(self): pass
+    def close(self): self.desk.clear()
 
 # %% ../nbs/71_crews.ipynb #0a40f835
 def _end_with_parent():
@@ -198,9 +207,10 @@ def serve_jobs(
         pipe.send(None) # here I am
         while not asked:
             try: job = pipe.recv()
-            except (EOFError, OSError): return
+            except (EOFError, OSError): break
             outcome = play_job(base, job, lambda: bool(asked), desk)
             if outcome is not None and not asked: pipe.send(outcome)
+        desk.clear()
 
 @contextmanager
 def _deaf():
@@ -257,8 +267,9 @@ class _Worker:
         return self.process.exitcode
 
     def dismiss(self, seconds=30):
-        "It saves what it plays, and goes."
-        if self.key is None or not self.is_up: self.process.kill()
+        "It saves what it has, and goes."
+        if not self.is_up: self.process.kill()
+        elif self.key is None: self.pipe.close() # it waits for a job, and hears that none comes
         else: self.process.terminate()
         self.process.join(seconds)
         if self.process.is_alive(): self.process.kill()

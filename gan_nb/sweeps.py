@@ -13,7 +13,7 @@ import os
 import socket
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from operator import attrgetter
 from pathlib import Path
@@ -209,7 +209,7 @@ class Ledger:
         trial, # Of Optuna, running
     ): # Yields Jobs, and is sent their Outcomes
         "What is to be played for a trial; at its end the study is told."
-        changes, values, took = self.plan.space.suggest(trial), [], {'seconds': 0., 'judging': 0.}
+        changes, values, took, before = self.plan.space.suggest(trial), [], {'seconds': 0., 'judging': 0.}, 0
         known = self.trials()[trial.number].intermediate_values # reported by an earlier process
         jobs = [*self.plan.jobs(self.plan.place(trial.number), self.plan.seeds, changes)]
         for at, job in jobs:
@@ -217,10 +217,20 @@ class Ledger:
                 outcome = yield job
                 took = {key: spent + getattr(outcome, key) for key, spent in took.items()}
                 if not outcome.values or outcome.ill: return self.give_up(trial, outcome, took)
+                is_ill_again = self._note(trial, outcome.seen, before, at)
                 if job.is_last: values += outcome.values
                 if at not in known: trial.report(float(np.mean(values if job.is_last else outcome.values)), at)
+                if is_ill_again: return self.give_up(trial, replace(outcome, ill=outcome.seen[1]), took)
+            before = at
             if at < jobs[-1][0] and trial.should_prune(): return self.tell(trial, 'PRUNED', took, _behind.format(at))
         self.tell(trial, 'COMPLETE', took, values=values)
+
+    def _note(self, trial, seen, before, at):
+        "What the doctor finds wrong. Is it what he found at the look before? The study knows, whoever looked then."
+        if not seen: return False
+        known = trial.user_attrs.get('seen', {})
+        trial.set_user_attr('seen', {**known, str(at): seen[0]})
+        return known.get(str(before)) == seen[0]
 
     def give_up(self, trial, outcome, took):
         "Tell why there is no value. Raises `OSError` where it is not the trial's fault."
@@ -320,7 +330,7 @@ class Sweep:
         together:bool=False, # Play the seeds of a trial as one population?
         sampler:str='tpe', # In `samplers`
         pruner:str='median', # In `pruners`
-        looks:int=3, # On the way of a run, by pruner and doctor
+        looks:int=3, # On the way of a run, by pruner and doctor, who gives up what he finds ill in the same way twice running
         storage=None, # Path or address of a study that several machines share; None: a journal in `out`
         study:str=None, # Its name there; None: the recipe's
         engine:str='local', # Or 'ray'

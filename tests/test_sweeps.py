@@ -243,6 +243,18 @@ def test_a_sweep_that_is_through_starts_no_workers(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="somebody was to play"): Sweep("ring", vary, tmp_path/"out", **{**how, "trials": 3}).fit()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_doctor_gives_up_what_is_ill_twice_running(tmp_path, workers):
+    "A generator that does not move: the second look in a row that finds the same says so, and the run is not played to its end."
+    made = Sweep("ring", {"lr_gen": "1e-12,2e-12"}, tmp_path/"out", trials=2, workers=workers, looks=3, pruner="none", **{**tiny, "rounds": 480}).fit()
+    for trial, row in zip(made.ledger.trials(), made.table()):
+        looks, seen = sorted(trial.intermediate_values), trial.user_attrs["seen"]
+        names = [seen.get(str(at)) for at in looks]
+        twice = [a is not None and a == b for a, b in zip(names, names[1:])]
+        assert row["state"] == "pruned" and twice[-1] and not any(twice[:-1]), (names, row)
+        assert row["reason"] and "pruner" not in row["reason"] and made.run(row["trial"]).round == looks[-1] < 480
+
+
 def test_points_that_cannot_be_played_fail_and_ill_ones_are_pruned(tmp_path):
     made = Sweep("ring", {"lr": "1e-3,1e30", "pack": "1,3"}, tmp_path/"out", trials=14, workers=0, looks=1, rule="sgd", **tiny).fit()
     rows = made.table()
