@@ -22,7 +22,7 @@ panels = { # name: (the cell, the rounds to play, picture taken in motion?)
     "population_lab": ("from gan_nb.population import Population\nfrom gan_nb.population_lab import PopulationLab\n"
         "lab = PopulationLab(Population('ring', seeds=8, grid={'lr': [1e-4, 3e-4, 1e-3, 3e-3]}, hidden=(32, 32), batch_size=64))\nlab", 400, False),
     "sweep_lab": ("from gan_nb.sweeps import Sweep\nfrom gan_nb.sweep_lab import SweepLab\n"
-        "lab = SweepLab(Sweep('ring', {'lr': '1e-4..1:log', 'r1': '0.01..10:log'}, 'swept', rounds=600, hidden=(32, 32), batch_size=64))\nlab", 30, False), # of 40 trials
+        "lab = SweepLab(Sweep('ring', {'lr': '1e-3..0.1:log', 'r1': '0.1..10:log'}, 'swept', rounds=1500, hidden=(32, 32), batch_size=64))\nlab", 24, False), # of 40 trials
 }
 most_bytes = 1_000_000
 
