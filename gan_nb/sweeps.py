@@ -13,7 +13,7 @@ import os
 import socket
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from operator import attrgetter
 from pathlib import Path
@@ -217,20 +217,13 @@ class Ledger:
                 outcome = yield job
                 took = {key: spent + getattr(outcome, key) for key, spent in took.items()}
                 if not outcome.values or outcome.ill: return self.give_up(trial, outcome, took)
-                is_ill_again = self._note(trial, outcome.seen, before, at)
+                if outcome.seen: trial.set_user_attr('seen', {**trial.user_attrs.get('seen', {}), str(at): list(outcome.seen)})
                 if job.is_last: values += outcome.values
                 if at not in known: trial.report(float(np.mean(values if job.is_last else outcome.values)), at)
-                if is_ill_again: return self.give_up(trial, replace(outcome, ill=outcome.seen[1]), took)
+            if words := _seen_again(trial, before, at): return self.tell(trial, 'PRUNED', took, words)
             before = at
             if at < jobs[-1][0] and trial.should_prune(): return self.tell(trial, 'PRUNED', took, _behind.format(at))
         self.tell(trial, 'COMPLETE', took, values=values)
-
-    def _note(self, trial, seen, before, at):
-        "What the doctor finds wrong. Is it what he found at the look before? The study knows, whoever looked then."
-        if not seen: return False
-        known = trial.user_attrs.get('seen', {})
-        trial.set_user_attr('seen', {**known, str(at): seen[0]})
-        return known.get(str(before)) == seen[0]
 
     def give_up(self, trial, outcome, took):
         "Tell why there is no value. Raises `OSError` where it is not the trial's fault."
@@ -251,6 +244,12 @@ class Ledger:
         return {'trial': trial.number, 'state': _words[state], 'value': trial.value if state == 'COMPLETE' else None,
                 **(space.settings(trial.params) if is_drawn else {}), 'reason': told.get('reason', ''),
                 'seconds': told.get('seconds', 0.), 'folder': str(self.plan.place(trial.number))}
+
+def _seen_again(trial, before, at):
+    "What the doctor said at a look, if it is what he had found at the one before; the study knows, whoever looked then."
+    seen = trial.user_attrs.get('seen', {})
+    (first, _), (name, words) = (seen.get(str(look), (None, '')) for look in (before, at))
+    return words if name and name == first else ''
 
 _words = {'COMPLETE': 'complete', 'PRUNED': 'pruned', 'FAIL': 'failed', 'RUNNING': 'running', 'WAITING': 'waiting'}
 
