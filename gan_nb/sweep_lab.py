@@ -65,7 +65,7 @@ _columns = ('across', 'upwards')
 def rows_of_sweep(sweep:Sweep) -> dict: # Names of rows to what never changes about them
     "The menus: which numbers of a trial lie along the axes."
     options = [[name, name] for name in (*sweep.plan.space.parameters(), 'value')]
-    return {name: dict(label=say(name), tip=say(f'{name}_tip'), options=options) for name in _columns}
+    return {name: dict(label=say(name), tip=say(f'axis_{name}_tip'), options=options) for name in _columns}
 
 def sweep_parts(rows:dict) -> list: # `rows` as of `rows_of_sweep`
     "The whole panel."
