@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .build import build_method
-from .core import Diverged, brief, check_whole, listed, must_be_run, nearest
+from .core import Diverged, brief, check_index, check_whole, listed, must_be_run, nearest
 from .driving import Pacer, replay
 from .evaluation import one_score, usual_metric
 from .lab import TimedPanel, done_to, in_order, opened, row, ticks_of, time_bar
@@ -717,9 +717,7 @@ class Compare(TimedPanel):
         self.scores = {metric: (self._at(), np.array([np.nan if i in self.together.gone else one_score(run, metric) for i, run in enumerate(runs)]))}
 
     def _choose(self, i):
-        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < len(self.arms):
-            raise ValueError(f"arm: {brief(i)} came; allowed are 0 to {len(self.arms) - 1}")
-        self.reference = i
+        self.reference = check_index('arm', i, len(self.arms))
 
     def _set(self, control, value):
         menus = self.spec['controls']

@@ -6,7 +6,7 @@
 __all__ = ['Tree', 'precisions', 'tree_map', 'zeros_like', 'tree_scale', 'tree_add', 'listed', 'refill', 'block_norms',
            'global_norm', 'numbers', 'stream', 'address', 'addresses_of', 'pick_device', 'use_threads', 'use_precision',
            'memory_of', 'check_room', 'in_one_line', 'brief', 'first_line', 'nearest', 'check_number', 'check_whole',
-           'Diverged', 'must_be_run', 'of_extra', 'as_path']
+           'check_index', 'Diverged', 'must_be_run', 'of_extra', 'as_path']
 
 # %% ../nbs/00_core.ipynb #6adf5d05
 import difflib
@@ -339,6 +339,15 @@ def check_whole(
     if is_whole and least <= n < 2**63: return int(n)
     if is_whole and n >= 2**63: raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number below 2**63")
     raise ValueError(f"{name}: {brief(n)} came; allowed is a whole number of at least {least}")
+
+def check_index(
+    name:str, # Of what is counted, for the message
+    i, # What came
+    n:int, # How many there are
+) -> int:
+    "A whole number from 0 to below `n`, as an int. Raises `ValueError` for anything else."
+    if isinstance(i, Integral) and not isinstance(i, bool) and 0 <= i < n: return int(i)
+    raise ValueError(f"{name}: {brief(i)} came; {f'allowed are 0 to {n - 1}' if n else 'there is none yet'}")
 
 # %% ../nbs/00_core.ipynb #61a6e9b5
 class Diverged(RuntimeError):

@@ -117,7 +117,7 @@ def _judged(run, job) -> Outcome:
 def _verdict(run, job):
     is_asked = bool(run.divergence) or not job.is_last and run.round >= patience_for(run.game.data.shape)
     findings = diagnose(run) if is_asked else []
-    if findings and findings[0].name == 'diverged': return Outcome(ill=line(findings))
+    if run.divergence or findings and findings[0].name == 'diverged': return Outcome(ill=line(findings))
     try: value = float(job.metric(run) if callable(job.metric) else one_score(run, job.metric))
     except ValueError as error: return Outcome(ill=f"cannot be measured: {first_line(error)}")
     if not math.isfinite(value): return Outcome(ill=f"its metric is {value}")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from .core import check_index
 from .doctor import diagnosing, diseases, line
 from .driving import Pacer
 from .lab import Lab, Roomy, TimedPanel, in_order, time_bar
@@ -468,10 +469,7 @@ class PopulationLab(Roomy, TimedPanel):
         self.population.several(1)
 
     def _choose(self, i):
-        is_whole = isinstance(i, (int, np.integer)) and not isinstance(i, bool)
-        if not (is_whole and 0 <= i < len(self.population)):
-            raise ValueError(f"member: {i!r} came; allowed are 0 to {len(self.population) - 1}")
-        self.chosen = self.ward.chosen = int(i)
+        self.chosen = self.ward.chosen = check_index('member', i, len(self.population))
 
     def _open_member(self):
         self._stand()

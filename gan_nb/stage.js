@@ -479,6 +479,9 @@ class Drawn {
 
   told() { return ""; }
 
+  /** One of the runs or trials that are shown. */
+  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
+
   say() {
     const said = this.held.words?.[`alt_${this.spec.part}`];
     if (said) this.place.setAttribute("aria-label", said);
@@ -1071,8 +1074,6 @@ class Chart extends Drawn {
     if (spec.now) this.place.addEventListener("click", (event) => this.page.tell("seek", { round: this.roundAt(event.offsetX) }));
   }
 
-  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
-
   /** The table that this chart reads: the records, or one of its own. */
   table() {
     if (!this.spec.of) return this.held.table ? { names: this.held.columns, table: this.held.table } : null;
@@ -1435,8 +1436,6 @@ class Multiples extends Drawn {
     this.place.addEventListener("keydown", (event) => this.key(event));
   }
 
-  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
-
   key(event) {
     const { columns, n } = this.grid(), now = this.held.chosen ?? 0;
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
@@ -1565,8 +1564,6 @@ class Trials extends Drawn {
     this.place.addEventListener("dblclick", () => this.page.tell("act", { act: "open" }));
     this.place.addEventListener("keydown", (event) => this.key(event));
   }
-
-  choose(i) { if (i !== null) this.page.tell("choose", { member: i }); }
 
   key(event) {
     const n = this.held.measures?.shape[0] ?? 0, now = this.held.chosen ?? -1, step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

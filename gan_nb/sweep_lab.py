@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .core import brief, nearest
+from .core import check_index, nearest
 from .driving import Pacer
 from .lab import Lab, Roomy
 from .spaces import Range
@@ -55,9 +55,8 @@ def axis_of(
     about = dict(column=name, label=name, log=False, names=None, ends=None)
     if isinstance(kind, Range): return about | dict(log=kind.is_log, ends=[float(kind.low), float(kind.high)])
     if kind is not None: return about | dict(names=kind)
-    label = sweep.plan.metric if isinstance(sweep.plan.metric, str) else sweep.plan.metric.__name__
     there = [v for v in values if np.isfinite(v)]
-    return about | dict(label=label.replace('_', ' '), log=bool(there) and spans_decades(there))
+    return about | dict(label=sweep.plan.metric_name.replace('_', ' '), log=bool(there) and spans_decades(there))
 
 # %% ../nbs/80_sweep_lab.ipynb #swl00013
 _columns = ('across', 'upwards')
@@ -98,7 +97,7 @@ class SweepLab(Roomy):
         self._aim, self._mattered = 'fit', (None, {}) # what Play goes on with; how many had values, and what the value depends on
         self._open(sweep_parts(rows), fps, controls=rows, label='sweep_lab', classes='gnb-sweep')
         self._furnish() # for a lab that is opened
-        self._glance, self._weighed = Pacer(.1, .9 / fps, warms_up=True), Pacer(.05)
+        self._weighed = Pacer(.05)
         self.answer()
 
     opened = property(lambda self: self.below)
@@ -113,9 +112,7 @@ class SweepLab(Roomy):
         i:int, # Which trial
     ):
         "Look at a trial. Raises `ValueError` for one that is not there."
-        n, is_whole = len(self.sweep.ledger.trials()), isinstance(i, (int, np.integer)) and not isinstance(i, bool)
-        if not (is_whole and 0 <= i < n): raise ValueError(f"trial: {brief(i)} came; allowed are 0 to {n - 1}")
-        self.chosen = int(i)
+        self.chosen = check_index('trial', i, len(self.sweep.ledger.trials()))
         self.answer()
 
     def set(self,
@@ -148,20 +145,16 @@ class SweepLab(Roomy):
 
     def _said(self, trials, rows, table):
         "Words, menus and marks."
-        best = self.sweep.plan.best_of(rows)
-        axes = dict(course=dict(x=self._order_of_trials(len(rows)), y=axis_of(self.sweep, 'value', table[:, 1])),
+        best, n = self.sweep.plan.best_of(rows), max(len(rows), self.sweep.trials)
+        fresh = self._mark(best, n)
+        axes = dict(course=dict(x=_order_of_trials(n, fresh is not None), y=axis_of(self.sweep, 'value', table[:, 1])),
                     map=dict(zip('xy', (axis_of(self.sweep, name, table[:, 1]) for name in self.axes.values()))))
         acts = dict(gone=['play' if self.playing else 'pause'], off=[] if best else ['confirm'])
         return dict(words=self._words(rows, best), hue={'log': 'bad' if self.trouble() else ''}, acts=acts, axes=axes,
                     controls={name: dict(value=value) for name, value in self.axes.items()}, measures_columns=[*_shown, *self.sweep.plan.space.parameters()],
-                    states=[row['state'] for row in rows], chosen=self.chosen, best=best and best['trial'], fresh=self._mark(best),
+                    states=[row['state'] for row in rows], chosen=self.chosen, best=best and best['trial'], fresh=fresh,
                     members_said=[self._told(trial, row) for trial, row in zip(trials, rows)],
                     facts=[] if self.chosen is None else self._facts(rows[self.chosen]), shares=self._shares(trials))
-
-    def _order_of_trials(self, n):
-        "The axis of the left picture; the fresh seeds stand behind the last trial."
-        last = max(n, self.sweep.trials) - 1
-        return dict(column='trial', label=say('trial'), log=False, names=None, ends=[0., float(last + (self.fresh is not None or not last))])
 
     def _point(self, row): return ', '.join(f'{it.name} {setting_in_short(row[it.name])}' for it in self.sweep.plan.space.dimensions if it.name in row)
 
@@ -186,11 +179,11 @@ class SweepLab(Roomy):
         said = say('with_fresh', error=f'{self.fresh.standard_error:.2g}', **about) if self.fresh.interval else say('with_few', **about)
         return said + (say('fresh_ill', n=ill) if ill else '')
 
-    def _mark(self, best):
+    def _mark(self, best, n):
         "Where the best lies with fresh seeds: a standard error to each side. Those of a point that was the best before are not shown."
         if not self._is_confirmed(best) or not len(self.fresh.sound): return None
         mean, error = self.fresh.mean, self.fresh.standard_error if self.fresh.interval else 0.
-        return dict(at=max(len(self.sweep.ledger.trials()), self.sweep.trials), mean=mean, low=mean - error, high=mean + error)
+        return dict(at=n, mean=mean, low=mean - error, high=mean + error)
 
     def _told(self, trial, row):
         "A trial in a few lines, for a tip; of one that has no value yet, what it was worth at the last look."
@@ -247,21 +240,17 @@ class SweepLab(Roomy):
 
     def _play_on(self):
         "Play until there is an order, or nothing left to play."
+        tasks = [*self._tasks(), self._weighed.task(self._weigh), self._tell]
+        def is_asked():
+            for task in tasks: task()
+            return bool(self._orders)
         try:
-            if self._aim == 'fit': self.sweep.fit(progress=False, stop=self._look_up)
-            else: self.fresh = self.sweep.confirm(self.n_fresh, stop=self._look_up)
+            if self._aim == 'fit': self.sweep.fit(progress=False, stop=is_asked)
+            else: self.fresh = self.sweep.confirm(self.n_fresh, stop=is_asked)
         except KeyboardInterrupt: return # there is an order
         self._stop()
         self.note = say('all_told') if self._aim == 'fit' else None
         self.answer()
-
-    def _look_up(self):
-        "Draw, if somebody looks. Is there an order?"
-        if self._is_looked_at():
-            for pacer, do in ((self._glance, self._draw_next), (self._weighed, self._weigh)):
-                if pacer.is_due(): pacer.measure(do)
-        self._tell()
-        return bool(self._orders)
 
     def _open_trial(self):
         self._stop()
@@ -271,3 +260,6 @@ class SweepLab(Roomy):
         self._open_below(Lab(run))
         self.note = say('trial_below', i=self.chosen)
 
+def _order_of_trials(n, with_fresh):
+    "The axis of the left picture; the fresh seeds stand behind the last trial."
+    return dict(column='trial', label=say('trial'), log=False, names=None, ends=[0., float(max(n - 1 + with_fresh, 1))])

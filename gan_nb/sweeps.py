@@ -154,6 +154,9 @@ class Plan:
     stops:tuple # The rounds at which a run is judged, its end last
     folder:Path
 
+    @property
+    def metric_name(self) -> str: return self.metric if isinstance(self.metric, str) else self.metric.__name__
+
     def best_of(self,
         rows:list, # Of trials, as of `Sweep.table`
     ) -> dict|None:
@@ -525,13 +528,11 @@ def report_of(
     lines = [*aligned([['trial', 'value', *names, 'given up because'], *(_texts(row, names) for row in rows)])]
     if best is None: return '\n'.join([*lines, 'no trial has a value'])
     point = ', '.join(f'{name}={as_text(best[name])}' for name in names)
-    what = f'best ({sweep.plan.best_is} {_metric_name(sweep.plan.metric)})'
+    what = f'best ({sweep.plan.best_is} {sweep.plan.metric_name})'
     lines.append(f"{what}: {best['value']:.4g}, trial {best['trial']}, {point}, in {best['folder']}")
     try: lines.append('depends on: ' + ', '.join(f'{name} {share:.0%}' for name, share in sweep.importance().items()))
     except RuntimeError: pass # too few trials
     return '\n'.join(lines)
-
-def _metric_name(metric): return metric if isinstance(metric, str) else metric.__name__
 
 def _texts(row, names):
     "A row of the table as text."
@@ -589,7 +590,7 @@ def _draw_course(ax, sweep, fresh):
     if fresh: ax.errorbar(len(rows), fresh.mean, fresh.standard_error, fmt='D', ms=4, color=CHOSEN, capsize=3)
     if spans_decades(values): ax.set_yscale('log')
     _explain(ax, f"★ best   × given up{'   ◆ best with fresh seeds' if fresh else ''}")
-    ax.set(xlabel='trial', ylabel=_metric_name(sweep.plan.metric).replace('_', ' '))
+    ax.set(xlabel='trial', ylabel=sweep.plan.metric_name.replace('_', ' '))
 
 # %% ../nbs/74_sweeps.ipynb #8bdff22f
 def draw_contour(
@@ -606,7 +607,7 @@ def draw_contour(
     ax = fig.subplots()
     places = {name: _axis(axis, name, both) for axis, name in ((ax.xaxis, x), (ax.yaxis, y))}
     def at(trials): return [[places[name](trial.params[name]) for trial in trials] for name in (x, y)]
-    _shade(fig, ax, *at(done), [trial.value for trial in done], _metric_name(sweep.plan.metric))
+    _shade(fig, ax, *at(done), [trial.value for trial in done], sweep.plan.metric_name)
     ax.plot(*at([trial for trial in both if trial.state.name != 'COMPLETE']), 'x', ms=4, color=BAD)
     ax.plot(*at([trial for trial in done if trial.number == best['trial']]), '*', ms=13, mfc=CHOSEN, mec='w', zorder=4)
     _plain(ax)
